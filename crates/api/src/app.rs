@@ -1,0 +1,152 @@
+//! What every request handler shares.
+
+use std::sync::Arc;
+
+use actix_web::web::{self, ServiceConfig};
+use longhaul_model::store::migrate;
+use longhaul_model::{DatabaseClock, Registry, Resources};
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+
+use crate::{Enqueuer, endpoint};
+
+/// Settings of the API.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// The public address, without a slash at the end; what `Self` and
+    /// `Location` begin with.
+    pub base_url: String,
+    /// Request bodies above this many bytes are refused with 413. Default 1 MiB.
+    pub body_limit: usize,
+}
+
+impl AppSettings {
+    /// Defaults, under this public address.
+    #[must_use]
+    pub fn new(base_url: impl Into<String>) -> Self {
+        Self { base_url: base_url.into().trim_end_matches('/').to_owned(), body_limit: 1024 * 1024 }
+    }
+}
+
+/// What every request handler shares. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) pool: PgPool,
+    pub(crate) registry: Registry,
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) clock: DatabaseClock,
+    pub(crate) enqueuer: Enqueuer,
+    pub(crate) settings: AppSettings,
+    pub(crate) migrators: Vec<&'static Migrator>,
+    routes: Vec<fn(&mut ServiceConfig)>,
+}
+
+/// Assembles an [`App`].
+pub struct AppBuilder {
+    pool: PgPool,
+    registry: Registry,
+    resources: Arc<Resources>,
+    settings: AppSettings,
+    migrators: Vec<&'static Migrator>,
+    routes: Vec<fn(&mut ServiceConfig)>,
+}
+
+impl App {
+    /// An app over this database that accepts these task types.
+    #[must_use]
+    pub fn builder(pool: PgPool, registry: Registry, settings: AppSettings) -> AppBuilder {
+        AppBuilder {
+            pool,
+            registry,
+            resources: Arc::default(),
+            settings,
+            migrators: vec![&migrate::QUEUE],
+            routes: Vec::new(),
+        }
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    /// The public address, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.inner.settings.base_url
+    }
+
+    /// Adds every route to an actix-web application.
+    pub fn configure(&self, config: &mut ServiceConfig) {
+        config.app_data(web::Data::new(self.clone()));
+        config.app_data(web::PayloadConfig::new(self.inner.settings.body_limit));
+        endpoint::configure(config);
+        for routes in &self.inner.routes {
+            routes(config);
+        }
+        config.default_service(web::to(endpoint::unknown_route));
+    }
+}
+
+impl AppBuilder {
+    /// What task types need from the host.
+    #[must_use]
+    pub fn with_resources(mut self, resources: Arc<Resources>) -> Self {
+        self.resources = resources;
+        self
+    }
+
+    /// Routes that task types bring along; they may take `web::Data<App>`.
+    #[must_use]
+    pub fn with_routes(mut self, routes: fn(&mut ServiceConfig)) -> Self {
+        self.routes.push(routes);
+        self
+    }
+
+    /// Another set of migrations that must be applied before the app is ready.
+    #[must_use]
+    pub fn with_migrations(mut self, migrator: &'static Migrator) -> Self {
+        self.migrators.push(migrator);
+        self
+    }
+
+    /// Learns the database's clock, makes the task types known, and starts to
+    /// take tasks.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn start(self) -> sqlx::Result<App> {
+        let clock = DatabaseClock::learn(&self.pool).await?;
+        longhaul_model::store::task_type::register(&self.pool, &self.registry).await?;
+        let inner = Arc::new(Inner {
+            enqueuer: Enqueuer::start(&self.pool),
+            pool: self.pool,
+            registry: self.registry,
+            resources: self.resources,
+            clock,
+            settings: self.settings,
+            migrators: self.migrators,
+            routes: self.routes,
+        });
+        tokio::spawn(keep_clock(Arc::downgrade(&inner)));
+        Ok(App { inner })
+    }
+}
+
+/// The local clock may be set or drift: learn the database's anew now and then.
+async fn keep_clock(app: std::sync::Weak<Inner>) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(20));
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Some(app) = app.upgrade() else { return };
+        if let Err(error) = app.clock.refresh(&app.pool).await {
+            tracing::warn!(%error, "the database's clock could not be read; the old offset stays");
+        }
+    }
+}

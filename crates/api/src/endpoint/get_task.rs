@@ -1,0 +1,36 @@
+//! `GET /api/backgroundtask/{id}`: how far a task is.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::split_public_id;
+use longhaul_model::store::read;
+
+use crate::error::UNKNOWN_TASK;
+use crate::negotiation::must_accept_json;
+use crate::{ApiError, App, TaskBody, json_response};
+
+/// `200` with the body, `404` if the id is unknown or the task was flushed. The
+/// prefix must be that of the task's type; case does not matter.
+pub(crate) async fn handle(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    must_accept_json(&request)?;
+    let (prefix, guid) = split_public_id(&id).ok_or_else(|| unknown(&id))?;
+    let entry = app.inner.registry.by_id_prefix(prefix).ok_or_else(|| unknown(&id))?;
+    let task = read::task(app.pool(), guid)
+        .await?
+        .filter(|task| task.type_name == entry.info().name)
+        .ok_or_else(|| unknown(&id))?;
+    let body = TaskBody::new(task, entry.info().id_prefix, app.base_url());
+    Ok(json_response(StatusCode::OK, &body))
+}
+
+fn unknown(id: &str) -> ApiError {
+    let id: String = id.chars().take(100).collect();
+    ApiError::new(
+        UNKNOWN_TASK,
+        format!("There is no task {id}: it never was, or it ended and its retention period is over."),
+    )
+}

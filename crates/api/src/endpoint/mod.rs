@@ -1,0 +1,43 @@
+//! One file an endpoint.
+
+mod get_task;
+mod health;
+mod post_task;
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+
+use crate::ApiError;
+use crate::error::UNKNOWN_ROUTE;
+
+pub(crate) fn configure(config: &mut ServiceConfig) {
+    // The contract names the resource in both numbers.
+    for path in ["/api/backgroundtasks", "/api/backgroundtask"] {
+        config.service(
+            web::resource(path).route(web::post().to(post_task::handle)).default_service(web::to(|| refuse("POST"))),
+        );
+    }
+    for path in ["/api/backgroundtask/{id}", "/api/backgroundtasks/{id}"] {
+        config.service(
+            web::resource(path)
+                .route(web::get().to(get_task::handle))
+                .route(web::head().to(get_task::handle))
+                .default_service(web::to(|| refuse("GET, HEAD"))),
+        );
+    }
+    config.service(
+        web::resource("/health/live").route(web::get().to(health::live)).default_service(web::to(|| refuse("GET"))),
+    );
+    config.service(
+        web::resource("/health/ready").route(web::get().to(health::ready)).default_service(web::to(|| refuse("GET"))),
+    );
+}
+
+async fn refuse(allow: &'static str) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::method_not_allowed(allow))
+}
+
+pub(crate) async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let path: String = request.path().chars().take(200).collect();
+    Err(ApiError::new(UNKNOWN_ROUTE, format!("{path} is not an address of this API.")))
+}

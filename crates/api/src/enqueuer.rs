@@ -1,0 +1,97 @@
+//! Group commit: concurrent POSTs share one statement and one commit.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use longhaul_model::store::enqueue::{NewTask, enqueue};
+use longhaul_model::store::is_unavailable;
+use sqlx::PgPool;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// Stores tasks for many requests at once. While one commit is under way, what
+/// arrives gathers and goes with the next: no request waits for company, and
+/// under load a commit is shared by hundreds. Every caller is answered after the
+/// commit that holds its task.
+#[derive(Debug, Clone)]
+pub struct Enqueuer {
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+struct Request {
+    task: NewTask,
+    answer: oneshot::Sender<Result<DateTime<Utc>, EnqueueError>>,
+}
+
+/// Why a task was not stored.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EnqueueError {
+    /// The database does not answer. If it was cut off in the middle of the
+    /// commit, the task may be stored all the same.
+    #[error("the database does not answer")]
+    Unavailable,
+    /// The database refused it; the cause is in the log.
+    #[error("the database refused the task: {0}")]
+    Refused(Arc<str>),
+}
+
+/// Commits under way at once: one is written while the next is prepared.
+const COMMITS_AT_ONCE: usize = 2;
+/// Tasks in one statement at most.
+const TASKS_AT_ONCE: usize = 500;
+/// Requests that may wait before more of them have to.
+const WAITING: usize = 10_000;
+
+impl Enqueuer {
+    /// Starts the writers on the current tokio runtime. They end when the last
+    /// clone of the enqueuer is dropped.
+    #[must_use]
+    pub fn start(pool: &PgPool) -> Self {
+        let (requests, waiting) = mpsc::channel(WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..COMMITS_AT_ONCE {
+            tokio::spawn(write_batches(pool.clone(), Arc::clone(&waiting)));
+        }
+        Self { requests }
+    }
+
+    /// Stores one task; returns when it was accepted, after the commit.
+    ///
+    /// # Errors
+    /// When the task could not be stored.
+    pub async fn enqueue(&self, task: NewTask) -> Result<DateTime<Utc>, EnqueueError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request { task, answer }).await.map_err(|_| EnqueueError::Unavailable)?;
+        answered.await.unwrap_or(Err(EnqueueError::Unavailable))
+    }
+}
+
+async fn write_batches(pool: PgPool, waiting: Arc<Mutex<mpsc::Receiver<Request>>>) {
+    loop {
+        let mut batch = Vec::new();
+        if waiting.lock().await.recv_many(&mut batch, TASKS_AT_ONCE).await == 0 {
+            return;
+        }
+        let (tasks, answers): (Vec<NewTask>, Vec<_>) =
+            batch.into_iter().map(|request| (request.task, request.answer)).unzip();
+        let result = enqueue(&pool, &tasks).await;
+        let refused = matches!(&result, Err(error) if !is_unavailable(error));
+        if refused && tasks.len() > 1 {
+            // One of them is at fault: the others must not suffer.
+            for (task, answer) in tasks.iter().zip(answers) {
+                let result = enqueue(&pool, std::slice::from_ref(task)).await;
+                let _client_gone = answer.send(result.map_err(|error| told(&error)));
+            }
+        } else {
+            let result = result.map_err(|error| told(&error));
+            for answer in answers {
+                let _client_gone = answer.send(result.clone());
+            }
+        }
+    }
+}
+
+fn told(error: &sqlx::Error) -> EnqueueError {
+    tracing::warn!(%error, "tasks could not be stored");
+    if is_unavailable(error) { EnqueueError::Unavailable } else { EnqueueError::Refused(error.to_string().into()) }
+}

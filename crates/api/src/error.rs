@@ -1,0 +1,178 @@
+//! Every error an API client can see, in one table.
+
+use std::error::Error as StdError;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use longhaul_model::{CreateError, ParameterError, Problem, ProblemKind};
+use serde::Serialize;
+use uuid::Uuid;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = ($code:literal, $status:literal, $title:literal);)*) => {
+        $($(#[$doc])* pub(crate) const $name: ProblemKind =
+            ProblemKind { code: $code, title: $title, status: $status };)*
+
+        /// The API's error codes. `docs/errors.md` has the same table; a test
+        /// compares them.
+        pub const KINDS: &[ProblemKind] = &[$($name),*];
+    };
+}
+
+kinds! {
+    NOT_JSON = ("not-json", 400, "The body is not JSON");
+    INVALID_REQUEST = ("invalid-request", 400, "The request is invalid");
+    UNKNOWN_TASK_TYPE = ("unknown-task-type", 400, "There is no such task type");
+    INVALID_PARAMETERS = ("invalid-parameters", 400, "The parameters are invalid");
+    FORBIDDEN = ("forbidden", 403, "A permission is missing");
+    UNKNOWN_TASK = ("unknown-task", 404, "There is no such task");
+    UNKNOWN_ROUTE = ("unknown-route", 404, "There is nothing at this address");
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This address does not know that method");
+    NOT_ACCEPTABLE = ("not-acceptable", 406, "The answer can't be given in that form");
+    PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large");
+    UNSUPPORTED_MEDIA_TYPE = ("unsupported-media-type", 415, "The body must be JSON");
+    INTERNAL = ("internal", 500, "Something went wrong on our side");
+    UNAVAILABLE = ("unavailable", 503, "The service can't answer now");
+}
+
+/// An error answer: RFC 9457 `application/problem+json` with a `code`, and for
+/// validation a list of `errors` with JSON pointers. The cause, if any, goes to
+/// the log under the same `traceId` and never into the body.
+#[derive(Debug)]
+pub struct ApiError {
+    problem: Box<Problem>,
+    errors: Vec<ParameterError>,
+    allow: Option<&'static str>,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Clients may try again after this many seconds when something does not answer.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+impl ApiError {
+    /// An error of this kind; `detail` says what to change.
+    #[must_use]
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { problem: Box::new(Problem::new(kind, detail)), errors: Vec::new(), allow: None, cause: None }
+    }
+
+    /// 400 with a list of complaints about the request (not of a task's
+    /// parameters), each with a JSON pointer or the name of a query parameter.
+    #[must_use]
+    pub fn invalid_request(errors: Vec<ParameterError>) -> Self {
+        Self::listing(INVALID_REQUEST, errors)
+    }
+
+    /// 400 with every complaint about a task's parameters.
+    #[must_use]
+    pub(crate) fn invalid_parameters(errors: Vec<ParameterError>) -> Self {
+        Self::listing(INVALID_PARAMETERS, errors)
+    }
+
+    /// 405 with the methods there are.
+    #[must_use]
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(METHOD_NOT_ALLOWED, format!("Use one of: {allow}.")) }
+    }
+
+    /// 500; the cause goes to the log.
+    #[must_use]
+    pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let detail = "An unexpected error was logged under the traceId of this answer.";
+        Self { cause: Some(cause.into()), ..Self::new(INTERNAL, detail) }
+    }
+
+    /// 503 with `Retry-After`.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(UNAVAILABLE, detail)
+    }
+
+    fn listing(kind: ProblemKind, errors: Vec<ParameterError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => format!("{}: {}", only.pointer, only.message),
+            several => format!("{} things are wrong; see errors.", several.len()),
+        };
+        Self { errors, ..Self::new(kind, detail) }
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        if longhaul_model::store::is_unavailable(&error) {
+            Self {
+                cause: Some(Box::new(error)),
+                ..Self::unavailable("The database does not answer; nothing was changed. Try again.")
+            }
+        } else {
+            Self::internal(error)
+        }
+    }
+}
+
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Forbidden { permission } => {
+                Self::new(FORBIDDEN, format!("The permission {permission} is needed to start this task."))
+            }
+            CreateError::Invalid(errors) => Self::invalid_parameters(errors),
+            CreateError::Impossible { kind, detail } => Self::new(kind, detail),
+            CreateError::Unavailable { detail } => {
+                Self::unavailable(format!("{detail} Nothing was stored; try again."))
+            }
+            CreateError::Internal(cause) => Self::internal(cause),
+        }
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.problem.status, self.problem.code, self.problem.detail)
+    }
+}
+
+impl StdError for ApiError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    #[serde(flatten)]
+    problem: &'a Problem,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [ParameterError],
+    #[serde(rename = "traceId")]
+    trace_id: String,
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let trace_id = Uuid::now_v7().simple().to_string();
+        let status = self.status_code();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            tracing::warn!(trace_id, detail = self.problem.detail, cause = ?self.cause, "not available");
+        } else if status.is_server_error() {
+            tracing::error!(trace_id, code = self.problem.code, detail = self.problem.detail, cause = ?self.cause, "request failed");
+        } else {
+            tracing::debug!(trace_id, code = self.problem.code, detail = self.problem.detail, "request refused");
+        }
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, "application/problem+json; charset=utf-8"));
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, allow));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        let body = ErrorBody { problem: &self.problem, errors: &self.errors, trace_id };
+        response.body(serde_json::to_string(&body).unwrap_or_default())
+    }
+}

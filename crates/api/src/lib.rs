@@ -1,0 +1,20 @@
+//! The HTTP API: stores tasks and answers `202` once they are durable, shows
+//! how far they are, and carries the routes that task types bring along.
+//!
+//! One file an endpoint in `endpoint/`; [`ApiError`] is the one table of error
+//! codes. The wire contract is quoted where a rule comes from it.
+
+mod app;
+mod body;
+mod endpoint;
+mod enqueuer;
+mod error;
+mod negotiation;
+mod server;
+
+pub use app::{App, AppBuilder, AppSettings};
+pub use body::{Link, TaskBody};
+pub use enqueuer::{EnqueueError, Enqueuer};
+pub use error::{ApiError, KINDS};
+pub use negotiation::json_response;
+pub use server::{BoundServer, bind};

@@ -1,0 +1,98 @@
+//! What forms a client sends and takes.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
+
+use crate::ApiError;
+use crate::error::{NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE};
+
+/// A JSON answer with the contract's content type.
+#[must_use]
+pub fn json_response(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+    json_with(&mut HttpResponse::build(status), body)
+}
+
+pub(crate) fn json_with(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
+    match serde_json::to_string(body) {
+        Ok(text) => response.insert_header((CONTENT_TYPE, "application/json; charset=utf-8")).body(text),
+        Err(error) => actix_web::ResponseError::error_response(&ApiError::internal(error)),
+    }
+}
+
+/// 406 unless the client takes JSON. No `Accept` takes everything; ranges with
+/// `q=0` are refusals (RFC 9110, 12.5.1).
+pub(crate) fn must_accept_json(request: &HttpRequest) -> Result<(), ApiError> {
+    let mut ranges = request
+        .headers()
+        .get_all(ACCEPT)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .peekable();
+    if ranges.peek().is_none() || ranges.any(takes_json) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        NOT_ACCEPTABLE,
+        "This address answers application/json only; send Accept: application/json or none.",
+    ))
+}
+
+fn takes_json(range: &str) -> bool {
+    let mut parts = range.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let refused = parts.any(|parameter| {
+        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        key.trim().eq_ignore_ascii_case("q") && value.trim().parse::<f32>().is_ok_and(|quality| quality <= 0.0)
+    });
+    !refused && ["application/json", "application/*", "*/*"].contains(&name.as_str())
+}
+
+/// 415 unless the body is declared as JSON in UTF-8.
+pub(crate) fn must_send_json(request: &HttpRequest) -> Result<(), ApiError> {
+    let declared = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut parts = declared.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let name = parts.next().unwrap_or_default();
+    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some(("charset", charset)) => ["utf-8", "utf8"].contains(&charset.trim_matches('"')),
+        _ => true,
+    });
+    if (name == "application/json" || (name.starts_with("application/") && name.ends_with("+json"))) && utf8 {
+        return Ok(());
+    }
+    Err(ApiError::new(UNSUPPORTED_MEDIA_TYPE, "Send the body as UTF-8 JSON with Content-Type: application/json."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{must_accept_json, must_send_json};
+    use actix_web::test::TestRequest;
+
+    fn accepts(value: &str) -> bool {
+        must_accept_json(&TestRequest::default().insert_header(("accept", value)).to_http_request()).is_ok()
+    }
+
+    #[test]
+    fn json_and_wildcards_are_taken_and_refusals_respected() {
+        assert!(must_accept_json(&TestRequest::default().to_http_request()).is_ok());
+        assert!(accepts("application/json"));
+        assert!(accepts("text/html, */*;q=0.1"));
+        assert!(accepts("Application/*"));
+        assert!(!accepts("text/html"));
+        assert!(!accepts("application/json;q=0, text/html"));
+    }
+
+    #[test]
+    fn only_json_in_utf8_is_read() {
+        let sends = |value: &str| {
+            must_send_json(&TestRequest::default().insert_header(("content-type", value)).to_http_request()).is_ok()
+        };
+        assert!(sends("application/json"));
+        assert!(sends("application/json; charset=utf-8"));
+        assert!(sends("application/problem+json;charset=\"UTF-8\""));
+        assert!(!sends("text/plain"));
+        assert!(!sends("application/json; charset=latin1"));
+        assert!(must_send_json(&TestRequest::default().to_http_request()).is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! The HTTP server.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::{App as ActixApp, HttpServer};
+use tokio_util::sync::CancellationToken;
+
+use crate::App;
+
+/// A server that has its address and is ready to run.
+pub struct BoundServer {
+    server: Server,
+}
+
+/// How long a client may take to send the head of a request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// How long requests under way may take once the server stops.
+const DRAIN_SECONDS: u64 = 10;
+
+/// Serves the app on a listener that is already bound (so that its address is
+/// known, and a taken port is an error before anything starts).
+///
+/// # Errors
+/// When the operating system refuses the listener.
+pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
+    let server = HttpServer::new(move || ActixApp::new().configure(|config| app.configure(config)))
+        .listen(listener)?
+        .client_request_timeout(HEAD_PATIENCE)
+        .shutdown_timeout(DRAIN_SECONDS)
+        .disable_signals()
+        .run();
+    Ok(BoundServer { server })
+}
+
+impl BoundServer {
+    /// Serves until `stop` is cancelled and requests under way are answered.
+    ///
+    /// # Errors
+    /// When the server breaks down.
+    pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
+        let handle = self.server.handle();
+        let stopper = tokio::spawn(async move {
+            stop.cancelled().await;
+            handle.stop(true).await;
+        });
+        let result = self.server.await;
+        stopper.abort();
+        result
+    }
+}

@@ -1,0 +1,44 @@
+//! `longhaul import`
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use longhaul_tasks::import::{Imported, import};
+use sqlx::PgPool;
+
+use crate::database::{DatabaseArgs, connect};
+
+/// Imports projects, entities and relationships: all of the file or nothing.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Newline-delimited JSON, plain or gzip; docs/import.md has the format.
+    file: PathBuf,
+}
+
+impl Import {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let pool = connect(&self.database.database_url, 2, "longhaul-import").await?;
+        let imported = import_file(&pool, &self.file).await?;
+        println!(
+            "Imported {} projects, {} entities, {} relationships.",
+            imported.projects, imported.entities, imported.relationships
+        );
+        Ok(())
+    }
+}
+
+/// Imports a file under a progress bar that counts its bytes.
+pub(crate) async fn import_file(pool: &PgPool, path: &Path) -> anyhow::Result<Imported> {
+    let file = File::open(path).with_context(|| format!("could not open {}", path.display()))?;
+    let bar = ProgressBar::new(file.metadata()?.len());
+    let style = ProgressStyle::with_template("Importing {bar:40} {bytes}/{total_bytes} line {msg} ({eta} left)")?;
+    bar.set_style(style);
+    let result = import(pool, bar.wrap_read(file), |line| bar.set_message(line.to_string())).await;
+    bar.finish_and_clear();
+    result.with_context(|| format!("{}: nothing was imported", path.display()))
+}

@@ -1,0 +1,65 @@
+//! `longhaul work`
+
+use std::time::Duration;
+
+use clap::Args;
+use longhaul_worker::Settings;
+
+use crate::database::DatabaseArgs;
+use crate::process::{stop_signal, work};
+
+/// Runs a worker until SIGTERM or Ctrl-C; it then drains.
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+/// What can be set of a worker.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkerArgs {
+    /// Its name in `longhaul.workers`; host name and process id by default.
+    #[arg(long, env = "LONGHAUL_WORKER_NAME")]
+    name: Option<String>,
+    /// A queue to serve; may be given several times. All by default.
+    #[arg(long = "queue", env = "LONGHAUL_QUEUES", value_delimiter = ',')]
+    queues: Vec<String>,
+    /// How many tasks run at once.
+    #[arg(long, env = "LONGHAUL_SLOTS", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    slots: u16,
+    /// Seconds between heartbeats; others take a worker for dead after 1.7 of it.
+    #[arg(long, env = "LONGHAUL_HEARTBEAT", default_value_t = 5.0, value_parser = heartbeat)]
+    heartbeat: f64,
+    /// Seconds that tasks may go on after SIGTERM before they are asked to stop.
+    #[arg(long, env = "LONGHAUL_DRAIN", default_value_t = 20)]
+    drain: u64,
+}
+
+fn heartbeat(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.1 to 600 is expected".to_owned()),
+    }
+}
+
+impl WorkerArgs {
+    pub(crate) fn settings(self) -> Settings {
+        let defaults = Settings::default();
+        Settings {
+            name: self.name.unwrap_or(defaults.name),
+            queues: self.queues,
+            slots: usize::from(self.slots),
+            heartbeat: Duration::from_secs_f64(self.heartbeat),
+            drain: Duration::from_secs(self.drain),
+            ..Settings::default()
+        }
+    }
+}
+
+impl Work {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        work(&self.database.database_url, self.worker.settings(), stop_signal()?).await
+    }
+}

@@ -1,0 +1,40 @@
+//! Connecting to the database.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DatabaseArgs {
+    /// The database, e.g. postgres://user:password@host/name.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: String,
+}
+
+/// A request waits this long for a connection at most; then the database counts
+/// as unavailable.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// A pool of at most `connections`. Fails at once when the database can't be
+/// reached, so that a wrong address shows at start-up.
+pub(crate) async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions =
+        url.parse().context("DATABASE_URL is not a PostgreSQL address such as postgres://user:password@host/name")?;
+    // A machine that vanishes must not hold locks for hours.
+    let options = options.application_name(name).options([
+        ("idle_in_transaction_session_timeout", "60s"),
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .connect_with(options)
+        .await
+        .context("could not connect to the database; is DATABASE_URL right, and does PostgreSQL run?")
+}

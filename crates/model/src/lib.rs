@@ -1,0 +1,42 @@
+//! Vocabulary and storage of Longhaul: what a task is, how far it is, who holds
+//! it, and the only SQL that touches the queue.
+//!
+//! * [`State`] is the life of a task, [`Progress`] how far it is.
+//! * [`TaskType`] is what an author of task types implements, [`Registry`] the
+//!   set of types that a process knows.
+//! * [`store`] holds every statement on the queue's tables.
+//!
+//! The worker and API crates build on this one; neither knows a task type by
+//! name.
+
+mod attempt;
+mod clock;
+mod context;
+mod outcome;
+mod plan;
+pub mod problem;
+mod progress;
+mod registry;
+mod retry;
+mod state;
+pub mod store;
+mod task_id;
+mod task_type;
+mod validate;
+
+pub use attempt::{Attempt, ProgressHandle, StopReason};
+pub use clock::DatabaseClock;
+pub use context::{CreateContext, Resources, RunContext};
+pub use outcome::{CreateError, Outcome, RunError};
+pub use plan::{Plan, Step};
+pub use problem::{Problem, ProblemKind};
+pub use progress::{MESSAGE_LIMIT, Progress, wire_fraction};
+pub use registry::{Entry, Registry, UnknownTaskType};
+pub use retry::RetryPolicy;
+pub use state::State;
+pub use task_id::{PublicId, split_public_id};
+pub use task_type::{DEFAULT_PRIORITY, TaskType, TaskTypeInfo};
+pub use validate::{ParameterError, has_nul};
+
+// The crates whose types stand in our signatures, for authors of task types.
+pub use {chrono, schemars, serde, serde_json, sqlx, tokio_util::sync::CancellationToken, uuid};

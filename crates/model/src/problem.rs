@@ -1,0 +1,65 @@
+//! What went wrong, as clients read it.
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of problem: one row of the table of error codes. Every crate that
+/// makes problems lists its kinds in a `KINDS` constant, from which
+/// `docs/errors.md` is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProblemKind {
+    /// The machine-readable name, in kebab case; never reused for another
+    /// meaning.
+    pub code: &'static str,
+    /// A short summary, the same for every problem of this kind.
+    pub title: &'static str,
+    /// The HTTP status of an answer with this problem, or the one it would have.
+    pub status: u16,
+}
+
+/// Why a request, an attempt or a task failed: an RFC 9457 problem object, as
+/// it is stored in the task row and shown as `Error`. Nothing internal (SQL,
+/// paths, stack) belongs in it; the log has that, tied by the task id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A stable identifier: `urn:longhaul:problem:{code}`.
+    #[serde(rename = "type")]
+    pub type_uri: String,
+    /// A short summary, the same for every problem of this code.
+    pub title: String,
+    /// The HTTP status that such a failure has in an answer.
+    pub status: u16,
+    /// This case, in words that say what to change.
+    pub detail: String,
+    /// The machine-readable kind, in kebab case.
+    pub code: String,
+}
+
+impl Problem {
+    /// A problem of this kind; `detail` says what to change in this case.
+    #[must_use]
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self {
+            type_uri: format!("urn:longhaul:problem:{}", kind.code),
+            title: kind.title.to_owned(),
+            status: kind.status,
+            detail: detail.into(),
+            code: kind.code.to_owned(),
+        }
+    }
+}
+
+/// The handler returned an error.
+pub const ATTEMPT_FAILED: ProblemKind =
+    ProblemKind { code: "attempt-failed", title: "The attempt failed", status: 500 };
+/// The handler panicked.
+pub const ATTEMPT_PANICKED: ProblemKind =
+    ProblemKind { code: "attempt-panicked", title: "The handler panicked", status: 500 };
+/// No process that works this queue knows the task's type, or its parameters
+/// no longer fit.
+pub const NOT_RUNNABLE: ProblemKind =
+    ProblemKind { code: "not-runnable", title: "The task can't be run by this worker", status: 500 };
+/// The worker died or lost its lease, on every attempt the task has.
+pub const WORKER_LOST: ProblemKind = ProblemKind { code: "worker-lost", title: "The worker was lost", status: 500 };
+
+/// The problems that the engine itself makes.
+pub const KINDS: &[ProblemKind] = &[ATTEMPT_FAILED, ATTEMPT_PANICKED, NOT_RUNNABLE, WORKER_LOST];

@@ -1,0 +1,191 @@
+//! The task types a process knows.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::problem::NOT_RUNNABLE;
+use crate::validate::{ParameterError, validate};
+use crate::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType, TaskTypeInfo};
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The set of task types that a process accepts (API) or runs (worker).
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Registry {
+    types: Arc<BTreeMap<&'static str, Entry>>,
+}
+
+/// One registered task type.
+#[derive(Clone)]
+pub struct Entry {
+    info: TaskTypeInfo,
+    schema: Arc<Value>,
+    validator: Arc<jsonschema::Validator>,
+    steps: Arc<dyn Steps>,
+}
+
+/// The request named a type that is not registered.
+#[derive(Debug, thiserror::Error)]
+#[error("'{name}' is not a task type here; the known ones are {known}")]
+pub struct UnknownTaskType {
+    name: String,
+    known: String,
+}
+
+impl Registry {
+    /// No types yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a task type.
+    ///
+    /// # Panics
+    /// When its name or id prefix is taken, its priority is over 9, or its
+    /// parameters have no valid JSON Schema: defects of the program that its
+    /// first start shows.
+    #[must_use]
+    pub fn with<T: TaskType>(mut self) -> Self {
+        let info = TaskTypeInfo::of::<T>();
+        assert!(info.priority <= 9, "{}: a priority is 0 to 9", info.name);
+        assert!(!self.types.contains_key(info.name), "task type {} is registered twice", info.name);
+        assert!(
+            !self.types.values().any(|entry| entry.info.id_prefix.eq_ignore_ascii_case(info.id_prefix)),
+            "{}: the id prefix {} is taken",
+            info.name,
+            info.id_prefix
+        );
+        let schema = schemars::schema_for!(T).to_value();
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&schema)
+            .unwrap_or_else(|error| panic!("{}: its parameters' schema is invalid: {error}", info.name));
+        let entry = Entry {
+            info,
+            schema: Arc::new(schema),
+            validator: Arc::new(validator),
+            steps: Arc::new(Typed::<T>(PhantomData)),
+        };
+        Arc::make_mut(&mut self.types).insert(info.name, entry);
+        self
+    }
+
+    /// The type with this name.
+    ///
+    /// # Errors
+    /// When there is none; the error lists those there are.
+    pub fn get(&self, name: &str) -> Result<&Entry, UnknownTaskType> {
+        self.types.get(name).ok_or_else(|| UnknownTaskType {
+            name: name.chars().take(100).collect(),
+            known: self.types.keys().copied().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The type whose public ids begin with this prefix, in any case.
+    #[must_use]
+    pub fn by_id_prefix(&self, prefix: &str) -> Option<&Entry> {
+        self.types.values().find(|entry| entry.info.id_prefix.eq_ignore_ascii_case(prefix))
+    }
+
+    /// Every registered type, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.types.values()
+    }
+
+    /// The queues of the registered types, each once.
+    #[must_use]
+    pub fn queues(&self) -> Vec<String> {
+        let mut queues: Vec<String> = self.types.values().map(|entry| entry.info.queue.to_owned()).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        queues
+    }
+}
+
+impl Entry {
+    /// The type's constants.
+    #[must_use]
+    pub fn info(&self) -> &TaskTypeInfo {
+        &self.info
+    }
+
+    /// The JSON Schema (2020-12) of its parameters.
+    #[must_use]
+    pub fn schema(&self) -> &Value {
+        &self.schema
+    }
+
+    /// Everything that is wrong with these parameters; empty when they fit.
+    #[must_use]
+    pub fn validate(&self, parameters: &Value) -> Vec<ParameterError> {
+        validate(&self.validator, &self.schema, parameters)
+    }
+
+    /// Runs the type's `create` step.
+    ///
+    /// # Errors
+    /// Whatever the step refuses with; [`CreateError::Invalid`] when the
+    /// parameters do not fit their type.
+    pub async fn create(&self, parameters: &Value, context: &CreateContext) -> Result<Progress, CreateError> {
+        let errors = self.validate(parameters);
+        if !errors.is_empty() {
+            return Err(CreateError::Invalid(errors));
+        }
+        self.steps.create(parameters, context).await
+    }
+
+    /// Runs the type's `run` step.
+    ///
+    /// # Errors
+    /// Whatever the step fails with; a permanent error when the stored
+    /// parameters do not fit the type (it changed since).
+    pub async fn run(&self, parameters: Value, context: RunContext) -> Result<Outcome, RunError> {
+        self.steps.run(parameters, context).await
+    }
+}
+
+/// A [`TaskType`] without its type.
+trait Steps: Send + Sync {
+    fn create<'a>(
+        &'a self,
+        parameters: &'a Value,
+        context: &'a CreateContext,
+    ) -> BoxFuture<'a, Result<Progress, CreateError>>;
+    fn run(&self, parameters: Value, context: RunContext) -> BoxFuture<'_, Result<Outcome, RunError>>;
+}
+
+struct Typed<T>(PhantomData<fn() -> T>);
+
+impl<T: TaskType> Steps for Typed<T> {
+    fn create<'a>(
+        &'a self,
+        parameters: &'a Value,
+        context: &'a CreateContext,
+    ) -> BoxFuture<'a, Result<Progress, CreateError>> {
+        Box::pin(async move {
+            let task: T = T::deserialize(parameters).map_err(|error| {
+                CreateError::Invalid(vec![ParameterError {
+                    pointer: "/Parameters".to_owned(),
+                    message: error.to_string(),
+                }])
+            })?;
+            task.create(context).await
+        })
+    }
+
+    fn run(&self, parameters: Value, context: RunContext) -> BoxFuture<'_, Result<Outcome, RunError>> {
+        Box::pin(async move {
+            let task: T = serde_json::from_value(parameters).map_err(|error| {
+                RunError::permanent(NOT_RUNNABLE, format!("The stored parameters do not fit {}: {error}", T::NAME))
+            })?;
+            task.run(context).await
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Storing new tasks.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::{Progress, TaskTypeInfo};
+
+/// A task to be stored.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// Made by [`crate::DatabaseClock::new_id`].
+    pub id: Uuid,
+    /// Its type's constants.
+    pub info: TaskTypeInfo,
+    /// What was asked for.
+    pub parameters: Value,
+    /// How far it is at the start, from the type's `create` step.
+    pub progress: Progress,
+    /// Who asked.
+    pub created_by: Option<String>,
+    /// Not before this time of the database's clock; at once if absent or past.
+    pub run_at: Option<DateTime<Utc>>,
+}
+
+const ENQUEUE: &str = "
+    WITH input AS MATERIALIZED (
+        SELECT i.*, i.run_at > now() IS TRUE AS later
+          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
+                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[])
+            AS i(id, type, queue, priority, max_attempts, parameters, created_by,
+                 total_elements, processed_elements, fraction, message, run_at)
+    ), stored AS (
+        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
+                                   total_elements, processed_elements, fraction, message, state, run_at)
+        SELECT id, type, queue, priority, max_attempts, parameters, created_by,
+               total_elements, processed_elements, fraction, message,
+               CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
+               CASE WHEN later THEN run_at END
+          FROM input
+    ), ready AS (
+        INSERT INTO longhaul.ready (queue, priority, id)
+        SELECT queue, priority, id FROM input WHERE NOT later
+    ), scheduled AS (
+        INSERT INTO longhaul.scheduled (run_at, id)
+        SELECT run_at, id FROM input WHERE later
+    ), woken AS (
+        SELECT pg_notify('longhaul_ready', queue)
+          FROM (SELECT DISTINCT queue FROM input WHERE NOT later) AS waiting
+    )
+    SELECT now() FROM (SELECT count(*) FROM woken) AS notified";
+
+/// Stores tasks; with a transaction as executor they exist once it commits.
+/// Returns when they were accepted. Workers are woken at the commit.
+///
+/// # Errors
+/// When the database does not answer, or an id is taken.
+pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::Result<DateTime<Utc>> {
+    fn column<'a, T>(tasks: &'a [NewTask], pick: impl Fn(&'a NewTask) -> T) -> Vec<T> {
+        tasks.iter().map(pick).collect()
+    }
+    sqlx::query_scalar(ENQUEUE)
+        .bind(column(tasks, |task| task.id))
+        .bind(column(tasks, |task| task.info.name))
+        .bind(column(tasks, |task| task.info.queue))
+        .bind(column(tasks, |task| i16::from(task.info.priority)))
+        .bind(column(tasks, |task| super::small(task.info.retry.max_attempts)))
+        .bind(column(tasks, |task| &task.parameters))
+        .bind(column(tasks, |task| task.created_by.as_deref()))
+        .bind(column(tasks, |task| task.progress.total))
+        .bind(column(tasks, |task| task.progress.processed))
+        .bind(column(tasks, |task| task.progress.fraction))
+        .bind(column(tasks, |task| task.progress.message.as_deref()))
+        .bind(column(tasks, |task| task.run_at))
+        .fetch_one(executor)
+        .await
+}

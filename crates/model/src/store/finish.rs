@@ -1,0 +1,201 @@
+//! How attempts end.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::progress::stored_fraction;
+use super::whole_micros;
+use crate::problem::Problem;
+use crate::{Progress, State};
+
+/// The end of one attempt.
+#[derive(Debug, Clone)]
+pub struct AttemptEnd {
+    /// The task.
+    pub id: Uuid,
+    /// The lease it ran under.
+    pub lease_number: i64,
+    /// The attempt's number.
+    pub attempt: u16,
+    /// How long the attempt ran.
+    pub elapsed: Duration,
+    /// How far it got.
+    pub progress: Progress,
+    /// The last checkpoint that the flusher has not written yet.
+    pub checkpoint: Option<Value>,
+    /// What becomes of the task.
+    pub verdict: Verdict,
+}
+
+/// What becomes of a task whose attempt ended.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Done, with its result.
+    Succeeded(Option<Value>),
+    /// Over, with what clients are told and what only the operator sees.
+    Failed(Problem, Option<String>),
+    /// Over, as someone asked.
+    Cancelled,
+    /// Failed, but tried again after the delay.
+    Retry(Duration, Problem, Option<String>),
+    /// Not yet: again after the delay; the attempt does not count.
+    Snooze(Duration),
+    /// Given back by a worker that stops; the attempt does not count.
+    Release,
+}
+
+impl Verdict {
+    /// The state that the task is stored in.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self {
+            Verdict::Succeeded(_) => State::Succeeded,
+            Verdict::Failed(..) => State::Failed,
+            Verdict::Cancelled => State::Cancelled,
+            Verdict::Retry(..) => State::Retrying,
+            Verdict::Snooze(_) => State::Scheduled,
+            Verdict::Release => State::Queued,
+        }
+    }
+
+    fn counts(&self) -> bool {
+        !matches!(self, Verdict::Snooze(_) | Verdict::Release)
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        match self {
+            Verdict::Retry(delay, ..) | Verdict::Snooze(delay) => Some(*delay),
+            _ => None,
+        }
+    }
+
+    fn error(&self) -> Option<Value> {
+        match self {
+            Verdict::Failed(problem, _) | Verdict::Retry(_, problem, _) => serde_json::to_value(problem).ok(),
+            _ => None,
+        }
+    }
+
+    fn cause(&self) -> Option<&str> {
+        match self {
+            Verdict::Failed(_, cause) | Verdict::Retry(_, _, cause) => cause.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn result(&self) -> Option<&Value> {
+        match self {
+            Verdict::Succeeded(result) => result.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// What becomes of a lease after some of its tasks ended.
+#[derive(Debug, Clone, Default)]
+pub struct LeaseChanges {
+    /// Leases none of whose tasks are at work any more: dropped.
+    pub emptied: Vec<i64>,
+    /// Leases that go on, some of whose tasks will run again under another one:
+    /// those tasks are struck from them.
+    pub shortened: Vec<i64>,
+}
+
+const FINISH: &str = "
+    WITH fence AS MATERIALIZED (
+        SELECT number FROM longhaul.lease
+         WHERE worker_id = $1 AND number = ANY ($2::bigint[])
+           FOR KEY SHARE
+    ), input AS MATERIALIZED (
+        SELECT u.*
+          FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                      $9::float4[], $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[], $14::bigint[], $15::text[])
+            AS u(lease_number, id, state, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
+                 checkpoint, result, error, delay_us, cause)
+          JOIN fence ON fence.number = u.lease_number
+    ), ended AS (
+        UPDATE longhaul.task t
+           SET state = i.state::longhaul.task_state,
+               attempt = i.attempt,
+               worker_id = $1,
+               started_at = coalesce(CASE WHEN t.state = 'Running' THEN t.started_at END,
+                                     now() - i.elapsed_us * interval '1 microsecond'),
+               finished_at = CASE WHEN i.state IN ('Succeeded', 'Failed', 'Cancelled') THEN now() END,
+               run_at = coalesce(now() + i.delay_us * interval '1 microsecond', t.run_at),
+               total_elements = i.total_elements,
+               processed_elements = i.processed_elements,
+               fraction = i.fraction,
+               message = i.message,
+               checkpoint = coalesce(i.checkpoint, t.checkpoint),
+               result = i.result,
+               error = CASE WHEN i.state = 'Failed' THEN i.error END
+          FROM input i
+         WHERE t.id = i.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
+        RETURNING t.id, t.queue, t.priority, t.state, t.run_at
+    ), later AS (
+        INSERT INTO longhaul.scheduled (run_at, id)
+        SELECT run_at, id FROM ended WHERE state IN ('Retrying', 'Scheduled')
+    ), again AS (
+        INSERT INTO longhaul.ready (queue, priority, id)
+        SELECT queue, priority, id FROM ended WHERE state = 'Queued'
+        RETURNING queue
+    ), woken AS (
+        SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM again) AS waiting
+    ), failed AS (
+        INSERT INTO longhaul.attempt_error (task_id, attempt, worker_id, duration_ms, error)
+        SELECT i.id, i.attempt, $1, i.elapsed_us / 1000,
+               i.error || CASE WHEN i.cause IS NULL THEN '{}' ELSE jsonb_build_object('cause', i.cause) END
+          FROM input i JOIN ended USING (id)
+         WHERE i.error IS NOT NULL
+    ), emptied AS (
+        DELETE FROM longhaul.lease WHERE worker_id = $1 AND number = ANY ($16::bigint[])
+    ), shortened AS (
+        UPDATE longhaul.lease
+           SET task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
+         WHERE worker_id = $1 AND number = ANY ($17::bigint[])
+    )
+    SELECT id FROM ended WHERE (SELECT count(*) FROM woken) >= 0";
+
+/// Ends attempts of one worker, behind the fence: what ran under a lease that
+/// is gone, or was ended by someone else, is left as it is. Returns the tasks
+/// that were changed.
+///
+/// # Errors
+/// When the database does not answer. Call it again with the same ends: those
+/// that were stored after all are then not changed a second time.
+pub async fn finish(
+    executor: impl PgExecutor<'_>,
+    worker_id: i32,
+    ends: &[AttemptEnd],
+    leases: &LeaseChanges,
+) -> sqlx::Result<Vec<Uuid>> {
+    fn column<'a, T>(ends: &'a [AttemptEnd], pick: impl Fn(&'a AttemptEnd) -> T) -> Vec<T> {
+        ends.iter().map(pick).collect()
+    }
+    sqlx::query_scalar(FINISH)
+        .bind(worker_id)
+        .bind(column(ends, |end| end.lease_number))
+        .bind(column(ends, |end| end.id))
+        .bind(column(ends, |end| end.verdict.state().name()))
+        .bind(column(ends, |end| super::small(end.attempt - u16::from(!end.verdict.counts()))))
+        .bind(column(ends, |end| whole_micros(end.elapsed)))
+        .bind(column(ends, |end| end.progress.total))
+        .bind(column(ends, |end| end.progress.processed))
+        .bind(column(ends, |end| match end.verdict {
+            Verdict::Succeeded(_) => 1.0,
+            _ => stored_fraction(end.progress.fraction),
+        }))
+        .bind(column(ends, |end| end.progress.message.as_deref()))
+        .bind(column(ends, |end| end.checkpoint.as_ref()))
+        .bind(column(ends, |end| end.verdict.result()))
+        .bind(column(ends, |end| end.verdict.error()))
+        .bind(column(ends, |end| end.verdict.delay().map(whole_micros)))
+        .bind(column(ends, |end| end.verdict.cause()))
+        .bind(&leases.emptied)
+        .bind(&leases.shortened)
+        .fetch_all(executor)
+        .await
+}

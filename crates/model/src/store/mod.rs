@@ -1,0 +1,83 @@
+//! Every statement on the queue's tables, one file a verb.
+//!
+//! Rules that all of them keep (docs/architecture.md explains each):
+//!
+//! * Who writes a task at work locks its lease row first (`FOR KEY SHARE`), in
+//!   the same statement or transaction; the rescuer deletes that row. So a
+//!   worker that lost its lease changes nothing.
+//! * Locks are taken in the order lease, then task.
+//! * The claim and the flush of progress commit asynchronously: a lost claim
+//!   leaves the task in `ready`, and a finish that builds on a claim flushes it.
+//!   Enqueue and finish commit durably.
+
+pub mod claim;
+pub mod enqueue;
+pub mod finish;
+pub mod migrate;
+pub mod progress;
+pub mod read;
+pub mod rescue;
+pub mod schedule;
+pub mod task_type;
+pub mod wakeup;
+pub mod worker;
+
+use uuid::Uuid;
+
+use crate::Progress;
+
+/// Names a lease: the worker and its own running number of the claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseKey {
+    /// The worker's row.
+    pub worker_id: i32,
+    /// Chosen by the worker before it claims, so that a claim whose answer was
+    /// lost on the way can be given back by name.
+    pub number: i64,
+}
+
+/// A task that a worker has claimed and not yet begun.
+#[derive(Debug, Clone)]
+pub struct ClaimedTask {
+    /// The lease it is held under.
+    pub lease: LeaseKey,
+    /// Its guid.
+    pub id: Uuid,
+    /// Its type's name.
+    pub type_name: String,
+    /// The number of the attempt that is about to begin; 1 is the first.
+    pub attempt: u16,
+    /// How many attempts it has in all.
+    pub max_attempts: u16,
+    /// What was asked for.
+    pub parameters: serde_json::Value,
+    /// What an earlier attempt saved.
+    pub checkpoint: Option<serde_json::Value>,
+    /// How far it was when it was claimed.
+    pub progress: Progress,
+}
+
+/// Whether an error means that the database can't be reached or is not ready
+/// (rather than that a statement is wrong), so that trying again makes sense.
+/// SQLSTATE classes from the PostgreSQL manual, appendix A.
+#[must_use]
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // 08 connection exception, 53 insufficient resources, 57P
+            // shutdown, crash recovery and starting up, 40 serialization
+            // failure and deadlock, 25006 a standby, 55P03 lock timeout.
+            ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class)) || code == "25006" || code == "55P03"
+        }),
+        _ => false,
+    }
+}
+
+fn whole_micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn small(number: u16) -> i16 {
+    i16::try_from(number).unwrap_or(i16::MAX)
+}

@@ -1,0 +1,85 @@
+//! Reading one task.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{FromRow, PgExecutor};
+use uuid::Uuid;
+
+use crate::{Progress, State};
+
+/// A task as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Its guid.
+    pub id: Uuid,
+    /// Its type's name.
+    pub type_name: String,
+    /// Where it is in its life; running is seen at once, not only at the next
+    /// flush of progress.
+    pub state: State,
+    /// How far it is.
+    pub progress: Progress,
+    /// Attempts begun so far.
+    pub attempt: u16,
+    /// When it was accepted.
+    pub accepted_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What its handler returned.
+    pub result: Option<Value>,
+    /// Why it failed: an RFC 9457 problem object.
+    pub error: Option<Value>,
+}
+
+#[derive(FromRow)]
+struct TaskRow {
+    id: Uuid,
+    #[sqlx(rename = "type")]
+    type_name: String,
+    state: String,
+    total_elements: i64,
+    processed_elements: i64,
+    fraction: f32,
+    message: Option<String>,
+    attempt: i32,
+    accepted_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+    result: Option<Value>,
+    error: Option<Value>,
+}
+
+const READ: &str = "
+    SELECT v.id, v.type, v.state::text AS state, v.total_elements, v.processed_elements, t.fraction, v.message,
+           v.attempt::int AS attempt, v.accepted_at, v.finished_at, v.result, v.error
+      FROM longhaul.tasks v JOIN longhaul.task t USING (id)
+     WHERE v.id = $1";
+
+/// The task with this guid, or `None` if it is unknown or flushed.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn task(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Task>> {
+    let row: Option<TaskRow> = sqlx::query_as(READ).bind(id).fetch_optional(executor).await?;
+    row.map(TaskRow::into_task).transpose()
+}
+
+impl TaskRow {
+    fn into_task(self) -> sqlx::Result<Task> {
+        Ok(Task {
+            id: self.id,
+            type_name: self.type_name,
+            state: self.state.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            progress: Progress {
+                total: self.total_elements,
+                processed: self.processed_elements,
+                fraction: f64::from(self.fraction),
+                message: self.message,
+            },
+            attempt: u16::try_from(self.attempt).unwrap_or(0),
+            accepted_at: self.accepted_at,
+            finished_at: self.finished_at,
+            result: self.result,
+            error: self.error,
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! What task types there are, for views.
+
+use sqlx::PgExecutor;
+
+use crate::Registry;
+
+const REGISTER: &str = "
+    INSERT INTO longhaul.task_type AS known (name, id_prefix, queue, max_attempts)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[])
+    ON CONFLICT (name) DO UPDATE
+       SET id_prefix = excluded.id_prefix, queue = excluded.queue,
+           max_attempts = excluded.max_attempts, registered_at = now()
+     WHERE (known.id_prefix, known.queue, known.max_attempts)
+           IS DISTINCT FROM (excluded.id_prefix, excluded.queue, excluded.max_attempts)";
+
+/// Tells the database what task types this process knows. Called at start-up.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn register(executor: impl PgExecutor<'_>, registry: &Registry) -> sqlx::Result<()> {
+    let infos: Vec<_> = registry.iter().map(|entry| *entry.info()).collect();
+    let column = |pick: fn(&crate::TaskTypeInfo) -> &'static str| infos.iter().map(pick).collect::<Vec<_>>();
+    sqlx::query(REGISTER)
+        .bind(column(|info| info.name))
+        .bind(column(|info| info.id_prefix))
+        .bind(column(|info| info.queue))
+        .bind(infos.iter().map(|info| super::small(info.retry.max_attempts)).collect::<Vec<_>>())
+        .execute(executor)
+        .await?;
+    Ok(())
+}

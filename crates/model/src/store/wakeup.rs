@@ -1,0 +1,5 @@
+//! Channels of LISTEN / NOTIFY. A notification is a hint that saves waiting;
+//! whoever listens also polls, since notifications are lost over a reconnect.
+
+/// Something became ready; the payload is the queue's name.
+pub const READY: &str = "longhaul_ready";

@@ -1,0 +1,83 @@
+//! Worker processes: registering, beating, leaving.
+
+use std::time::Duration;
+
+use sqlx::PgExecutor;
+
+/// What a worker tells of itself.
+#[derive(Debug, Clone)]
+pub struct WorkerInfo {
+    /// For people: host and process id, unless configured.
+    pub name: String,
+    /// Of the program.
+    pub version: String,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// How many tasks it runs at once.
+    pub slots: usize,
+    /// It beats at least this often.
+    pub heartbeat: Duration,
+}
+
+/// How late a beat may be, in heartbeats, before the worker is presumed dead.
+/// With a look every fifth of a heartbeat its tasks are back in less than two.
+pub const PATIENCE: f64 = 1.7;
+
+/// Registers a worker; returns its id.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn register(executor: impl PgExecutor<'_>, info: &WorkerInfo) -> sqlx::Result<i32> {
+    sqlx::query_scalar(
+        "INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms)
+         VALUES ($1, $2, $3, $4, $5) RETURNING id",
+    )
+    .bind(&info.name)
+    .bind(&info.version)
+    .bind(&info.queues)
+    .bind(i32::try_from(info.slots).unwrap_or(i32::MAX))
+    .bind(i32::try_from(info.heartbeat.as_millis()).unwrap_or(i32::MAX))
+    .fetch_one(executor)
+    .await
+}
+
+/// Says that the worker is alive. `false` if it has been presumed dead: its
+/// leases are gone, and it must register anew.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn beat(executor: impl PgExecutor<'_>, worker_id: i32) -> sqlx::Result<bool> {
+    let done = sqlx::query(
+        "UPDATE longhaul.worker SET heartbeat_at = clock_timestamp()
+          WHERE id = $1 AND lost_at IS NULL AND set_config('synchronous_commit', 'off', true) IS NOT NULL",
+    )
+    .bind(worker_id)
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Says that the worker has stopped by itself; leases that it still has are
+/// put back by the next rescue.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn stop(executor: impl PgExecutor<'_>, worker_id: i32) -> sqlx::Result<()> {
+    sqlx::query("UPDATE longhaul.worker SET stopped_at = clock_timestamp() WHERE id = $1 AND stopped_at IS NULL")
+        .bind(worker_id)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// Which of these leases the worker still has.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn held_leases(executor: impl PgExecutor<'_>, worker_id: i32, numbers: &[i64]) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar("SELECT number FROM longhaul.lease WHERE worker_id = $1 AND number = ANY ($2)")
+        .bind(worker_id)
+        .bind(numbers)
+        .fetch_all(executor)
+        .await
+}

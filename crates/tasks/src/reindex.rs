@@ -1,0 +1,270 @@
+//! `Reindex`: rebuilds the search index of one project or all.
+
+use longhaul_model::schemars::JsonSchema;
+use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, StopReason, TaskType};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::problem::UNKNOWN_PROJECT;
+use crate::search::{self, Build, Compacted, Swapped};
+
+/// Rebuilds the search index of one project, or of all.
+///
+/// Entities are walked in the order of their ids, in batches; every batch and
+/// its checkpoint are one transaction, so that a batch is never done twice. The
+/// new index is built beside the one in use and swapped in at once.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[schemars(crate = "longhaul_model::schemars")]
+pub struct Reindex {
+    /// The project; all projects if absent.
+    #[serde(default)]
+    pub project_id: Option<Uuid>,
+    /// Compact the new index before it is used.
+    #[serde(default)]
+    pub optimize: bool,
+    /// Leave out the names of related entities.
+    #[serde(default)]
+    pub skip_relationships: bool,
+}
+
+/// Entities in one transaction: about 80 ms of work, so that cancelling is
+/// prompt; larger batches are no faster (docs/adr/0003).
+const BATCH: i64 = 2_000;
+
+/// What the `202` says (the seed's example).
+const QUEUED: &str = "Queuing index events";
+
+/// Queuing is an element of its own, as the seed's example shows it (1 of 10
+/// done when the task is accepted); every entity is another.
+const QUEUING: i64 = 1;
+
+/// Where to go on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Checkpoint {
+    /// Entities done in all.
+    processed: i64,
+    /// Of several projects, the last one that is done.
+    last_project: Option<Uuid>,
+    /// The project at work.
+    current: Option<Current>,
+    bytes_before: i64,
+    bytes_after: i64,
+    projects: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Current {
+    project_id: Uuid,
+    index_id: i64,
+    documents: i64,
+    /// The last entity that is in the new index.
+    last: Uuid,
+}
+
+/// What a finished Reindex tells.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Report {
+    projects: i64,
+    documents: i64,
+    /// Sizes of the new indexes before and after compaction, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_before_optimize: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_after_optimize: Option<i64>,
+}
+
+impl TaskType for Reindex {
+    const NAME: &'static str = "Reindex";
+    const ID_PREFIX: &'static str = "reindex-";
+
+    async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
+        if let Some(project_id) = self.project_id
+            && !project_exists(&context.pool, project_id).await?
+        {
+            return Err(CreateError::Impossible {
+                kind: UNKNOWN_PROJECT,
+                detail: format!(
+                    "There is no project {project_id}; check ProjectId, or leave it out to re-index all projects."
+                ),
+            });
+        }
+        let entities = count_entities(&context.pool, self.project_id).await?;
+        Ok(Progress::of(QUEUING, QUEUING + entities).with_message(QUEUED))
+    }
+
+    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        let checkpoint: Checkpoint = context.checkpoint()?.unwrap_or_default();
+        Run { parameters: self, context, checkpoint }.run().await
+    }
+}
+
+struct Run {
+    parameters: Reindex,
+    context: RunContext,
+    checkpoint: Checkpoint,
+}
+
+/// How a part of the run ended.
+enum Step {
+    Done,
+    Stopped,
+}
+
+impl Run {
+    async fn run(mut self) -> Result<Outcome, RunError> {
+        let pool = self.context.pool().clone();
+        let total = QUEUING + count_entities(&pool, self.parameters.project_id).await?;
+        self.context.progress().set_total(total.max(QUEUING + self.checkpoint.processed));
+        self.context.progress().set_processed(QUEUING + self.checkpoint.processed);
+        while let Some((project_id, name)) = self.next_project().await? {
+            if let Step::Stopped = self.project(project_id, &name).await? {
+                return Ok(Outcome::Cancelled);
+            }
+        }
+        search::drop_unused(&pool).await?;
+        // What came or went meanwhile: the end says what was really done.
+        self.context.progress().set_total(QUEUING + self.checkpoint.processed);
+        self.context.progress().set_processed(QUEUING + self.checkpoint.processed);
+        self.context.progress().set_message(format!(
+            "Indexed {} entities in {} project(s)",
+            self.checkpoint.processed, self.checkpoint.projects
+        ));
+        Outcome::with_result(Report {
+            projects: self.checkpoint.projects,
+            documents: self.checkpoint.processed,
+            bytes_before_optimize: self.parameters.optimize.then_some(self.checkpoint.bytes_before),
+            bytes_after_optimize: self.parameters.optimize.then_some(self.checkpoint.bytes_after),
+        })
+    }
+
+    /// The project at work, else the next one in the order of ids.
+    async fn next_project(&self) -> sqlx::Result<Option<(Uuid, String)>> {
+        let wanted = self.checkpoint.current.as_ref().map(|current| current.project_id).or(self.parameters.project_id);
+        if self.checkpoint.current.is_none() && self.parameters.project_id.is_some() && self.checkpoint.projects > 0 {
+            return Ok(None);
+        }
+        sqlx::query_as(
+            "SELECT id, name FROM records.project
+              WHERE ($1::uuid IS NULL OR id = $1) AND ($2::uuid IS NULL OR id > $2)
+              ORDER BY id LIMIT 1",
+        )
+        .bind(wanted)
+        .bind(self.checkpoint.last_project)
+        .fetch_optional(self.context.pool())
+        .await
+    }
+
+    async fn project(&mut self, project_id: Uuid, name: &str) -> Result<Step, RunError> {
+        let build = self.begin_or_go_on(project_id).await?;
+        if let Step::Stopped = self.fill(build, name).await? {
+            // Whoever stopped the worker wants the task to go on elsewhere.
+            if self.context.stop_reason() == Some(StopReason::Cancelled) {
+                search::discard(self.context.pool(), build).await?;
+            }
+            return Ok(Step::Stopped);
+        }
+        let pool = self.context.pool().clone();
+        self.context.progress().set_message(format!("Finishing the index of {name}"));
+        search::settle(&pool, build).await?;
+        if self.parameters.optimize {
+            self.context.progress().set_message(format!("Optimizing the index of {name}"));
+            let Compacted { bytes_before, bytes_after } = search::compact(&pool, build).await?;
+            self.checkpoint.bytes_before += bytes_before;
+            self.checkpoint.bytes_after += bytes_after;
+        }
+        self.put_in_use(build).await?;
+        Ok(Step::Done)
+    }
+
+    async fn begin_or_go_on(&mut self, project_id: Uuid) -> Result<Build, RunError> {
+        if let Some(current) = &self.checkpoint.current {
+            let build = Build { index_id: current.index_id, project_id };
+            if search::exists(self.context.pool(), build).await? {
+                return Ok(build);
+            }
+            tracing::warn!(
+                task = self.context.public_id(),
+                index_id = build.index_id,
+                "the unfinished index is gone; building it anew"
+            );
+            self.checkpoint.processed -= current.documents;
+            self.checkpoint.current = None;
+        }
+        let mut transaction = self.context.pool().begin().await?;
+        let build = search::begin(&mut transaction, project_id, self.context.task_id()).await?;
+        let mut next = self.checkpoint.clone();
+        next.current = Some(Current { project_id, index_id: build.index_id, documents: 0, last: Uuid::nil() });
+        self.context.save_checkpoint_in(&mut transaction, &next).await?;
+        transaction.commit().await?;
+        self.checkpoint = next;
+        Ok(build)
+    }
+
+    async fn fill(&mut self, build: Build, name: &str) -> Result<Step, RunError> {
+        self.context.progress().set_message(format!("Indexing {name}"));
+        loop {
+            if self.context.cancellation().is_cancelled() {
+                return Ok(Step::Stopped);
+            }
+            let Some(current) = self.checkpoint.current.clone() else { return Ok(Step::Done) };
+            let mut transaction = self.context.pool().begin().await?;
+            search::tune(&mut transaction).await?;
+            let batch =
+                search::add_batch(&mut transaction, build, current.last, BATCH, !self.parameters.skip_relationships)
+                    .await?;
+            let Some(last) = batch.last else { return Ok(Step::Done) };
+            let next = Checkpoint {
+                processed: self.checkpoint.processed + batch.documents,
+                current: Some(Current { documents: current.documents + batch.documents, last, ..current }),
+                ..self.checkpoint.clone()
+            };
+            self.context.progress().set_processed(QUEUING + next.processed);
+            self.context.save_checkpoint_in(&mut transaction, &next).await?;
+            transaction.commit().await?;
+            tracing::debug!(task = self.context.public_id(), attempt = self.context.attempt(), %last, documents = batch.documents, "batch indexed");
+            self.checkpoint = next;
+        }
+    }
+
+    async fn put_in_use(&mut self, build: Build) -> Result<(), RunError> {
+        let documents = self.checkpoint.current.as_ref().map_or(0, |current| current.documents);
+        let next = Checkpoint {
+            last_project: Some(build.project_id),
+            current: None,
+            projects: self.checkpoint.projects + 1,
+            ..self.checkpoint.clone()
+        };
+        let mut transaction = self.context.pool().begin().await?;
+        let swapped = search::swap(&mut transaction, build, documents).await?;
+        self.context.save_checkpoint_in(&mut transaction, &next).await?;
+        transaction.commit().await?;
+        self.checkpoint = next;
+        match swapped {
+            Swapped::InUse { replaced: Some(old) } => tracing::debug!(old, new = build.index_id, "index replaced"),
+            Swapped::InUse { replaced: None } => {}
+            Swapped::Overtaken => {
+                tracing::info!(index_id = build.index_id, "a Reindex that began later has already replaced the index");
+                search::discard(self.context.pool(), build).await?;
+            }
+            Swapped::NoProject => search::discard(self.context.pool(), build).await?,
+        }
+        Ok(())
+    }
+}
+
+async fn project_exists(pool: &PgPool, project_id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM records.project WHERE id = $1)")
+        .bind(project_id)
+        .fetch_one(pool)
+        .await
+}
+
+async fn count_entities(pool: &PgPool, project_id: Option<Uuid>) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM records.entity WHERE $1::uuid IS NULL OR project_id = $1")
+        .bind(project_id)
+        .fetch_one(pool)
+        .await
+}

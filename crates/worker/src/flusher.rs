@@ -1,0 +1,80 @@
+//! Writes the progress of everything that runs, a few times a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_model::store::is_unavailable;
+use longhaul_model::store::progress::{ProgressWrite, flush};
+use longhaul_model::store::worker::held_leases;
+use longhaul_model::{Attempt, StopReason};
+use tokio_util::sync::CancellationToken;
+
+use crate::lane::Shared;
+
+/// Runs until `stop`; the last state of an attempt is written with its end.
+pub(crate) async fn run(shared: Arc<Shared>, every: Duration, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = run_once(&shared).await {
+            tracing::warn!(%error, "progress could not be written; it is tried again");
+        }
+    }
+}
+
+async fn run_once(shared: &Shared) -> sqlx::Result<()> {
+    let worker_id = shared.identity.worker_id();
+    let (attempts, writes): (Vec<Arc<Attempt>>, Vec<ProgressWrite>) = shared
+        .in_flight
+        .all()
+        .into_iter()
+        .filter(|attempt| attempt.lease().worker_id == worker_id)
+        .filter_map(|attempt| attempt.take_changes().map(|write| (attempt, write)))
+        .unzip();
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let written = match flush(&shared.pool, worker_id, &writes).await {
+        Ok(written) => written,
+        Err(error) if is_unavailable(&error) => {
+            attempts.iter().for_each(|attempt| attempt.mark_changed());
+            return Err(error);
+        }
+        Err(error) => {
+            // One of them can't be stored: the others must not suffer.
+            tracing::warn!(%error, "a batch of progress was refused; trying it one by one");
+            write_one_by_one(shared, worker_id, &writes).await?
+        }
+    };
+    let missing: Vec<_> = attempts.into_iter().filter(|attempt| !written.contains(&attempt.id())).collect();
+    if !missing.is_empty() {
+        stop_the_lost(shared, worker_id, &missing).await?;
+    }
+    Ok(())
+}
+
+async fn write_one_by_one(shared: &Shared, worker_id: i32, writes: &[ProgressWrite]) -> sqlx::Result<Vec<uuid::Uuid>> {
+    let mut written = Vec::new();
+    for write in writes {
+        match flush(&shared.pool, worker_id, std::slice::from_ref(write)).await {
+            Ok(ids) => written.extend(ids),
+            Err(error) if is_unavailable(&error) => return Err(error),
+            Err(error) => tracing::error!(task = %write.id, %error, "progress can't be stored"),
+        }
+    }
+    Ok(written)
+}
+
+/// What was not written has either just ended or been taken away.
+async fn stop_the_lost(shared: &Shared, worker_id: i32, missing: &[Arc<Attempt>]) -> sqlx::Result<()> {
+    let numbers: Vec<i64> = missing.iter().map(|attempt| attempt.lease().number).collect();
+    let held = held_leases(&shared.pool, worker_id, &numbers).await?;
+    for attempt in missing.iter().filter(|attempt| !held.contains(&attempt.lease().number)) {
+        attempt.stop(StopReason::LeaseLost);
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Services that look after the queue: one file each, all of one shape.
+//!
+//! A service has a name and `run_once`, which takes no input, may run in any
+//! number of processes at once, and says how long to wait before the next run.
+
+mod promoter;
+mod rescuer;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use promoter::Promoter;
+pub(crate) use rescuer::Rescuer;
+
+use crate::lane::Shared;
+
+/// A maintenance service.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// In logs.
+    const NAME: &'static str;
+
+    /// Does what is due. Returns the wait until the next run.
+    fn run_once(&self, shared: &Shared) -> impl Future<Output = sqlx::Result<Duration>> + Send;
+}
+
+/// The wait after a run that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Runs a service until `stop`, over failures of the database too.
+pub(crate) async fn run<S: Service>(service: S, shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        let wait = match service.run_once(&shared).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::warn!(service = S::NAME, %error, "a maintenance run failed; it is tried again");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}

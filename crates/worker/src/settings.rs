@@ -1,0 +1,56 @@
+//! What can be set of a worker.
+
+use std::time::Duration;
+
+/// Settings of one worker process.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Shown in `longhaul.workers`; host name and process id by default.
+    pub name: String,
+    /// The queues to serve; those of the registered types if empty.
+    pub queues: Vec<String>,
+    /// How many tasks run at once, at least 1. Default 32.
+    pub slots: usize,
+    /// How many claim loops share the slots, 1 to `slots`. Default 2: two keep
+    /// the database busy while one waits for an answer.
+    pub lanes: usize,
+    /// The worker beats once in this time; others presume it dead after 1.7 of
+    /// it. Default 5 s.
+    pub heartbeat: Duration,
+    /// How often progress is written. Default 250 ms.
+    pub flush_every: Duration,
+    /// How often to look for tasks when no notification comes. Default 1 s.
+    pub poll_every: Duration,
+    /// How long tasks may go on after the worker was told to stop, before they
+    /// are asked to. Default 20 s.
+    pub drain: Duration,
+    /// How long a task that was asked to stop may take, before it is abandoned.
+    /// Default 5 s.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: default_name(),
+            queues: Vec::new(),
+            slots: 32,
+            lanes: 2,
+            heartbeat: Duration::from_secs(5),
+            flush_every: Duration::from_millis(250),
+            poll_every: Duration::from_secs(1),
+            drain: Duration::from_secs(20),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "worker".to_owned());
+    format!("{host}/{}", std::process::id())
+}

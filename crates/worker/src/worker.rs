@@ -1,0 +1,166 @@
+//! Starts and stops the parts of a worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_model::store::{task_type, worker as store};
+use longhaul_model::{Registry, Resources, StopReason};
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::executor::Executor;
+use crate::identity::Identity;
+use crate::in_flight::InFlight;
+use crate::lane::{Lane, Shared};
+use crate::maintenance::{self, Promoter, Rescuer};
+use crate::{Settings, flusher, keeper, listener};
+
+/// A worker process.
+pub struct Worker {
+    engine_pool: PgPool,
+    handler_pool: PgPool,
+    registry: Registry,
+    resources: Arc<Resources>,
+    settings: Settings,
+}
+
+/// Why a worker could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The database did not take the worker's registration.
+    #[error("the worker could not register with the database")]
+    Register(#[from] sqlx::Error),
+    /// Nothing to do.
+    #[error("a worker needs at least one queue: register a task type or name queues")]
+    NoQueues,
+}
+
+impl Worker {
+    /// A worker whose engine and handlers share one pool, which should have a
+    /// few connections more than lanes and slots that use the database.
+    #[must_use]
+    pub fn new(pool: PgPool, registry: Registry, settings: Settings) -> Self {
+        Self { engine_pool: pool.clone(), handler_pool: pool, registry, resources: Arc::default(), settings }
+    }
+
+    /// Gives handlers connections of their own, so that they can't keep the
+    /// engine waiting for one.
+    #[must_use]
+    pub fn with_handler_pool(mut self, pool: PgPool) -> Self {
+        self.handler_pool = pool;
+        self
+    }
+
+    /// What task types need from the host.
+    #[must_use]
+    pub fn with_resources(mut self, resources: Arc<Resources>) -> Self {
+        self.resources = resources;
+        self
+    }
+
+    /// Runs until `stop` is cancelled, then drains: tasks that have not begun go
+    /// back at once, those that run may go on for the drain time, are then asked
+    /// to stop, and are abandoned after the grace time. All that did not end is
+    /// put back into the queue without spending an attempt.
+    ///
+    /// # Errors
+    /// When the worker can't register. Later failures of the database are
+    /// waited out.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
+        let queues =
+            if self.settings.queues.is_empty() { self.registry.queues() } else { self.settings.queues.clone() };
+        if queues.is_empty() {
+            return Err(WorkerError::NoQueues);
+        }
+        let slots = self.settings.slots.max(1);
+        let lanes = self.settings.lanes.clamp(1, slots);
+        let info = store::WorkerInfo {
+            name: self.settings.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            queues: queues.clone(),
+            slots,
+            heartbeat: self.settings.heartbeat,
+        };
+        task_type::register(&self.engine_pool, &self.registry).await?;
+        let worker_id = store::register(&self.engine_pool, &info).await?;
+        tracing::info!(worker_id, name = info.name, ?queues, slots, lanes, "worker started");
+
+        let shared = Arc::new(Shared {
+            pool: self.engine_pool,
+            identity: Identity::new(worker_id),
+            executor: Executor { registry: self.registry, pool: self.handler_pool, resources: self.resources },
+            in_flight: InFlight::default(),
+            poll_every: self.settings.poll_every,
+            stopping: stop.clone(),
+            wakes: (0..lanes).map(|_| Notify::new()).collect(),
+        });
+
+        // Helpers go on until the lanes are done.
+        let helpers_stop = CancellationToken::new();
+        let mut helpers = JoinSet::new();
+        helpers.spawn(keeper::run(Arc::clone(&shared), info, helpers_stop.clone()));
+        helpers.spawn(flusher::run(Arc::clone(&shared), self.settings.flush_every, helpers_stop.clone()));
+        helpers.spawn(listener::run(Arc::clone(&shared), queues.clone(), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(
+            Rescuer { heartbeat: self.settings.heartbeat },
+            Arc::clone(&shared),
+            helpers_stop.clone(),
+        ));
+        helpers.spawn(maintenance::run(Promoter, Arc::clone(&shared), helpers_stop.clone()));
+
+        let mut running_lanes = JoinSet::new();
+        for number in 0..lanes {
+            let share = slots / lanes + usize::from(number < slots % lanes);
+            running_lanes.spawn(Lane::new(Arc::clone(&shared), number, share, queues.clone()).run());
+        }
+
+        stop.cancelled().await;
+        tracing::info!(worker_id, "worker stops: draining");
+        drain(&shared, &mut running_lanes, self.settings.drain, self.settings.grace).await;
+        helpers_stop.cancel();
+        while helpers.join_next().await.is_some() {}
+        leave(&shared).await;
+        Ok(())
+    }
+}
+
+async fn drain(shared: &Shared, lanes: &mut JoinSet<()>, drain: Duration, grace: Duration) {
+    if all_ended(lanes, drain).await {
+        return;
+    }
+    let asked = shared.in_flight.stop(StopReason::WorkerStops, |_| true);
+    tracing::info!(asked, "asked the tasks that still run to stop");
+    if all_ended(lanes, grace).await {
+        return;
+    }
+    let abandoned = shared.in_flight.abort_all();
+    for attempt in &abandoned {
+        tracing::warn!(task = attempt.public_id(), "abandoned: it did not stop in time; it goes back to the queue");
+    }
+    lanes.shutdown().await;
+}
+
+async fn all_ended(lanes: &mut JoinSet<()>, within: Duration) -> bool {
+    tokio::time::timeout(within, async { while lanes.join_next().await.is_some() {} }).await.is_ok()
+}
+
+/// Leases that are left belong to a stopped worker from here on; a rescue, ours
+/// or another worker's, puts their tasks back.
+async fn leave(shared: &Shared) {
+    let leaving = async {
+        store::stop(&shared.pool, shared.identity.worker_id()).await?;
+        if !shared.in_flight.is_empty() {
+            tracing::debug!("attempts are still in flight");
+        }
+        longhaul_model::store::rescue::rescue(&shared.pool).await
+    };
+    match tokio::time::timeout(Duration::from_secs(5), leaving).await {
+        Ok(Ok(rescued)) => tracing::info!(requeued = rescued.requeued, "worker stopped"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the worker could not say that it stops; others find out by its heartbeat")
+        }
+        Err(_) => tracing::warn!("the worker could not say that it stops in time; others find out by its heartbeat"),
+    }
+}
