@@ -99,8 +99,7 @@ impl Executor {
 /// for the same attempt, so a test can foretell it.
 fn jitter(attempt: &Attempt) -> f64 {
     let mixed = attempt.id().as_u128() as u64 ^ u64::from(attempt.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let fraction = (mixed >> 11) as f64 / (1u64 << 53) as f64;
-    fraction
+    (mixed >> 11) as f64 / (1u64 << 53) as f64
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
