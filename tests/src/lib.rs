@@ -1,1 +1,10 @@
-//! longhaul-tests
+//! The stage that tests play on: a database of their own, a real API on a port
+//! of its own, workers, and ways to wait for what must happen.
+
+mod records;
+mod stage;
+mod wait;
+
+pub use records::{Project, fill_project};
+pub use stage::{RunningWorker, Stage, StageBuilder, quick_worker};
+pub use wait::{DEADLINE, until};

@@ -1,0 +1,249 @@
+//! A database, an API and workers.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_api::{App, AppSettings};
+use longhaul_devdb::testing::TestDatabase;
+use longhaul_model::store::enqueue::{NewTask, enqueue};
+use longhaul_model::{DatabaseClock, Progress, Registry, Resources, TaskTypeInfo};
+use longhaul_worker::{Settings, Worker};
+use serde_json::Value;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::until;
+
+/// A database of its own with the whole schema, a real HTTP API on a free port,
+/// and as many workers as a test starts. Everything stops with it.
+pub struct Stage {
+    /// The database, with a few connections.
+    pub pool: PgPool,
+    /// A client without proxies.
+    pub http: reqwest::Client,
+    /// Where the API listens.
+    pub base_url: String,
+    registry: Registry,
+    resources: Arc<Resources>,
+    url: String,
+    stop: CancellationToken,
+    _database: Option<TestDatabase>,
+}
+
+/// What a stage is made of.
+pub struct StageBuilder {
+    registry: Registry,
+    resources: Arc<Resources>,
+    url: Option<String>,
+}
+
+/// A worker in this process; stops when told to, or with the stage.
+pub struct RunningWorker {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Stage {
+    /// With the shipped task types.
+    pub async fn new() -> Self {
+        Self::with_registry(longhaul_tasks::registry()).await
+    }
+
+    /// With these task types.
+    pub async fn with_registry(registry: Registry) -> Self {
+        Self::builder(registry).start().await
+    }
+
+    /// With more to choose.
+    pub fn builder(registry: Registry) -> StageBuilder {
+        StageBuilder { registry, resources: Arc::default(), url: None }
+    }
+
+    /// The address of the stage's database.
+    pub fn database_url(&self) -> &str {
+        &self.url
+    }
+
+    /// Starts a worker; see [`quick_worker`] for settings.
+    pub async fn worker(&self, settings: Settings) -> RunningWorker {
+        let stop = self.stop.child_token();
+        let engine = connect(&self.url, 8).await;
+        let handlers = connect(&self.url, 8).await;
+        let worker = Worker::new(engine, self.registry.clone(), settings)
+            .with_handler_pool(handlers)
+            .with_resources(Arc::clone(&self.resources));
+        let task = tokio::spawn({
+            let stop = stop.clone();
+            async move { worker.run(stop).await.expect("the worker starts") }
+        });
+        RunningWorker { stop, task }
+    }
+
+    /// POSTs a task request.
+    pub async fn post(&self, request: &Value) -> reqwest::Response {
+        let url = format!("{}/api/backgroundtasks", self.base_url);
+        self.http.post(url).json(request).send().await.expect("the API answers")
+    }
+
+    /// POSTs a task request that must be accepted; returns the body.
+    pub async fn start(&self, request: &Value) -> Value {
+        let response = self.post(request).await;
+        let status = response.status();
+        let body: Value = response.json().await.expect("a JSON body");
+        assert_eq!(status, 202, "{request} was answered by {body}");
+        body
+    }
+
+    /// GETs a path or a whole address; returns status and body.
+    pub async fn get(&self, address: &str) -> (u16, Value) {
+        let url = if address.starts_with('/') { format!("{}{address}", self.base_url) } else { address.to_owned() };
+        let response = self.http.get(url).send().await.expect("the API answers");
+        (response.status().as_u16(), response.json().await.expect("a JSON body"))
+    }
+
+    /// Waits until a task is complete; returns its last body.
+    pub async fn ended(&self, body: &Value) -> Value {
+        let url = body["Self"].as_str().expect("a body has Self");
+        until(&format!("{url} to end"), async || {
+            let (status, body) = self.get(url).await;
+            assert_eq!(status, 200, "{body}");
+            (body["Complete"] == true).then_some(body)
+        })
+        .await
+    }
+
+    /// Stores tasks directly, many at once; returns their ids.
+    pub async fn enqueue(&self, info: TaskTypeInfo, parameters: Vec<Value>) -> Vec<Uuid> {
+        let clock = DatabaseClock::learn(&self.pool).await.expect("the database answers");
+        let tasks: Vec<NewTask> = parameters
+            .into_iter()
+            .map(|parameters| NewTask {
+                id: clock.new_id(),
+                info,
+                parameters,
+                progress: Progress::unknown(),
+                created_by: None,
+                run_at: None,
+            })
+            .collect();
+        for batch in tasks.chunks(1_000) {
+            enqueue(&self.pool, batch).await.expect("the tasks are stored");
+        }
+        tasks.iter().map(|task| task.id).collect()
+    }
+
+    /// One value from the database.
+    pub async fn value<T>(&self, sql: &'static str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect(sql)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl StageBuilder {
+    /// What task types need from their host.
+    pub fn resources(mut self, resources: Resources) -> Self {
+        self.resources = Arc::new(resources);
+        self
+    }
+
+    /// Uses this database (migrated here) instead of one of its own.
+    pub fn database(mut self, url: &str) -> Self {
+        self.url = Some(url.to_owned());
+        self
+    }
+
+    /// Starts database and API.
+    pub async fn start(self) -> Stage {
+        let (database, url) = match self.url {
+            Some(url) => {
+                migrate(&url).await.expect("the migrations fit");
+                (None, url)
+            }
+            None => {
+                let database = TestDatabase::new("longhaul", async |url: String| migrate(&url).await)
+                    .await
+                    .expect("a test database");
+                let url = database.url().to_owned();
+                (Some(database), url)
+            }
+        };
+        let pool = connect(&url, 8).await;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let base_url = format!("http://{}", listener.local_addr().expect("an address"));
+        let app = App::builder(pool.clone(), self.registry.clone(), AppSettings::new(&base_url))
+            .with_resources(Arc::clone(&self.resources))
+            .with_routes(longhaul_tasks::http::configure)
+            .with_migrations(&longhaul_tasks::MIGRATIONS)
+            .start()
+            .await
+            .expect("the app starts");
+        let server = longhaul_api::bind(app, listener).expect("the server binds");
+        let stop = CancellationToken::new();
+        tokio::spawn(server.run(stop.clone()));
+        Stage {
+            pool,
+            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            base_url,
+            registry: self.registry,
+            resources: self.resources,
+            url,
+            stop,
+            _database: database,
+        }
+    }
+}
+
+impl RunningWorker {
+    /// Tells the worker to stop and waits until it has drained.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("the worker ends in order");
+    }
+
+    /// Kills the worker as if its process had died: nothing is drained.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _aborted = self.task.await;
+    }
+}
+
+/// Settings for tests: short intervals, so that nothing is waited for long.
+pub fn quick_worker() -> Settings {
+    Settings {
+        slots: 8,
+        heartbeat: Duration::from_millis(500),
+        flush_every: Duration::from_millis(20),
+        poll_every: Duration::from_millis(100),
+        drain: Duration::from_secs(5),
+        grace: Duration::from_millis(500),
+        ..Settings::default()
+    }
+}
+
+async fn migrate(url: &str) -> anyhow::Result<()> {
+    let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
+    longhaul_tasks::migrate(&pool).await?;
+    pool.close().await;
+    Ok(())
+}
+
+async fn connect(url: &str, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect(url)
+        .await
+        .expect("the database answers")
+}
