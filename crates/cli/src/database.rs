@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -22,8 +22,9 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 /// A pool of at most `connections`. Fails at once when the database can't be
 /// reached, so that a wrong address shows at start-up.
 pub(crate) async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    let options: PgConnectOptions =
-        url.parse().context("DATABASE_URL is not a PostgreSQL address such as postgres://user:password@host/name")?;
+    const SHAPE: &str = "DATABASE_URL is not a PostgreSQL address such as postgres://user:password@host/name";
+    ensure!(url.starts_with("postgres://") || url.starts_with("postgresql://"), SHAPE);
+    let options: PgConnectOptions = url.parse().context(SHAPE)?;
     // A machine that vanishes must not hold locks for hours.
     let options = options.application_name(name).options([
         ("idle_in_transaction_session_timeout", "60s"),

@@ -1,1 +1,0 @@
-//! longhaul-benches

@@ -1,0 +1,7 @@
+//! Tests against the real program: its processes are started, told to stop,
+//! and killed.
+
+mod crash;
+mod program;
+mod refusals;
+mod service;

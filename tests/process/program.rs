@@ -1,0 +1,64 @@
+//! Processes of the program under test.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// A process of the program; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+}
+
+fn command(arguments: &[&str], database_url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+    command.args(arguments).env("DATABASE_URL", database_url).env_remove("LONGHAUL_LOG").kill_on_drop(true);
+    command
+}
+
+/// Runs to the end; returns exit code, standard output and standard error.
+pub(crate) async fn run(arguments: &[&str], database_url: &str) -> (Option<i32>, String, String) {
+    let output = command(arguments, database_url).output().await.expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+impl Process {
+    /// Starts it and leaves it alone.
+    pub(crate) fn start(arguments: &[&str], database_url: &str) -> Self {
+        let child = command(arguments, database_url).stderr(Stdio::null()).spawn().expect("the program starts");
+        Self { child }
+    }
+
+    /// Starts it and reads its log until a line has `word`; returns that line.
+    pub(crate) async fn start_until(arguments: &[&str], database_url: &str, word: &str) -> (Self, String) {
+        let mut child = command(arguments, database_url).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let found = tokio::time::timeout(longhaul_tests::DEADLINE, async {
+            loop {
+                let line = lines.next_line().await.expect("a readable log").expect("it ended early");
+                if line.contains(word) {
+                    return line;
+                }
+            }
+        });
+        let line = found.await.unwrap_or_else(|_| panic!("the log never said '{word}'"));
+        // Keep reading, so that the process never writes into a full pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        (Self { child }, line)
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// SIGTERM; returns the exit code.
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().expect("it runs").to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
+        assert!(told.success());
+        let ended = tokio::time::timeout(longhaul_tests::DEADLINE, self.child.wait()).await;
+        ended.expect("it ends after SIGTERM").expect("a status").code()
+    }
+}

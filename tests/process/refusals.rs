@@ -1,0 +1,79 @@
+//! What the program refuses, and how it says so.
+
+use longhaul_tests::Stage;
+
+use crate::program::run;
+
+#[tokio::test]
+async fn a_wrong_database_address_is_told_at_once() {
+    for arguments in [["work"], ["serve"], ["migrate"]] {
+        let (code, _, error) = run(&arguments, "postgres://nobody@127.0.0.1:1/nothing").await;
+        assert_eq!(code, Some(1));
+        assert!(error.contains("could not connect to the database"), "{error}");
+    }
+    let (code, _, error) = run(&["migrate"], "mysql://x").await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("DATABASE_URL is not a PostgreSQL address"), "{error}");
+}
+
+#[tokio::test]
+async fn an_address_that_others_can_reach_must_be_asked_for() {
+    let (code, _, error) = run(&["serve", "--listen", "0.0.0.0:0"], "postgres://nobody@127.0.0.1:1/nothing").await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("--open-to-all"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bad_file_is_told_with_its_line() {
+    let stage = Stage::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("bad.ndjson");
+    std::fs::write(&path, "{\"Record\":\"Project\"}\n").expect("a file");
+    let (code, _, error) = run(&["import", path.to_str().expect("a path")], stage.database_url()).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("nothing was imported") && error.contains("line 1") && error.contains("Id"), "{error}");
+    let (code, _, error) = run(&["import", "does-not-exist"], stage.database_url()).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("could not open"), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_on_an_empty_database_says_what_to_run() {
+    let server = longhaul_devdb::Server::start(longhaul_devdb::Options::temporary()).await.expect("a server");
+    let (code, _, error) = run(&["work"], &server.admin_url()).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("longhaul migrate"), "{error}");
+}
+
+#[tokio::test]
+async fn help_names_every_command() {
+    let (code, out, _) = run(&["--help"], "").await;
+    assert_eq!(code, Some(0));
+    for command in ["demo", "dev", "serve", "work", "migrate", "import", "corpus"] {
+        assert!(out.contains(command), "{command} is missing in\n{out}");
+    }
+}
+
+#[tokio::test]
+async fn the_table_of_settings_is_what_help_says() {
+    let table =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md")).expect("docs");
+    let documented: Vec<(String, String)> = table
+        .lines()
+        .filter(|line| line.starts_with("| `--"))
+        .filter_map(|line| {
+            let mut cells = line.split('|').skip(1).map(|cell| cell.trim().trim_matches('`').to_owned());
+            Some((cells.next()?, cells.next()?))
+        })
+        .collect();
+    let mut said = String::new();
+    for command in ["serve", "work", "dev"] {
+        said.push_str(&run(&[command, "--help"], "").await.1);
+    }
+    for (flag, environment) in &documented {
+        assert!(said.contains(flag.as_str()) && said.contains(&format!("[env: {environment}")), "{flag} {environment}");
+    }
+    for variable in said.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next()) {
+        assert!(documented.iter().any(|(_, name)| name == variable), "docs/operations.md lacks {variable}");
+    }
+}

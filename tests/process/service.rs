@@ -1,0 +1,58 @@
+//! API and worker as processes of their own.
+
+use longhaul_tests::{Stage, fill_project, until};
+use serde_json::{Value, json};
+use uuid::{Uuid, uuid};
+
+use crate::program::{Process, run};
+
+const PROJECT: Uuid = uuid!("c651ed19-5375-475a-a539-9f6401467130");
+
+#[tokio::test]
+async fn api_and_two_workers_serve_from_processes_of_their_own_and_stop_in_order() {
+    let stage = Stage::new().await;
+    fill_project(&stage.pool, PROJECT, 50).await;
+    let url = stage.database_url();
+    let (api, line) = Process::start_until(&["serve", "--listen", "127.0.0.1:0"], url, "the API listens").await;
+    let at = line.find("http://").expect("an address");
+    let base_url: String =
+        line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
+    let one = Process::start(&["work", "--name", "one"], url);
+    let two = Process::start(&["work", "--name", "two", "--slots", "2"], url);
+
+    let response = stage
+        .http
+        .post(format!("{base_url}/api/backgroundtasks"))
+        .json(&json!({"Type": "Reindex", "Parameters": {"ProjectId": PROJECT}}))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(response.status(), 202);
+    let body: Value = response.json().await.expect("JSON");
+    assert!(body["Self"].as_str().expect("an address").starts_with(&base_url));
+    assert_eq!(stage.ended(&body).await["State"], "Succeeded");
+    until("both workers to be seen alive", async || {
+        let alive: i64 =
+            stage.value("SELECT count(*) FROM longhaul.workers WHERE state = 'alive' AND name IN ('one', 'two')").await;
+        (alive == 2).then_some(())
+    })
+    .await;
+
+    assert_eq!(one.terminate().await, Some(0));
+    assert_eq!(two.terminate().await, Some(0));
+    assert_eq!(api.terminate().await, Some(0));
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.workers WHERE state = 'stopped'").await, 2);
+}
+
+#[tokio::test]
+async fn migrate_and_import_can_be_repeated() {
+    let stage = Stage::new().await;
+    let url = stage.database_url();
+    for _ in 0..2 {
+        assert_eq!(run(&["migrate"], url).await.0, Some(0));
+        let (code, out, error) =
+            run(&["import", concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/timezones.ndjson")], url).await;
+        assert_eq!(code, Some(0), "{error}");
+        assert!(out.contains("Imported 1 projects, 559 entities"), "{out}");
+    }
+}
