@@ -23,7 +23,8 @@ CREATE TABLE longhaul.task_type (
     id_prefix     text NOT NULL,
     queue         text NOT NULL,
     max_attempts  smallint NOT NULL CHECK (max_attempts BETWEEN 1 AND 1000),
-    registered_at timestamptz NOT NULL DEFAULT now()
+    registered_at timestamptz NOT NULL DEFAULT now(),
+    paused_at     timestamptz
 );
 
 CREATE TABLE longhaul.worker (
@@ -47,6 +48,10 @@ CREATE TABLE longhaul.task (
     type               text NOT NULL,
     queue              text NOT NULL,
     created_by         text,
+    -- Whose turn it is in a gated queue: a tenant, an account, a host …
+    key                text,
+    -- What no other open task may have (see task_key).
+    unique_key         text,
     accepted_at        timestamptz NOT NULL DEFAULT now(),
     max_attempts       smallint NOT NULL,
     parameters         jsonb NOT NULL DEFAULT '{}',
@@ -56,6 +61,8 @@ CREATE TABLE longhaul.task (
     priority           smallint NOT NULL,
     state              longhaul.task_state NOT NULL,
     attempt            smallint NOT NULL DEFAULT 0,
+    -- Attempts during which the worker died.
+    crashes            smallint NOT NULL DEFAULT 0,
     worker_id          integer,
     fraction           real NOT NULL DEFAULT 0,
     total_elements     bigint NOT NULL DEFAULT 0,
@@ -79,11 +86,16 @@ CREATE TABLE longhaul.task (
     CONSTRAINT task_run_has_attempt CHECK (state NOT IN ('Running', 'Retrying', 'Succeeded') OR attempt > 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
--- What may run now. The claim deletes; nothing updates.
+-- What may run now, in the order of the primary key. The claim deletes; nothing
+-- updates.
 CREATE TABLE longhaul.ready (
     queue    text COLLATE "C" NOT NULL,
     priority smallint NOT NULL,
+    -- The task's place: its id, so that the oldest goes first; or, if it came
+    -- through a gate where tasks take turns, an id of that moment …
     id       uuid NOT NULL,
+    -- … and then this is the task's.
+    task_id  uuid,
     PRIMARY KEY (queue, priority, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
@@ -93,6 +105,29 @@ CREATE TABLE longhaul.scheduled (
     id     uuid NOT NULL,
     PRIMARY KEY (run_at, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+
+-- What may not run yet because its queue is gated (paused, limited) or its type
+-- paused: taken out of `ready` by a trigger, put back by longhaul.admit().
+CREATE TABLE longhaul.held (
+    queue    text COLLATE "C" NOT NULL,
+    key      text COLLATE "C" NOT NULL,
+    priority smallint NOT NULL,
+    id       uuid NOT NULL,
+    type     text NOT NULL,
+    PRIMARY KEY (queue, key, priority, id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+
+-- Tasks of gated queues that may run: they are in `ready` or at work. Their
+-- number is what the limits bound.
+CREATE TABLE longhaul.admitted (
+    id    uuid PRIMARY KEY,
+    queue text COLLATE "C" NOT NULL,
+    key   text COLLATE "C" NOT NULL,
+    -- Its row in `ready`, unless it was put back since.
+    place uuid
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX admitted_by_key ON longhaul.admitted (queue, key);
 
 -- One row per claimed batch. The row is the fence: whoever writes a running
 -- task locks its lease first, and a worker whose lease is gone changes nothing.
@@ -156,20 +191,27 @@ SELECT coalesce(y.id_prefix, lower(t.type) || '-') || t.id AS public_id,
        SELECT CASE WHEN t.state IN ('Succeeded', 'Failed', 'Cancelled') THEN t.state
                    WHEN EXISTS (SELECT FROM longhaul.ready r
                                  WHERE r.queue = t.queue AND r.priority = t.priority AND r.id = t.id) THEN t.state
+                   WHEN EXISTS (SELECT FROM longhaul.admitted a
+                                  JOIN longhaul.ready r ON r.queue = t.queue AND r.priority = t.priority AND r.id = a.place
+                                 WHERE a.id = t.id) THEN t.state
                    WHEN EXISTS (SELECT FROM longhaul.scheduled p
                                  WHERE p.run_at = t.run_at AND p.id = t.id) THEN t.state
+                   WHEN EXISTS (SELECT FROM longhaul.held h
+                                 WHERE h.queue = t.queue AND h.key = coalesce(t.key, '')
+                                   AND h.priority = t.priority AND h.id = t.id) THEN t.state
                    ELSE 'Running'::longhaul.task_state
               END AS state) s;
 
 CREATE VIEW longhaul.queues AS
 SELECT q.queue,
        (SELECT count(*) FROM longhaul.ready r WHERE r.queue = q.queue) AS ready,
+       (SELECT count(*) FROM longhaul.held h WHERE h.queue = q.queue) AS held,
        (SELECT count(*) FROM longhaul.scheduled p JOIN longhaul.task t USING (id) WHERE t.queue = q.queue) AS scheduled,
        (SELECT count(*) FROM longhaul.lease l CROSS JOIN unnest(l.task_ids) AS u(id) JOIN longhaul.task t USING (id)
          WHERE t.queue = q.queue AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')) AS running,
        now() - (SELECT t.accepted_at
                   FROM generate_series(0, 9) AS p(priority)
-                 CROSS JOIN LATERAL (SELECT r.id FROM longhaul.ready r
+                 CROSS JOIN LATERAL (SELECT coalesce(r.task_id, r.id) AS id FROM longhaul.ready r
                                       WHERE r.queue = q.queue AND r.priority = p.priority
                                       ORDER BY r.id LIMIT 1) first
                   JOIN longhaul.task t USING (id)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use longhaul_api::{App, AppSettings};
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::{DatabaseClock, Progress, Registry, Resources, TaskTypeInfo};
+use longhaul_model::{DatabaseClock, Registry, Resources, TaskTypeInfo};
 use longhaul_worker::{Settings, Worker};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -119,17 +119,8 @@ impl Stage {
     /// Stores tasks directly, many at once; returns their ids.
     pub async fn enqueue(&self, info: TaskTypeInfo, parameters: Vec<Value>) -> Vec<Uuid> {
         let clock = DatabaseClock::learn(&self.pool).await.expect("the database answers");
-        let tasks: Vec<NewTask> = parameters
-            .into_iter()
-            .map(|parameters| NewTask {
-                id: clock.new_id(),
-                info,
-                parameters,
-                progress: Progress::unknown(),
-                created_by: None,
-                run_at: None,
-            })
-            .collect();
+        let tasks: Vec<NewTask> =
+            parameters.into_iter().map(|parameters| NewTask::new(clock.new_id(), info, parameters)).collect();
         for batch in tasks.chunks(1_000) {
             enqueue(&self.pool, batch).await.expect("the tasks are stored");
         }

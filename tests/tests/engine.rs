@@ -334,7 +334,7 @@ impl Hand {
     }
 
     async fn claim(&self, stage: &Stage, limit: usize) -> Vec<ClaimedTask> {
-        let mut floors = Floors::new(vec!["default".to_owned()]);
+        let mut floors = Floors::new(vec!["default".to_owned()], None);
         let number: i64 = stage.value("SELECT coalesce(max(number), 0) + 1 FROM longhaul.lease").await;
         claim(&stage.pool, &mut floors, LeaseKey { worker_id: self.worker_id, number }, limit, true)
             .await
@@ -440,14 +440,7 @@ async fn a_wrong_clock_does_not_hide_tasks() {
     stage.ended(&now).await;
     // … and a machine that is a day behind and never learned better enqueues.
     let behind = DatabaseClock::with_offset(-24 * 3600 * 1000);
-    let task = NewTask {
-        id: behind.new_id(),
-        info: info_of("Note"),
-        parameters: json!({"number": 2}),
-        progress: Progress::unknown(),
-        created_by: None,
-        run_at: None,
-    };
+    let task = NewTask::new(behind.new_id(), info_of("Note"), json!({"number": 2}));
     enqueue(&stage.pool, &[task]).await.expect("stored");
     all_ended(&stage).await;
     worker.stop().await;
@@ -469,14 +462,7 @@ async fn what_is_scheduled_waits_and_then_runs() {
     let worker = stage.worker(quick_worker()).await;
     let due: chrono::DateTime<chrono::Utc> = stage.value("SELECT now() + interval '300 ms'").await;
     let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
-    let task = NewTask {
-        id: clock.new_id(),
-        info: info_of("Note"),
-        parameters: json!({"number": 1}),
-        progress: Progress::unknown(),
-        created_by: None,
-        run_at: Some(due),
-    };
+    let task = NewTask { run_at: Some(due), ..NewTask::new(clock.new_id(), info_of("Note"), json!({"number": 1})) };
     enqueue(&stage.pool, &[task]).await.expect("stored");
     assert_eq!(stage.value::<String>("SELECT state::text FROM longhaul.tasks").await, "Scheduled");
     all_ended(&stage).await;

@@ -81,14 +81,7 @@ async fn measure(pool: &PgPool, url: &str, project: Uuid, entities: i64) -> anyh
     let wal: String = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(pool).await?;
     let id = DatabaseClock::learn(pool).await?;
     let registry = longhaul_tasks::registry();
-    let task = NewTask {
-        id: id.new_id(),
-        info: *registry.get("Reindex")?.info(),
-        parameters: json!({"ProjectId": project}),
-        progress: Progress::unknown(),
-        created_by: None,
-        run_at: None,
-    };
+    let task = NewTask::new(id.new_id(), *registry.get("Reindex")?.info(), json!({"ProjectId": project}));
     let began = Instant::now();
     enqueue(pool, std::slice::from_ref(&task)).await?;
     let state = loop {

@@ -91,7 +91,7 @@ async fn write_batches(pool: PgPool, waiting: Arc<Mutex<mpsc::Receiver<Request>>
     }
 }
 
-fn told(error: &sqlx::Error) -> EnqueueError {
+pub(crate) fn told(error: &sqlx::Error) -> EnqueueError {
     tracing::warn!(%error, "tasks could not be stored");
     if is_unavailable(error) { EnqueueError::Unavailable } else { EnqueueError::Refused(error.to_string().into()) }
 }

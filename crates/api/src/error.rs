@@ -27,9 +27,15 @@ kinds! {
     INVALID_PARAMETERS = ("invalid-parameters", 400, "The parameters are invalid");
     FORBIDDEN = ("forbidden", 403, "A permission is missing");
     UNKNOWN_TASK = ("unknown-task", 404, "There is no such task");
+    UNKNOWN_QUEUE = ("unknown-queue", 404, "There is no such queue");
+    UNKNOWN_TYPE = ("unknown-type", 404, "There is no such task type");
     UNKNOWN_ROUTE = ("unknown-route", 404, "There is nothing at this address");
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This address does not know that method");
     NOT_ACCEPTABLE = ("not-acceptable", 406, "The answer can't be given in that form");
+    TASK_ENDED = ("task-ended", 409, "The task is over");
+    TASK_OPEN = ("task-open", 409, "The task is not over");
+    UNIQUE_TASK_EXISTS = ("unique-task-exists", 409, "Another task like it is open");
+    IDEMPOTENCY_KEY_REUSED = ("idempotency-key-reused", 409, "The idempotency key was used for another request");
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large");
     UNSUPPORTED_MEDIA_TYPE = ("unsupported-media-type", 415, "The body must be JSON");
     INTERNAL = ("internal", 500, "Something went wrong on our side");

@@ -11,6 +11,7 @@ mod enqueuer;
 mod error;
 mod negotiation;
 mod server;
+mod start;
 
 pub use app::{App, AppBuilder, AppSettings};
 pub use body::{Link, TaskBody};
@@ -18,3 +19,4 @@ pub use enqueuer::{EnqueueError, Enqueuer};
 pub use error::{ApiError, KINDS};
 pub use negotiation::json_response;
 pub use server::{BoundServer, bind};
+pub use start::StartTask;

@@ -258,6 +258,7 @@ mod tests {
             type_name: "T".to_owned(),
             attempt: 1,
             max_attempts: 1,
+            crashes: 0,
             parameters: serde_json::Value::Null,
             checkpoint: None,
             progress: Progress::unknown(),

@@ -31,11 +31,11 @@ pub use outcome::{CreateError, Outcome, RunError};
 pub use plan::{Plan, Step};
 pub use problem::{Problem, ProblemKind};
 pub use progress::{MESSAGE_LIMIT, Progress, wire_fraction};
-pub use registry::{Entry, Registry, UnknownTaskType};
+pub use registry::{Entry, Keys, Registry, UnknownTaskType};
 pub use retry::RetryPolicy;
 pub use state::State;
 pub use task_id::{PublicId, split_public_id};
-pub use task_type::{DEFAULT_PRIORITY, TaskType, TaskTypeInfo};
+pub use task_type::{DEFAULT_PRIORITY, TaskType, TaskTypeInfo, same_parameters};
 pub use validate::{ParameterError, has_nul};
 
 // The crates whose types stand in our signatures, for authors of task types.

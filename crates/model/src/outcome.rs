@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::problem::{ATTEMPT_FAILED, ATTEMPT_PANICKED, Problem, ProblemKind};
+use crate::problem::{ATTEMPT_FAILED, ATTEMPT_PANICKED, ATTEMPT_TIMED_OUT, Problem, ProblemKind};
 use crate::validate::ParameterError;
 
 /// How a `run` step ended without error.
@@ -125,6 +125,14 @@ impl RunError {
             again: Again::ByPolicy,
             cause: Some(text.into()),
         }
+    }
+
+    /// For the worker: the attempt took longer than `limit`. Retried by the
+    /// type's policy.
+    #[must_use]
+    pub fn timed_out(limit: Duration) -> Self {
+        let detail = format!("The attempt took longer than the {} s that its type allows.", limit.as_secs_f64());
+        Self { problem: Box::new(Problem::new(ATTEMPT_TIMED_OUT, detail)), again: Again::ByPolicy, cause: None }
     }
 
     /// What clients are told.

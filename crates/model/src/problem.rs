@@ -61,5 +61,13 @@ pub const NOT_RUNNABLE: ProblemKind =
 /// The worker died or lost its lease, on every attempt the task has.
 pub const WORKER_LOST: ProblemKind = ProblemKind { code: "worker-lost", title: "The worker was lost", status: 500 };
 
+/// The task's workers died while they ran it, [`crate::store::rescue::POISON`] times.
+pub const POISON_TASK: ProblemKind =
+    ProblemKind { code: "poison-task", title: "The task kills its workers", status: 500 };
+/// The attempt took longer than its type allows.
+pub const ATTEMPT_TIMED_OUT: ProblemKind =
+    ProblemKind { code: "attempt-timed-out", title: "The attempt took too long", status: 500 };
+
 /// The problems that the engine itself makes.
-pub const KINDS: &[ProblemKind] = &[ATTEMPT_FAILED, ATTEMPT_PANICKED, NOT_RUNNABLE, WORKER_LOST];
+pub const KINDS: &[ProblemKind] =
+    &[ATTEMPT_FAILED, ATTEMPT_PANICKED, NOT_RUNNABLE, WORKER_LOST, POISON_TASK, ATTEMPT_TIMED_OUT];

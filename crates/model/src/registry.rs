@@ -141,6 +141,14 @@ impl Entry {
         self.steps.create(parameters, context).await
     }
 
+    /// The keys of a task with these parameters.
+    ///
+    /// # Errors
+    /// [`CreateError::Invalid`] when the parameters do not fit their type.
+    pub fn keys(&self, parameters: &Value) -> Result<Keys, CreateError> {
+        self.steps.keys(parameters)
+    }
+
     /// Runs the type's `run` step.
     ///
     /// # Errors
@@ -151,8 +159,19 @@ impl Entry {
     }
 }
 
+/// What [`TaskType::key`] and [`TaskType::unique_key`] say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Whose task it is.
+    pub key: Option<String>,
+    /// What makes it the same as another.
+    pub unique_key: Option<String>,
+}
+
 /// A [`TaskType`] without its type.
 trait Steps: Send + Sync {
+    fn keys(&self, parameters: &Value) -> Result<Keys, CreateError>;
+
     fn create<'a>(
         &'a self,
         parameters: &'a Value,
@@ -163,19 +182,27 @@ trait Steps: Send + Sync {
 
 struct Typed<T>(PhantomData<fn() -> T>);
 
+impl<T: TaskType> Typed<T> {
+    fn task(parameters: &Value) -> Result<T, CreateError> {
+        T::deserialize(parameters).map_err(|error| {
+            CreateError::Invalid(vec![ParameterError { pointer: "/Parameters".to_owned(), message: error.to_string() }])
+        })
+    }
+}
+
 impl<T: TaskType> Steps for Typed<T> {
+    fn keys(&self, parameters: &Value) -> Result<Keys, CreateError> {
+        let task = Self::task(parameters)?;
+        Ok(Keys { key: task.key(), unique_key: task.unique_key() })
+    }
+
     fn create<'a>(
         &'a self,
         parameters: &'a Value,
         context: &'a CreateContext,
     ) -> BoxFuture<'a, Result<Progress, CreateError>> {
         Box::pin(async move {
-            let task: T = T::deserialize(parameters).map_err(|error| {
-                CreateError::Invalid(vec![ParameterError {
-                    pointer: "/Parameters".to_owned(),
-                    message: error.to_string(),
-                }])
-            })?;
+            let task = Self::task(parameters)?;
             task.create(context).await
         })
     }

@@ -1,6 +1,7 @@
 //! What an author of task types implements.
 
 use std::future::Future;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -29,6 +30,28 @@ pub trait TaskType: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 's
     const PRIORITY: u8 = DEFAULT_PRIORITY;
     /// When failed attempts are tried again.
     const RETRY: RetryPolicy = RetryPolicy::DEFAULT;
+
+    /// The longest that one attempt may take; then its token is cancelled, it is
+    /// given up, and the retry policy decides. No limit if absent.
+    const TIMEOUT: Option<Duration> = None;
+    /// With [`unique_key`](TaskType::unique_key): how long after it was accepted a
+    /// task keeps others with its key out, even if it has ended. Until it ends, if
+    /// absent.
+    const UNIQUE_FOR: Option<Duration> = None;
+
+    /// Whose task it is: a tenant, an account, a host … In a queue that is fair or
+    /// has a limit per key, keys take turns.
+    fn key(&self) -> Option<String> {
+        None
+    }
+
+    /// What makes it the same as another task: while that one is open (or for
+    /// [`UNIQUE_FOR`](TaskType::UNIQUE_FOR)), a POST with the same key returns it
+    /// instead of starting a second. For "the same parameters", return
+    /// [`same_parameters`](crate::same_parameters).
+    fn unique_key(&self) -> Option<String> {
+        None
+    }
 
     /// Decides, inside the POST, whether the task may start: authorises,
     /// validates, looks things up. Returns the progress that the `202` shows.
@@ -63,10 +86,29 @@ pub struct TaskTypeInfo {
     pub priority: u8,
     /// See [`TaskType::RETRY`].
     pub retry: RetryPolicy,
+    /// See [`TaskType::TIMEOUT`].
+    pub timeout: Option<Duration>,
+    /// See [`TaskType::UNIQUE_FOR`].
+    pub unique_for: Option<Duration>,
+}
+
+/// A unique key of all parameters: two tasks are the same if their parameters are.
+#[must_use]
+pub fn same_parameters<T: Serialize>(task: &T) -> Option<String> {
+    // Members come in the order of the struct, so the text is canonical.
+    serde_json::to_string(task).ok()
 }
 
 impl TaskTypeInfo {
     pub(crate) const fn of<T: TaskType>() -> Self {
-        Self { name: T::NAME, id_prefix: T::ID_PREFIX, queue: T::QUEUE, priority: T::PRIORITY, retry: T::RETRY }
+        Self {
+            name: T::NAME,
+            id_prefix: T::ID_PREFIX,
+            queue: T::QUEUE,
+            priority: T::PRIORITY,
+            retry: T::RETRY,
+            timeout: T::TIMEOUT,
+            unique_for: T::UNIQUE_FOR,
+        }
     }
 }

@@ -2,20 +2,26 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use longhaul_model::problem::NOT_RUNNABLE;
 use longhaul_model::store::ClaimedTask;
 use longhaul_model::store::finish::{AttemptEnd, Verdict};
+use longhaul_model::store::progress::flush;
 use longhaul_model::{Attempt, Outcome, Registry, Resources, RunContext, RunError, StopReason};
 use sqlx::PgPool;
 
 /// What every attempt of this worker shares.
 pub(crate) struct Executor {
     pub(crate) registry: Registry,
-    /// For handlers; the engine has its own connections.
+    /// The engine's own connections.
+    pub(crate) engine_pool: PgPool,
+    /// For handlers.
     pub(crate) pool: PgPool,
     pub(crate) resources: Arc<Resources>,
+    /// How long a handler that was asked to stop may take.
+    pub(crate) grace: Duration,
 }
 
 impl Executor {
@@ -26,10 +32,17 @@ impl Executor {
         let (type_name, max_attempts) = (task.type_name.clone(), task.max_attempts);
         let context =
             RunContext::new(Arc::clone(&attempt), self.pool.clone(), Arc::clone(&self.resources), task.checkpoint);
+        if task.crashes > 0 {
+            self.store_start(&attempt).await;
+        }
         let result = match self.registry.get(&type_name) {
             Ok(entry) => {
-                let handler = AssertUnwindSafe(entry.run(task.parameters, context));
-                handler.catch_unwind().await.unwrap_or_else(|panic| Err(RunError::panicked(panic_text(&*panic))))
+                let handler = AssertUnwindSafe(entry.run(task.parameters, context)).catch_unwind();
+                tokio::select! {
+                    biased;
+                    result = handler => result.unwrap_or_else(|panic| Err(RunError::panicked(panic_text(&*panic)))),
+                    error = self.give_up(&attempt, entry.info().timeout) => Err(error),
+                }
             }
             Err(unknown) => Err(RunError::permanent(NOT_RUNNABLE, unknown.to_string())),
         };
@@ -44,6 +57,47 @@ impl Executor {
             checkpoint: snapshot.checkpoint,
             verdict,
         })
+    }
+
+    /// A task that may have killed its worker before: should it do so again, the
+    /// rescuer must know that it had begun.
+    async fn store_start(&self, attempt: &Attempt) {
+        if let Some(start) = attempt.take_changes()
+            && let Err(error) = flush(&self.engine_pool, attempt.lease().worker_id, &[start]).await
+        {
+            tracing::warn!(task = attempt.public_id(), %error, "the start could not be stored");
+            attempt.mark_changed();
+        }
+    }
+
+    /// Ends when the handler is to be dropped: its time is up, or it was asked to
+    /// stop and did not in the grace period. What it still does is fenced off.
+    async fn give_up(&self, attempt: &Attempt, timeout: Option<Duration>) -> RunError {
+        let asked = async {
+            attempt.cancellation().cancelled().await;
+            if attempt.stop_reason() == Some(StopReason::WorkerStops) {
+                // The worker's own drain decides.
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(self.grace).await;
+        };
+        let timed_out = async {
+            match timeout {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = asked => {
+                tracing::warn!(task = attempt.public_id(), "did not stop in time; given up");
+                Abandoned.into()
+            }
+            () = timed_out => {
+                // For what the handler started elsewhere.
+                attempt.cancellation().cancel();
+                RunError::timed_out(timeout.unwrap_or_default())
+            }
+        }
     }
 
     fn verdict(
@@ -94,6 +148,11 @@ impl Executor {
         }
     }
 }
+
+/// The handler did not stop when asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("the handler did not stop in time after it was asked to")]
+struct Abandoned;
 
 /// The jitter of a retry, 0 to 1, from bits of the id that are random: the same
 /// for the same attempt, so a test can foretell it.

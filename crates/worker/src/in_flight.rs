@@ -37,6 +37,10 @@ impl InFlight {
         self.running().values().map(|entry| Arc::clone(&entry.attempt)).collect()
     }
 
+    pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Attempt>> {
+        self.running().get(&id).map(|entry| Arc::clone(&entry.attempt))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.running().is_empty()
     }

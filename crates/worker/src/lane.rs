@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) executor: Executor,
     pub(crate) in_flight: InFlight,
     pub(crate) poll_every: Duration,
+    pub(crate) ageing: Option<Duration>,
     /// No more claims; what runs may go on.
     pub(crate) stopping: CancellationToken,
     /// Every lane has ended.
@@ -77,11 +78,12 @@ impl Lane {
     pub(crate) fn new(shared: Arc<Shared>, number: usize, slots: usize, queues: Vec<String>) -> Self {
         let (end, ended) = mpsc::unbounded_channel();
         let worker_id = shared.identity.worker_id();
+        let floors = Floors::new(queues, shared.ageing);
         Self {
             shared,
             number,
             slots,
-            floors: Floors::new(queues),
+            floors,
             pace: Pace::unknown(),
             worker_id,
             waiting: VecDeque::new(),

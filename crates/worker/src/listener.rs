@@ -1,9 +1,10 @@
-//! Wakes the lanes when something becomes ready.
+//! Wakes the lanes when something becomes ready, and stops what is cancelled.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_model::store::wakeup::READY;
+use longhaul_model::StopReason;
+use longhaul_model::store::wakeup::{CANCEL, READY};
 use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,15 +28,24 @@ pub(crate) async fn run(shared: Arc<Shared>, queues: Vec<String>, stop: Cancella
 
 async fn listen(shared: &Shared, queues: &[String]) -> sqlx::Result<std::convert::Infallible> {
     let mut listener = PgListener::connect_with(&shared.pool).await?;
-    listener.listen(READY).await?;
+    listener.listen_all([READY, CANCEL]).await?;
     // What became ready before LISTEN was not told.
     shared.wake();
     loop {
-        match listener.try_recv().await? {
-            Some(notification) if queues.iter().any(|queue| queue == notification.payload()) => shared.wake(),
-            Some(_) => {}
+        let Some(notification) = listener.try_recv().await? else {
             // Reconnected: what was told meanwhile is lost.
-            None => shared.wake(),
+            shared.wake();
+            continue;
+        };
+        match notification.channel() {
+            READY if queues.iter().any(|queue| queue == notification.payload()) => shared.wake(),
+            CANCEL => {
+                let attempt = notification.payload().parse().ok().and_then(|id| shared.in_flight.get(id));
+                if let Some(attempt) = attempt {
+                    attempt.stop(StopReason::Cancelled);
+                }
+            }
+            _ => {}
         }
     }
 }

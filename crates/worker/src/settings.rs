@@ -21,6 +21,9 @@ pub struct Settings {
     pub flush_every: Duration,
     /// How often to look for tasks when no notification comes. Default 1 s.
     pub poll_every: Duration,
+    /// A task that has waited this long times its priority counts as most urgent.
+    /// Default 60 s; `None` never.
+    pub ageing: Option<Duration>,
     /// How long tasks may go on after the worker was told to stop, before they
     /// are asked to. Default 20 s.
     pub drain: Duration,
@@ -39,6 +42,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(5),
             flush_every: Duration::from_millis(250),
             poll_every: Duration::from_secs(1),
+            ageing: Some(Duration::from_secs(60)),
             drain: Duration::from_secs(20),
             grace: Duration::from_secs(5),
         }

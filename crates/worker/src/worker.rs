@@ -14,7 +14,7 @@ use crate::executor::Executor;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
 use crate::lane::{Lane, Shared};
-use crate::maintenance::{self, Promoter, Rescuer};
+use crate::maintenance::{self, Canceller, Gatekeeper, Promoter, Rescuer};
 use crate::{Settings, flusher, keeper, listener};
 
 /// A worker process.
@@ -88,11 +88,18 @@ impl Worker {
         tracing::info!(worker_id, name = info.name, ?queues, slots, lanes, "worker started");
 
         let shared = Arc::new(Shared {
-            pool: self.engine_pool,
+            pool: self.engine_pool.clone(),
             identity: Identity::new(worker_id),
-            executor: Executor { registry: self.registry, pool: self.handler_pool, resources: self.resources },
+            executor: Executor {
+                registry: self.registry,
+                engine_pool: self.engine_pool.clone(),
+                pool: self.handler_pool,
+                resources: self.resources,
+                grace: self.settings.grace,
+            },
             in_flight: InFlight::default(),
             poll_every: self.settings.poll_every,
+            ageing: self.settings.ageing,
             stopping: stop.clone(),
             wakes: (0..lanes).map(|_| Notify::new()).collect(),
         });
@@ -109,6 +116,8 @@ impl Worker {
             helpers_stop.clone(),
         ));
         helpers.spawn(maintenance::run(Promoter, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Canceller, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Gatekeeper, Arc::clone(&shared), helpers_stop.clone()));
 
         let mut running_lanes = JoinSet::new();
         for number in 0..lanes {

@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::split_public_id;
 use longhaul_model::store::read;
+use uuid::Uuid;
 
 use crate::error::UNKNOWN_TASK;
 use crate::negotiation::must_accept_json;
@@ -17,17 +18,21 @@ pub(crate) async fn handle(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    let (prefix, guid) = split_public_id(&id).ok_or_else(|| unknown(&id))?;
-    let entry = app.inner.registry.by_id_prefix(prefix).ok_or_else(|| unknown(&id))?;
+    Ok(json_response(StatusCode::OK, &find(&app, &id).await?.1))
+}
+
+/// The guid and the body of the task with this public id.
+pub(super) async fn find(app: &App, id: &str) -> Result<(Uuid, TaskBody), ApiError> {
+    let (prefix, guid) = split_public_id(id).ok_or_else(|| unknown(id))?;
+    let entry = app.inner.registry.by_id_prefix(prefix).ok_or_else(|| unknown(id))?;
     let task = read::task(app.pool(), guid)
         .await?
         .filter(|task| task.type_name == entry.info().name)
-        .ok_or_else(|| unknown(&id))?;
-    let body = TaskBody::new(task, entry.info().id_prefix, app.base_url());
-    Ok(json_response(StatusCode::OK, &body))
+        .ok_or_else(|| unknown(id))?;
+    Ok((guid, TaskBody::new(task, entry.info().id_prefix, app.base_url())))
 }
 
-fn unknown(id: &str) -> ApiError {
+pub(super) fn unknown(id: &str) -> ApiError {
     let id: String = id.chars().take(100).collect();
     ApiError::new(
         UNKNOWN_TASK,

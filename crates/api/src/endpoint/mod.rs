@@ -1,8 +1,13 @@
 //! One file an endpoint.
 
+mod delete_task;
 mod get_task;
 mod health;
+mod patch_queue;
+mod pause_type;
 mod post_task;
+mod queues;
+mod retry_task;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -22,7 +27,29 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
             web::resource(path)
                 .route(web::get().to(get_task::handle))
                 .route(web::head().to(get_task::handle))
-                .default_service(web::to(|| refuse("GET, HEAD"))),
+                .route(web::delete().to(delete_task::handle))
+                .default_service(web::to(|| refuse("GET, HEAD, DELETE"))),
+        );
+    }
+    for path in ["/api/backgroundtask/{id}/retry", "/api/backgroundtasks/{id}/retry"] {
+        config.service(
+            web::resource(path).route(web::post().to(retry_task::handle)).default_service(web::to(|| refuse("POST"))),
+        );
+    }
+    config.service(
+        web::resource("/api/queues").route(web::get().to(queues::list)).default_service(web::to(|| refuse("GET"))),
+    );
+    config.service(
+        web::resource("/api/queues/{name}")
+            .route(web::get().to(queues::one))
+            .route(web::patch().to(patch_queue::handle))
+            .default_service(web::to(|| refuse("GET, PATCH"))),
+    );
+    for (path, paused) in [("/api/tasktypes/{name}/pause", true), ("/api/tasktypes/{name}/resume", false)] {
+        config.service(
+            web::resource(path)
+                .route(web::post().to(move |app, name| pause_type::handle(app, name, paused)))
+                .default_service(web::to(|| refuse("POST"))),
         );
     }
     config.service(

@@ -3,14 +3,12 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_model::store::enqueue::NewTask;
-use longhaul_model::store::read::Task;
-use longhaul_model::{CreateContext, Entry, ParameterError, State, has_nul};
+use longhaul_model::{ParameterError, has_nul};
 use serde_json::{Map, Value};
 
-use crate::error::{INVALID_REQUEST, NOT_JSON, PAYLOAD_TOO_LARGE, UNKNOWN_TASK_TYPE};
+use crate::error::{INVALID_REQUEST, NOT_JSON, PAYLOAD_TOO_LARGE};
 use crate::negotiation::{json_with, must_accept_json, must_send_json};
-use crate::{ApiError, App, EnqueueError, TaskBody};
+use crate::{ApiError, App, StartTask};
 
 /// `202` with the body and `Location`, sent after the task is durable.
 pub(crate) async fn handle(
@@ -22,41 +20,26 @@ pub(crate) async fn handle(
     must_send_json(&request)?;
     let body = body.map_err(|error| unreadable(&error, app.inner.settings.body_limit))?;
     let (type_name, parameters) = parse(&body)?;
-    let entry = app
-        .inner
-        .registry
-        .get(&type_name)
-        .map_err(|unknown| ApiError::new(UNKNOWN_TASK_TYPE, format!("{unknown}.")))?;
-    let task = start(&app, entry, parameters).await?;
-    let body = TaskBody::new(task, entry.info().id_prefix, app.base_url());
+    let key = idempotency_key(&request)?;
+    let task =
+        app.start_task(StartTask { type_name: &type_name, parameters, idempotency_key: key, progress: None }).await?;
     let mut response = HttpResponse::build(StatusCode::ACCEPTED);
-    response.insert_header((LOCATION, body.self_url.as_str()));
-    Ok(json_with(&mut response, &body))
+    response.insert_header((LOCATION, task.self_url.as_str()));
+    Ok(json_with(&mut response, &task))
 }
 
-async fn start(app: &App, entry: &Entry, parameters: Value) -> Result<Task, ApiError> {
-    let context = CreateContext { pool: app.pool().clone(), resources: app.inner.resources.clone() };
-    let progress = entry.create(&parameters, &context).await?;
-    let id = app.inner.clock.new_id();
-    let info = *entry.info();
-    let task = NewTask { id, info, parameters, progress: progress.clone(), created_by: None, run_at: None };
-    let accepted_at = app.inner.enqueuer.enqueue(task).await.map_err(|error| match error {
-        EnqueueError::Unavailable => {
-            ApiError::unavailable("The database does not answer; the task was most likely not stored. Try again.")
+/// The header `Idempotency-Key`: 1 to 255 visible ASCII characters.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(key.to_owned()))
         }
-        EnqueueError::Refused(_) => ApiError::internal(error),
-    })?;
-    Ok(Task {
-        id,
-        type_name: info.name.to_owned(),
-        state: State::Queued,
-        progress,
-        attempt: 0,
-        accepted_at,
-        finished_at: None,
-        result: None,
-        error: None,
-    })
+        _ => Err(ApiError::invalid_request(vec![ParameterError {
+            pointer: "Idempotency-Key".to_owned(),
+            message: "1 to 255 visible ASCII characters are expected.".to_owned(),
+        }])),
+    }
 }
 
 /// Type and parameters of the request, or everything that is wrong with its

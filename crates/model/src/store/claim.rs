@@ -18,15 +18,22 @@ use crate::clock::{id_floor, id_ms};
 /// `task` as a whole, whatever its statistics say.
 const CLAIM: &str = "
     WITH probe AS MATERIALIZED (
-        SELECT p.*, set_config('synchronous_commit', 'off', true)
-          FROM unnest($1::text[], $2::smallint[], $3::uuid[]) AS p(queue, priority, floor)
+        SELECT p.queue, p.priority, set_config('synchronous_commit', 'off', true),
+               CASE WHEN p.overdue THEN p.floor ELSE greatest(p.floor, cut.id) END AS floor,
+               CASE WHEN p.overdue THEN cut.id ELSE 'ffffffff-ffff-ffff-ffff-ffffffffffff' END AS ceiling
+          FROM unnest($1::text[], $2::smallint[], $3::uuid[], $7::bigint[], $8::bool[])
+            AS p(queue, priority, floor, patience_ms, overdue)
+         CROSS JOIN LATERAL (
+               -- The smallest id of those that have not waited that long.
+               SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint - p.patience_ms), 12, '0')
+                       || repeat('0', 20))::uuid AS id) AS cut
     ), picked AS MATERIALIZED (
         SELECT found.place
           FROM probe
          CROSS JOIN LATERAL (
                SELECT ready.ctid AS place
                  FROM longhaul.ready
-                WHERE ready.queue = probe.queue AND ready.priority = probe.priority AND ready.id >= probe.floor
+                WHERE ready.queue = probe.queue AND ready.priority = probe.priority AND ready.id >= probe.floor AND ready.id < probe.ceiling
                 ORDER BY ready.id
                 LIMIT $4
                   FOR UPDATE SKIP LOCKED) AS found
@@ -34,16 +41,16 @@ const CLAIM: &str = "
     ), taken AS (
         DELETE FROM longhaul.ready
          WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
-        RETURNING queue, priority, id
+        RETURNING queue, priority, id AS place, coalesce(task_id, id) AS id
     ), lease AS (
         INSERT INTO longhaul.lease (worker_id, number, task_ids)
         SELECT $5, $6, array_agg(id) FROM taken HAVING count(*) > 0
     )
-    SELECT taken.queue, taken.priority, task.id, task.type, task.attempt, task.max_attempts, task.parameters,
+    SELECT taken.queue, taken.priority, taken.place, task.id, task.type, task.attempt, task.max_attempts, task.crashes, task.parameters,
            task.checkpoint, task.total_elements, task.processed_elements, task.fraction, task.message
       FROM taken
       JOIN longhaul.task ON task.id = taken.id
-     ORDER BY taken.priority, taken.id";
+     ORDER BY taken.priority, taken.place";
 
 /// Where claims start to look, per queue and priority, so that they need not
 /// step over what is long gone.
@@ -57,6 +64,7 @@ const CLAIM: &str = "
 #[derive(Debug)]
 pub struct Floors {
     queues: Vec<String>,
+    ageing: Option<Duration>,
     found: HashMap<(String, i16), Uuid>,
     next_window: Instant,
     next_sweep: Instant,
@@ -78,11 +86,13 @@ enum Look {
 }
 
 impl Floors {
-    /// For these queues; the first claim sweeps.
+    /// For these queues; the first claim sweeps. A task that has waited for
+    /// `ageing` times its priority counts as most urgent, so that urgent tasks
+    /// never starve the others.
     #[must_use]
-    pub fn new(queues: Vec<String>) -> Self {
+    pub fn new(queues: Vec<String>, ageing: Option<Duration>) -> Self {
         let now = Instant::now();
-        Self { queues, found: HashMap::new(), next_window: now, next_sweep: now, must_sweep: true }
+        Self { queues, ageing, found: HashMap::new(), next_window: now, next_sweep: now, must_sweep: true }
     }
 
     /// Makes the next claim sweep from zero: something was put back, or the
@@ -101,27 +111,44 @@ impl Floors {
         }
     }
 
-    fn probes(&self, look: Look) -> (Vec<&str>, Vec<i16>, Vec<Uuid>) {
-        let mut probes = (Vec::new(), Vec::new(), Vec::new());
-        for priority in 0..=9 {
-            for queue in &self.queues {
-                let floor = match (look, self.found.get(&(queue.clone(), priority))) {
-                    (Look::Sweep, _) | (_, None) => Uuid::nil(),
-                    (Look::Floor, Some(id)) => *id,
-                    (Look::Window, Some(id)) => id_floor(id_ms(*id) - WINDOW_MS),
-                };
-                probes.0.push(queue.as_str());
-                probes.1.push(priority);
-                probes.2.push(floor);
+    /// Where to look, in this order: first for what has waited longer than its
+    /// priority's patience, if several priorities are in use, then by priority.
+    fn probes(&self, look: Look) -> Probes<'_> {
+        let mut probes = Probes::default();
+        let several = self.found.keys().any(|(_, priority)| self.found.keys().any(|(_, other)| other != priority));
+        let patience = |queue: &str, priority: i16| {
+            let ageing = self.ageing.filter(|_| several && self.found.contains_key(&(queue.to_owned(), priority)))?;
+            (priority > 0).then(|| i64::try_from(ageing.as_millis()).unwrap_or(i64::MAX / 16) * i64::from(priority))
+        };
+        for overdue in [true, false] {
+            for priority in 0..=9 {
+                for queue in &self.queues {
+                    let patience = patience(queue, priority);
+                    if patience.is_some() || !overdue {
+                        probes.queues.push(queue);
+                        probes.priorities.push(priority);
+                        probes.floors.push(self.floor(look, queue, priority));
+                        probes.patience_ms.push(patience);
+                        probes.overdue.push(overdue);
+                    }
+                }
             }
         }
         probes
     }
 
+    fn floor(&self, look: Look, queue: &str, priority: i16) -> Uuid {
+        match (look, self.found.get(&(queue.to_owned(), priority))) {
+            (Look::Sweep, _) | (_, None) => Uuid::nil(),
+            (Look::Floor, Some(id)) => *id,
+            (Look::Window, Some(id)) => id_floor(id_ms(*id) - WINDOW_MS),
+        }
+    }
+
     fn learn(&mut self, look: Look, began: Instant, rows: &[ClaimRow], wanted: usize) {
         for row in rows {
-            let floor = self.found.entry((row.queue.clone(), row.priority)).or_insert(row.id);
-            *floor = (*floor).max(row.id);
+            let floor = self.found.entry((row.queue.clone(), row.priority)).or_insert(row.place);
+            *floor = (*floor).max(row.place);
         }
         let now = Instant::now();
         // A look that came back full did not get to the end of what it was for.
@@ -141,15 +168,27 @@ impl Floors {
     }
 }
 
+/// Columns of the statement's `probe`.
+#[derive(Default)]
+struct Probes<'a> {
+    queues: Vec<&'a str>,
+    priorities: Vec<i16>,
+    floors: Vec<Uuid>,
+    patience_ms: Vec<Option<i64>>,
+    overdue: Vec<bool>,
+}
+
 #[derive(FromRow)]
 struct ClaimRow {
     queue: String,
     priority: i16,
+    place: Uuid,
     id: Uuid,
     #[sqlx(rename = "type")]
     type_name: String,
     attempt: i16,
     max_attempts: i16,
+    crashes: i16,
     parameters: Value,
     checkpoint: Option<Value>,
     total_elements: i64,
@@ -174,14 +213,16 @@ pub async fn claim(
 ) -> sqlx::Result<Vec<ClaimedTask>> {
     let began = Instant::now();
     let look = floors.look(began, idle);
-    let (queues, priorities, starts) = floors.probes(look);
+    let probes = floors.probes(look);
     let rows: Vec<ClaimRow> = sqlx::query_as(CLAIM)
-        .bind(&queues)
-        .bind(&priorities)
-        .bind(&starts)
+        .bind(&probes.queues)
+        .bind(&probes.priorities)
+        .bind(&probes.floors)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(lease.worker_id)
         .bind(lease.number)
+        .bind(&probes.patience_ms)
+        .bind(&probes.overdue)
         .fetch_all(executor)
         .await?;
     floors.learn(look, began, &rows, limit);
@@ -196,6 +237,7 @@ impl ClaimRow {
             type_name: self.type_name,
             attempt: u16::try_from(self.attempt).unwrap_or(0).saturating_add(1),
             max_attempts: u16::try_from(self.max_attempts).unwrap_or(1),
+            crashes: u16::try_from(self.crashes).unwrap_or(0),
             parameters: self.parameters,
             checkpoint: self.checkpoint,
             progress: Progress {

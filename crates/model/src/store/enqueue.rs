@@ -22,20 +22,42 @@ pub struct NewTask {
     pub created_by: Option<String>,
     /// Not before this time of the database's clock; at once if absent or past.
     pub run_at: Option<DateTime<Utc>>,
+    /// Whose turn it is in a gated queue, see [`crate::TaskType::key`].
+    pub key: Option<String>,
+    /// What no other task may have, see [`crate::TaskType::unique_key`]. Only
+    /// [`super::keyed::enqueue_keyed`] looks at it.
+    pub unique_key: Option<String>,
+}
+
+impl NewTask {
+    /// A task of this type, with nothing special about it.
+    #[must_use]
+    pub fn new(id: Uuid, info: TaskTypeInfo, parameters: Value) -> Self {
+        Self {
+            id,
+            info,
+            parameters,
+            progress: Progress::unknown(),
+            created_by: None,
+            run_at: None,
+            key: None,
+            unique_key: None,
+        }
+    }
 }
 
 const ENQUEUE: &str = "
     WITH input AS MATERIALIZED (
         SELECT i.*, i.run_at > now() IS TRUE AS later
           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
-                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[])
+                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[])
             AS i(id, type, queue, priority, max_attempts, parameters, created_by,
-                 total_elements, processed_elements, fraction, message, run_at)
+                 total_elements, processed_elements, fraction, message, run_at, key, unique_key)
     ), stored AS (
         INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
-                                   total_elements, processed_elements, fraction, message, state, run_at)
+                                   total_elements, processed_elements, fraction, message, key, unique_key, state, run_at)
         SELECT id, type, queue, priority, max_attempts, parameters, created_by,
-               total_elements, processed_elements, fraction, message,
+               total_elements, processed_elements, fraction, message, key, unique_key,
                CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
                CASE WHEN later THEN run_at END
           FROM input
@@ -73,6 +95,8 @@ pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::
         .bind(column(tasks, |task| task.progress.fraction))
         .bind(column(tasks, |task| task.progress.message.as_deref()))
         .bind(column(tasks, |task| task.run_at))
+        .bind(column(tasks, |task| task.key.as_deref()))
+        .bind(column(tasks, |task| task.unique_key.as_deref()))
         .fetch_one(executor)
         .await
 }

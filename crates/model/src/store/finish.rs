@@ -134,7 +134,7 @@ const FINISH: &str = "
                error = CASE WHEN i.state = 'Failed' THEN i.error END
           FROM input i
          WHERE t.id = i.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
-        RETURNING t.id, t.queue, t.priority, t.state, t.run_at
+        RETURNING t.id, t.queue, t.priority, t.state, t.run_at, t.unique_key
     ), later AS (
         INSERT INTO longhaul.scheduled (run_at, id)
         SELECT run_at, id FROM ended WHERE state IN ('Retrying', 'Scheduled')
@@ -150,6 +150,15 @@ const FINISH: &str = "
                i.error || CASE WHEN i.cause IS NULL THEN '{}' ELSE jsonb_build_object('cause', i.cause) END
           FROM input i JOIN ended USING (id)
          WHERE i.error IS NOT NULL
+    ), left_gate AS (
+        DELETE FROM longhaul.admitted a USING ended e WHERE a.id = e.id AND e.state <> 'Queued'
+    ), keys AS (
+        DELETE FROM longhaul.task_key k USING ended e
+         WHERE k.key = e.unique_key AND k.task_id = e.id AND k.expires_at IS NULL
+           AND e.state IN ('Succeeded', 'Failed', 'Cancelled')
+    ), requests AS (
+        DELETE FROM longhaul.cancel_request c USING ended e
+         WHERE c.task_id = e.id AND e.state IN ('Succeeded', 'Failed', 'Cancelled')
     ), emptied AS (
         DELETE FROM longhaul.lease WHERE worker_id = $1 AND number = ANY ($16::bigint[])
     ), shortened AS (

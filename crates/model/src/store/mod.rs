@@ -10,11 +10,14 @@
 //!   leaves the task in `ready`, and a finish that builds on a claim flushes it.
 //!   Enqueue and finish commit durably.
 
+pub mod cancel;
 pub mod claim;
 pub mod enqueue;
 pub mod finish;
+pub mod keyed;
 pub mod migrate;
 pub mod progress;
+pub mod queue;
 pub mod read;
 pub mod rescue;
 pub mod schedule;
@@ -49,6 +52,8 @@ pub struct ClaimedTask {
     pub attempt: u16,
     /// How many attempts it has in all.
     pub max_attempts: u16,
+    /// How often its worker died; its start is stored before it runs if ever.
+    pub crashes: u16,
     /// What was asked for.
     pub parameters: serde_json::Value,
     /// What an earlier attempt saved.

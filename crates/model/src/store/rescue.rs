@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::LeaseKey;
 use super::worker::PATIENCE;
-use crate::problem::{Problem, WORKER_LOST};
+use crate::problem::{POISON_TASK, Problem, WORKER_LOST};
 
 /// What one rescue did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Rescued {
     pub workers: Vec<i32>,
     /// Tasks that were put back.
     pub requeued: usize,
-    /// Tasks that had no attempt left and failed.
-    pub failed: usize,
+    /// Tasks that ended: no attempt left, poisonous, or cancelled meanwhile.
+    pub ended: usize,
 }
 
 /// At most this many leases are put back in one transaction.
@@ -56,9 +56,9 @@ pub async fn rescue(pool: &PgPool) -> sqlx::Result<Rescued> {
     .bind(LEASES_AT_ONCE)
     .fetch_all(&mut *transaction)
     .await?;
-    let (requeued, failed) = put_back(&mut transaction, &held.concat(), true).await?;
+    let (requeued, ended) = put_back(&mut transaction, &held.concat(), true).await?;
     transaction.commit().await?;
-    Ok(Rescued { workers, requeued, failed })
+    Ok(Rescued { workers, requeued, ended })
 }
 
 /// Puts back the tasks of one lease that its worker knows nothing of, because
@@ -79,19 +79,38 @@ pub async fn release_lease(pool: &PgPool, lease: LeaseKey) -> sqlx::Result<usize
     Ok(requeued)
 }
 
+/// A task whose worker died this often is set aside: it most likely kills them.
+pub const POISON: i16 = 3;
+
 /// A second statement after the lease's deletion, so that it sees what the
 /// worker committed before.
+///
+/// A crash counts against a task that was surely at work, or that has none yet:
+/// a worker stores the start of a task with a crash before it runs it, so from
+/// the second crash on bystanders of the same lease are told apart.
 const PUT_BACK: &str = "
-    WITH back AS (
+    WITH held AS (
+        SELECT t.id, t.max_attempts,
+               CASE WHEN t.state = 'Running' OR NOT $2 THEN t.attempt ELSE t.attempt + 1 END::smallint AS attempt,
+               CASE WHEN $2 AND (t.state = 'Running' OR t.crashes = 0) THEN t.crashes + 1 ELSE t.crashes END::smallint AS crashes,
+               EXISTS (SELECT FROM longhaul.cancel_request c WHERE c.task_id = t.id) AS cancelled
+          FROM longhaul.task t
+         WHERE t.id = ANY ($1::uuid[]) AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
+           FOR UPDATE
+    ), judged AS (
+        SELECT *, CASE WHEN cancelled THEN 'Cancelled'
+                       WHEN $2 AND (crashes >= $5 OR attempt >= max_attempts) THEN 'Failed'
+                       ELSE 'Queued' END::longhaul.task_state AS becomes,
+               CASE WHEN crashes >= $5 THEN $4::jsonb ELSE $3::jsonb END AS why
+          FROM held
+    ), back AS (
         UPDATE longhaul.task t
-           SET attempt = n.attempt,
-               state = CASE WHEN $2 AND n.attempt >= t.max_attempts THEN 'Failed' ELSE 'Queued' END::longhaul.task_state,
-               finished_at = CASE WHEN $2 AND n.attempt >= t.max_attempts THEN now() END,
-               error = CASE WHEN $2 AND n.attempt >= t.max_attempts THEN $3::jsonb END
-          FROM (SELECT id, CASE WHEN state = 'Running' OR NOT $2 THEN attempt ELSE attempt + 1 END::smallint AS attempt
-                  FROM longhaul.task WHERE id = ANY ($1::uuid[]) FOR UPDATE) n
-         WHERE t.id = n.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
-        RETURNING t.id, t.queue, t.priority, t.state, t.attempt, t.worker_id
+           SET attempt = j.attempt, crashes = j.crashes, state = j.becomes,
+               finished_at = CASE WHEN j.becomes <> 'Queued' THEN now() END,
+               error = CASE WHEN j.becomes = 'Failed' THEN j.why END
+          FROM judged j
+         WHERE t.id = j.id
+        RETURNING t.id, t.queue, t.priority, t.state, t.attempt, t.worker_id, t.unique_key, j.why
     ), ready AS (
         INSERT INTO longhaul.ready (queue, priority, id)
         SELECT queue, priority, id FROM back WHERE state = 'Queued'
@@ -100,9 +119,16 @@ const PUT_BACK: &str = "
         SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM ready) AS waiting
     ), lost AS (
         INSERT INTO longhaul.attempt_error (task_id, attempt, worker_id, error)
-        SELECT id, attempt, worker_id, $3::jsonb FROM back WHERE $2
+        SELECT id, attempt, worker_id, why FROM back WHERE $2 AND state <> 'Cancelled'
+    ), left_gate AS (
+        DELETE FROM longhaul.admitted a USING back b WHERE a.id = b.id AND b.state <> 'Queued'
+    ), keys AS (
+        DELETE FROM longhaul.task_key k USING back b
+         WHERE k.key = b.unique_key AND k.task_id = b.id AND k.expires_at IS NULL AND b.state <> 'Queued'
+    ), requests AS (
+        DELETE FROM longhaul.cancel_request c USING back b WHERE c.task_id = b.id AND b.state <> 'Queued'
     )
-    SELECT count(*) FILTER (WHERE state = 'Queued'), count(*) FILTER (WHERE state = 'Failed')
+    SELECT count(*) FILTER (WHERE state = 'Queued'), count(*) FILTER (WHERE state <> 'Queued')
       FROM back WHERE (SELECT count(*) FROM woken) >= 0";
 
 /// `begun`: the attempts count, since the worker may have begun them.
@@ -111,11 +137,15 @@ async fn put_back(transaction: &mut PgConnection, ids: &[Uuid], begun: bool) -> 
         return Ok((0, 0));
     }
     let problem = Problem::new(WORKER_LOST, "The worker that ran this attempt died or lost touch with the database.");
-    let (requeued, failed): (i64, i64) = sqlx::query_as(PUT_BACK)
+    let poison = Problem::new(POISON_TASK, "Its workers died while they ran it, again and again; it is set aside.");
+    let json = |problem| serde_json::to_value(problem).unwrap_or(Value::Null);
+    let (requeued, ended): (i64, i64) = sqlx::query_as(PUT_BACK)
         .bind(ids)
         .bind(begun)
-        .bind(serde_json::to_value(problem).unwrap_or(Value::Null))
+        .bind(json(problem))
+        .bind(json(poison))
+        .bind(POISON)
         .fetch_one(transaction)
         .await?;
-    Ok((usize::try_from(requeued).unwrap_or(0), usize::try_from(failed).unwrap_or(0)))
+    Ok((usize::try_from(requeued).unwrap_or(0), usize::try_from(ended).unwrap_or(0)))
 }

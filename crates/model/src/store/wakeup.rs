@@ -3,3 +3,5 @@
 
 /// Something became ready; the payload is the queue's name.
 pub const READY: &str = "longhaul_ready";
+/// A running task is to stop; the payload is its guid.
+pub const CANCEL: &str = "longhaul_cancel";

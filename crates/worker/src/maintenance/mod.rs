@@ -3,6 +3,8 @@
 //! A service has a name and `run_once`, which takes no input, may run in any
 //! number of processes at once, and says how long to wait before the next run.
 
+mod canceller;
+mod gatekeeper;
 mod promoter;
 mod rescuer;
 
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use canceller::Canceller;
+pub(crate) use gatekeeper::Gatekeeper;
 pub(crate) use promoter::Promoter;
 pub(crate) use rescuer::Rescuer;
 

@@ -17,8 +17,8 @@ impl Service for Rescuer {
 
     async fn run_once(&self, shared: &Shared) -> sqlx::Result<Duration> {
         let rescued = rescue(&shared.pool).await?;
-        if !rescued.workers.is_empty() || rescued.requeued + rescued.failed > 0 {
-            tracing::warn!(workers = ?rescued.workers, requeued = rescued.requeued, failed = rescued.failed, "rescued tasks of lost workers");
+        if !rescued.workers.is_empty() || rescued.requeued + rescued.ended > 0 {
+            tracing::warn!(workers = ?rescued.workers, requeued = rescued.requeued, ended = rescued.ended, "rescued tasks of lost workers");
         }
         Ok(self.heartbeat / 5)
     }

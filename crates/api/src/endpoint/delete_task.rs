@@ -1,0 +1,23 @@
+//! `DELETE /api/backgroundtask/{id}`: cancels a task.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use longhaul_model::State;
+use longhaul_model::store::cancel::{Cancelled, cancel};
+
+use super::get_task::{find, unknown};
+use crate::error::TASK_ENDED;
+use crate::{ApiError, App, json_response};
+
+/// `200` with the body if it is cancelled now (or was before), `202` if it runs
+/// and its worker has been asked to stop it, `409` if it ended otherwise.
+pub(crate) async fn handle(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    let (guid, _) = find(&app, &id).await?;
+    let outcome = cancel(app.pool(), guid).await?.ok_or_else(|| unknown(&id))?;
+    let (_, body) = find(&app, &id).await?;
+    match outcome {
+        Cancelled::Requested if !body.complete => Ok(json_response(StatusCode::ACCEPTED, &body)),
+        _ if body.state == State::Cancelled => Ok(json_response(StatusCode::OK, &body)),
+        _ => Err(ApiError::new(TASK_ENDED, format!("It ended {} before it could be cancelled.", body.state))),
+    }
+}

@@ -1,0 +1,84 @@
+//! `PATCH /api/queues/{name}`: pauses or resumes a queue, changes its limits.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::ParameterError;
+use longhaul_model::store::queue::{QueueSettings, set};
+use serde_json::Value;
+
+use super::queues::{find, one};
+use crate::error::NOT_JSON;
+use crate::negotiation::must_send_json;
+use crate::{ApiError, App};
+
+/// `200` with the queue as it is then. Members that are left out stay as they are;
+/// null takes a limit away. Effective at once, over the whole fleet.
+pub(crate) async fn handle(
+    app: web::Data<App>,
+    name: web::Path<String>,
+    request: HttpRequest,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
+    must_send_json(&request)?;
+    let json: Value = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.")))?;
+    let mut settings = find(&app, &name).await?.settings();
+    let errors = change(&mut settings, &json);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid_request(errors));
+    }
+    set(app.pool(), &name, &settings).await?;
+    one(app, name).await
+}
+
+/// Applies the members; returns everything that is wrong with them.
+fn change(settings: &mut QueueSettings, json: &Value) -> Vec<ParameterError> {
+    let complaint =
+        |pointer: &str, message: &str| ParameterError { pointer: pointer.to_owned(), message: message.to_owned() };
+    let Value::Object(members) = json else { return vec![complaint("", "An object is expected.")] };
+    let mut errors = Vec::new();
+    let mut rate = settings.rate.map(|(count, seconds)| (Some(count), Some(seconds))).unwrap_or_default();
+    for (name, value) in members {
+        let pointer = format!("/{}", name.chars().take(100).collect::<String>().replace('~', "~0").replace('/', "~1"));
+        let mut number = |least: i64| match value {
+            Value::Null => None,
+            _ => {
+                value.as_i64().filter(|number| *number >= least).and_then(|number| i32::try_from(number).ok()).or_else(
+                    || {
+                        errors.push(complaint(
+                            &pointer,
+                            &format!("A whole number from {least} on, or null for none, is expected."),
+                        ));
+                        None
+                    },
+                )
+            }
+        };
+        match name.as_str() {
+            "MaxRunning" => settings.max_running = number(0),
+            "MaxPerKey" => settings.max_per_key = number(0),
+            "RateCount" => rate.0 = number(1),
+            "RateSeconds" => match value {
+                Value::Null => rate.1 = None,
+                _ => match value.as_f64().filter(|seconds| (0.001..=86_400.0 * 366.0).contains(seconds)) {
+                    Some(seconds) => rate.1 = Some(seconds),
+                    None => errors.push(complaint(&pointer, "A number of seconds above 0, or null, is expected.")),
+                },
+            },
+            "Paused" | "Fair" => match (name.as_str(), value.as_bool()) {
+                ("Paused", Some(paused)) => settings.paused = paused,
+                (_, Some(fair)) => settings.fair = fair,
+                (_, None) => errors.push(complaint(&pointer, "true or false is expected.")),
+            },
+            _ => errors.push(complaint(
+                &pointer,
+                "Unknown member; the known ones are Paused, MaxRunning, MaxPerKey, Fair, RateCount, RateSeconds.",
+            )),
+        }
+    }
+    match rate {
+        (Some(count), Some(seconds)) => settings.rate = Some((count, seconds)),
+        (None, None) => settings.rate = None,
+        _ => errors.push(complaint("/RateCount", "RateCount and RateSeconds go together: set both, or null both.")),
+    }
+    errors
+}

@@ -1,0 +1,125 @@
+//! Starting a task: what every route that does so shares.
+
+use longhaul_model::store::enqueue::NewTask;
+use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed, find};
+use longhaul_model::store::read::{self, Task};
+use longhaul_model::{CreateContext, Entry, Progress, State};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::enqueuer::told;
+use crate::error::{IDEMPOTENCY_KEY_REUSED, UNKNOWN_TASK_TYPE};
+use crate::{ApiError, App, EnqueueError, TaskBody};
+
+/// A request to start a task.
+#[derive(Debug, Clone)]
+pub struct StartTask<'a> {
+    /// The name of its type.
+    pub type_name: &'a str,
+    /// An object.
+    pub parameters: Value,
+    /// The client's name for this request; a second one with it starts nothing
+    /// and gets the first one's task.
+    pub idempotency_key: Option<String>,
+    /// What the answer shows instead of the `create` step's progress.
+    pub progress: Option<Progress>,
+}
+
+impl App {
+    /// Validates the parameters, runs the type's `create` step, and stores the
+    /// task; it is durable when this returns. If the idempotency key or the type's
+    /// unique key says that it is there already, returns that one as it is now.
+    ///
+    /// # Errors
+    /// A refusal, with everything that is wrong; nothing is stored then.
+    pub async fn start_task(&self, request: StartTask<'_>) -> Result<TaskBody, ApiError> {
+        let registry = &self.inner.registry;
+        let entry = registry
+            .get(request.type_name)
+            .map_err(|unknown| ApiError::new(UNKNOWN_TASK_TYPE, format!("{unknown}.")))?;
+        let key = request.idempotency_key.map(|key| IdempotencyKey {
+            key,
+            // serde_json sorts members, so the same request is the same text.
+            request: format!("{} {}", request.type_name, request.parameters),
+        });
+        if let Some(key) = &key
+            && let Some(stored) = find(self.pool(), key).await?
+        {
+            // Before `create`, which might refuse what has been done meanwhile.
+            return self.repeated(stored).await;
+        }
+        let context = CreateContext { pool: self.pool().clone(), resources: self.inner.resources.clone() };
+        let created = entry.create(&request.parameters, &context).await?;
+        let progress = request.progress.unwrap_or(created);
+        let keys = entry.keys(&request.parameters)?;
+        let task = NewTask {
+            progress,
+            key: keys.key,
+            unique_key: keys.unique_key.map(|unique| unique_key(entry, &unique)),
+            ..NewTask::new(self.inner.clock.new_id(), *entry.info(), request.parameters)
+        };
+        let accepted_at = if key.is_none() && task.unique_key.is_none() {
+            self.inner.enqueuer.enqueue(task.clone()).await
+        } else {
+            match enqueue_keyed(self.pool(), &task, key.as_ref()).await {
+                Ok(Stored::New(accepted_at)) => Ok(accepted_at),
+                Ok(stored) => return self.repeated(stored).await,
+                Err(error) => Err(told(&error)),
+            }
+        };
+        let accepted_at = accepted_at.map_err(|error| match error {
+            EnqueueError::Unavailable => {
+                ApiError::unavailable("The database does not answer; the task was most likely not stored. Try again.")
+            }
+            EnqueueError::Refused(_) => ApiError::internal(error),
+        })?;
+        Ok(self.body(
+            entry,
+            Task {
+                id: task.id,
+                type_name: task.info.name.to_owned(),
+                state: State::Queued,
+                progress: task.progress,
+                attempt: 0,
+                accepted_at,
+                finished_at: None,
+                result: None,
+                error: None,
+            },
+        ))
+    }
+
+    fn body(&self, entry: &Entry, task: Task) -> TaskBody {
+        TaskBody::new(task, entry.info().id_prefix, self.base_url())
+    }
+
+    async fn repeated(&self, stored: Stored) -> Result<TaskBody, ApiError> {
+        match stored {
+            Stored::Existing(id) => self.read_task(id).await,
+            Stored::New(_) | Stored::KeyReused => Err(ApiError::new(
+                IDEMPOTENCY_KEY_REUSED,
+                "This Idempotency-Key came with another request before; choose a new one.",
+            )),
+        }
+    }
+
+    async fn read_task(&self, id: Uuid) -> Result<TaskBody, ApiError> {
+        let task = read::task(self.pool(), id).await?.ok_or_else(|| {
+            ApiError::unavailable("The task that was started before has just been flushed; try again.")
+        })?;
+        let entry = self.inner.registry.get(&task.type_name).map_err(ApiError::internal)?;
+        Ok(self.body(entry, task))
+    }
+}
+
+/// Unique within its type; long keys are shortened, as the database's index can't
+/// hold them.
+fn unique_key(entry: &Entry, key: &str) -> String {
+    let name = entry.info().name;
+    if key.len() <= 500 {
+        return format!("u:{name}:{key}");
+    }
+    let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes());
+    let beginning: String = key.chars().take(100).collect();
+    format!("u:{name}:{digest}:{beginning}")
+}

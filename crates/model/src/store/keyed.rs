@@ -1,0 +1,113 @@
+//! Storing tasks of which there may be only one.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::enqueue::{NewTask, enqueue};
+
+/// A client's name for one request, which it may repeat (`Idempotency-Key`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// As the client sent it.
+    pub key: String,
+    /// What was asked for, in a canonical form: the same key with another request
+    /// is a mistake.
+    pub request: String,
+}
+
+/// What became of a task with keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stored {
+    /// It is stored.
+    New(DateTime<Utc>),
+    /// Another one with its idempotency key or unique key is there already.
+    Existing(Uuid),
+    /// The idempotency key was used for another request.
+    KeyReused,
+}
+
+/// How long an idempotency key is remembered.
+const REMEMBERED_HOURS: f64 = 24.0;
+
+/// A key whose time is over is free.
+const TAKE_KEY: &str = "
+    INSERT INTO longhaul.task_key AS known (key, task_id, fingerprint, expires_at)
+    VALUES ($1, $2, sha256(convert_to($3, 'UTF8')), now() + $4 * interval '1 second')
+    ON CONFLICT (key) DO UPDATE
+       SET task_id = excluded.task_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
+     WHERE known.expires_at <= now()
+    RETURNING true";
+
+const FIND_KEY: &str = "
+    SELECT k.task_id, k.fingerprint IS NOT DISTINCT FROM sha256(convert_to($2, 'UTF8'))
+      FROM longhaul.task_key k WHERE k.key = $1 AND (k.expires_at IS NULL OR k.expires_at > now())";
+
+fn idempotency(key: &IdempotencyKey) -> String {
+    format!("i:{}", key.key)
+}
+
+/// What a repeated request with this key is answered with, if it was made before.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find(pool: &PgPool, key: &IdempotencyKey) -> sqlx::Result<Option<Stored>> {
+    let found: Option<(Uuid, bool)> =
+        sqlx::query_as(FIND_KEY).bind(idempotency(key)).bind(&key.request).fetch_optional(pool).await?;
+    Ok(found.map(|(id, same)| if same { Stored::Existing(id) } else { Stored::KeyReused }))
+}
+
+/// Stores a task unless another with its idempotency key or unique key is there;
+/// concurrent requests with the same key wait for each other.
+///
+/// # Errors
+/// When the database does not answer; nothing is stored then.
+pub async fn enqueue_keyed(pool: &PgPool, task: &NewTask, key: Option<&IdempotencyKey>) -> sqlx::Result<Stored> {
+    let mut transaction = pool.begin().await?;
+    if let Some(key) = key {
+        let name = idempotency(key);
+        if !take(&mut transaction, &name, task.id, &key.request, Some(REMEMBERED_HOURS * 3600.0)).await? {
+            transaction.rollback().await?;
+            // Committed by now: `take` waited for it.
+            return Ok(find(pool, key).await?.unwrap_or(Stored::KeyReused));
+        }
+    }
+    if let Some(unique) = &task.unique_key {
+        let seconds = task.info.unique_for.map(|period| period.as_secs_f64());
+        if !take(&mut transaction, unique, task.id, "", seconds).await? {
+            let existing: Uuid = sqlx::query_scalar("SELECT task_id FROM longhaul.task_key WHERE key = $1")
+                .bind(unique)
+                .fetch_one(&mut *transaction)
+                .await?;
+            if let Some(key) = key {
+                sqlx::query("UPDATE longhaul.task_key SET task_id = $2 WHERE key = $1")
+                    .bind(idempotency(key))
+                    .bind(existing)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
+            return Ok(Stored::Existing(existing));
+        }
+    }
+    let accepted_at = enqueue(&mut *transaction, std::slice::from_ref(task)).await?;
+    transaction.commit().await?;
+    Ok(Stored::New(accepted_at))
+}
+
+async fn take(
+    transaction: &mut PgConnection,
+    key: &str,
+    task_id: Uuid,
+    request: &str,
+    seconds: Option<f64>,
+) -> sqlx::Result<bool> {
+    let taken: Option<bool> = sqlx::query_scalar(TAKE_KEY)
+        .bind(key)
+        .bind(task_id)
+        .bind(request)
+        .bind(seconds)
+        .fetch_optional(transaction)
+        .await?;
+    Ok(taken.is_some())
+}
