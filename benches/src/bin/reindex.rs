@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use longhaul_devdb::{Options, Server};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::{DatabaseClock, Progress};
+use longhaul_model::DatabaseClock;
 use longhaul_tests::fill_project;
 use serde_json::json;
 use sqlx::PgPool;
