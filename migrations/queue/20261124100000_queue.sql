@@ -136,6 +136,9 @@ CREATE TABLE longhaul.lease (
     worker_id  integer NOT NULL,
     number     bigint NOT NULL,
     task_ids   uuid[] NOT NULL,
+    -- Tasks were struck from it (they went back to the queue while others of the
+    -- batch were at work), so the fence must look a task up in task_ids.
+    shortened  boolean NOT NULL DEFAULT false,
     claimed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (worker_id, number)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);

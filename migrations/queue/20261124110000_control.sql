@@ -317,7 +317,7 @@ DECLARE
     t longhaul.task;
 BEGIN
     -- It may still stand, ended, in a lease whose other tasks are at work.
-    UPDATE longhaul.lease l SET task_ids = array_remove(l.task_ids, retry.id) WHERE retry.id = ANY (l.task_ids)
+    UPDATE longhaul.lease l SET task_ids = array_remove(l.task_ids, retry.id), shortened = true WHERE retry.id = ANY (l.task_ids)
        AND EXISTS (SELECT FROM longhaul.task o WHERE o.id = retry.id AND o.state IN ('Failed', 'Cancelled'));
     SELECT * INTO t FROM longhaul.task WHERE task.id = retry.id FOR UPDATE;
     IF NOT FOUND THEN

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use longhaul_devdb::{Options, Server};
-use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::DatabaseClock;
+use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_tests::fill_project;
 use serde_json::json;
 use sqlx::PgPool;

@@ -106,7 +106,7 @@ pub struct LeaseChanges {
 
 const FINISH: &str = "
     WITH fence AS MATERIALIZED (
-        SELECT number FROM longhaul.lease
+        SELECT number, task_ids, shortened FROM longhaul.lease
          WHERE worker_id = $1 AND number = ANY ($2::bigint[])
            FOR KEY SHARE
     ), input AS MATERIALIZED (
@@ -115,7 +115,7 @@ const FINISH: &str = "
                       $9::float4[], $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[], $14::bigint[], $15::text[])
             AS u(lease_number, id, state, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
                  checkpoint, result, error, delay_us, cause)
-          JOIN fence ON fence.number = u.lease_number
+          JOIN fence ON fence.number = u.lease_number AND (NOT fence.shortened OR u.id = ANY (fence.task_ids))
     ), ended AS (
         UPDATE longhaul.task t
            SET state = i.state::longhaul.task_state,
@@ -163,7 +163,8 @@ const FINISH: &str = "
         DELETE FROM longhaul.lease WHERE worker_id = $1 AND number = ANY ($16::bigint[])
     ), shortened AS (
         UPDATE longhaul.lease
-           SET task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
+           SET shortened = true,
+               task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
          WHERE worker_id = $1 AND number = ANY ($17::bigint[])
     )
     SELECT id FROM ended WHERE (SELECT count(*) FROM woken) >= 0";

@@ -30,7 +30,7 @@ macro_rules! write_progress {
     ($commit:literal) => {
         concat!(
             "WITH fence AS MATERIALIZED (
-                SELECT number",
+                SELECT number, task_ids, shortened",
             $commit,
             "
                   FROM longhaul.lease
@@ -53,7 +53,7 @@ macro_rules! write_progress {
                            $8::float4[], $9::text[], $10::jsonb[])
                  AS u(lease_number, id, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
                       checkpoint)
-               JOIN fence ON fence.number = u.lease_number
+               JOIN fence ON fence.number = u.lease_number AND (NOT fence.shortened OR u.id = ANY (fence.task_ids))
               WHERE t.id = u.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
              RETURNING t.id"
         )
