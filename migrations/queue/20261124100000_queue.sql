@@ -84,7 +84,7 @@ CREATE TABLE longhaul.task (
     CONSTRAINT task_failure_has_error CHECK (state <> 'Failed' OR error IS NOT NULL),
     CONSTRAINT task_later_has_run_at CHECK (state <> 'Scheduled' OR run_at IS NOT NULL),
     CONSTRAINT task_run_has_attempt CHECK (state NOT IN ('Running', 'Retrying', 'Succeeded') OR attempt > 0)
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
 -- What may run now, in the order of the primary key. The claim deletes; nothing
 -- updates.
