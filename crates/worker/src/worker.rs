@@ -61,9 +61,9 @@ impl Worker {
     }
 
     /// Runs until `stop` is cancelled, then drains: tasks that have not begun go
-    /// back at once, those that run may go on for the drain time, are then asked
-    /// to stop, and are abandoned after the grace time. All that did not end is
-    /// put back into the queue without spending an attempt.
+    /// back at once, those that run may go on for the drain time and are then asked
+    /// to stop; what stops in the grace time goes back without spending an
+    /// attempt, and what does not is abandoned to the next worker.
     ///
     /// # Errors
     /// When the worker can't register. Later failures of the database are
