@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use longhaul_model::store::read::Task;
-use longhaul_model::{PublicId, State, wire_fraction};
+use longhaul_model::{PublicId, Report, ReportLink, State, wire_fraction};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The task body of the contract ("The task body"): eight members that are
 /// always there, `FinishedAt` at the end, and ours after them.
@@ -46,7 +46,29 @@ pub struct TaskBody {
     pub error: Option<Value>,
     /// Addresses that belong to the task.
     pub links: Vec<Link>,
+    /// What its handler put at the top of the body ([`Report`]).
+    #[serde(flatten)]
+    pub members: Map<String, Value>,
 }
+
+/// The members above, which a handler's report can't replace.
+const OWN: [&str; 15] = [
+    "Complete",
+    "TotalElements",
+    "ProcessedElements",
+    "StartedAt",
+    "ProgressInPercent",
+    "Id",
+    "Message",
+    "Self",
+    "FinishedAt",
+    "State",
+    "Type",
+    "Attempt",
+    "Result",
+    "Error",
+    "Links",
+];
 
 /// An address and what it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -58,6 +80,13 @@ pub struct Link {
     pub rel: String,
 }
 
+impl Link {
+    fn of(link: ReportLink, base_url: &str) -> Self {
+        let href = if link.href.starts_with('/') { format!("{base_url}{}", link.href) } else { link.href };
+        Self { href, rel: link.rel }
+    }
+}
+
 impl TaskBody {
     /// The body of a task whose type has this id prefix, under the public base
     /// URL.
@@ -66,13 +95,18 @@ impl TaskBody {
         let id = PublicId::new(id_prefix, task.id).to_string();
         let self_url = format!("{base_url}/api/backgroundtask/{id}");
         let succeeded = task.state == State::Succeeded;
+        let Report { result, mut members, links } = task.result.map(Report::from_stored).unwrap_or_default();
+        members.retain(|name, _| !OWN.contains(&name.as_str()));
+        let own = Link { href: self_url.clone(), rel: "Self".to_owned() };
+        let links = std::iter::once(own).chain(links.into_iter().map(|link| Link::of(link, base_url))).collect();
         Self {
             complete: task.state.is_end(),
             total_elements: task.progress.total,
             processed_elements: task.progress.processed,
             started_at: whole_seconds(task.accepted_at),
             progress_in_percent: wire_fraction(task.progress.fraction, task.progress.total, succeeded),
-            links: vec![Link { href: self_url.clone(), rel: "Self".to_owned() }],
+            links,
+            members,
             id,
             message: task.progress.message,
             self_url,
@@ -80,7 +114,7 @@ impl TaskBody {
             state: task.state,
             type_name: task.type_name,
             attempt: task.attempt,
-            result: task.result,
+            result,
             error: task.error,
         }
     }
@@ -88,4 +122,52 @@ impl TaskBody {
 
 fn whole_seconds(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OWN, TaskBody};
+    use longhaul_model::store::read::Task;
+    use longhaul_model::{Progress, Report, State};
+    use serde_json::{Value, json};
+
+    fn body(report: Report) -> Value {
+        let task = Task {
+            id: uuid::Uuid::nil(),
+            type_name: "T".to_owned(),
+            state: State::Succeeded,
+            progress: Progress::of(1, 1).with_message("m"),
+            attempt: 1,
+            accepted_at: chrono::DateTime::UNIX_EPOCH,
+            finished_at: Some(chrono::DateTime::UNIX_EPOCH),
+            result: report.into_stored(),
+            error: Some(json!({})),
+        };
+        serde_json::to_value(TaskBody::new(task, "t_", "http://h")).expect("JSON")
+    }
+
+    #[test]
+    fn a_report_adds_members_and_links_and_replaces_none() {
+        let report = Report::new()
+            .with_member("IncidentId", "x")
+            .with_member("Id", "stolen")
+            .with_link("Incident", "/api/incident/x")
+            .with_link("Elsewhere", "https://other/");
+        let body = body(report);
+        assert_eq!(body["IncidentId"], "x");
+        assert_eq!(body["Id"], "t_00000000-0000-0000-0000-000000000000");
+        assert_eq!(body["Links"][1], json!({"Href": "http://h/api/incident/x", "Rel": "Incident"}));
+        assert_eq!(body["Links"][2]["Href"], "https://other/");
+        assert_eq!(body.get("Result"), None);
+    }
+
+    #[test]
+    fn every_member_of_the_body_is_its_own() {
+        let body = body(Report::new().with_result(1).expect("JSON"));
+        let mut names: Vec<&str> = body.as_object().expect("an object").keys().map(String::as_str).collect();
+        let mut own = OWN.to_vec();
+        names.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(names, own);
+    }
 }

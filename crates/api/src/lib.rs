@@ -17,6 +17,6 @@ pub use app::{App, AppBuilder, AppSettings};
 pub use body::{Link, TaskBody};
 pub use enqueuer::{EnqueueError, Enqueuer};
 pub use error::{ApiError, KINDS};
-pub use negotiation::json_response;
+pub use negotiation::{idempotency_key, json_response, must_accept_json, read_json, unreadable};
 pub use server::{BoundServer, bind};
-pub use start::StartTask;
+pub use start::{StartTask, accepted_response};

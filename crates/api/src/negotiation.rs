@@ -2,11 +2,13 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use longhaul_model::ParameterError;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::ApiError;
-use crate::error::{NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE};
+use crate::error::{NOT_ACCEPTABLE, NOT_JSON, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE};
+use crate::{ApiError, App};
 
 /// A JSON answer with the contract's content type.
 #[must_use]
@@ -21,9 +23,57 @@ pub(crate) fn json_with(response: &mut HttpResponseBuilder, body: &impl Serializ
     }
 }
 
+/// The JSON value in a request's body, once it is clear that the client takes
+/// JSON back. Take the body as `Result<web::Bytes, actix_web::Error>`.
+///
+/// # Errors
+/// 406, 415, 413 (above the configured limit), or 400 when it is not JSON.
+pub fn read_json(
+    app: &App,
+    request: &HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<Value, ApiError> {
+    must_accept_json(request)?;
+    must_send_json(request)?;
+    let body = body.map_err(|error| unreadable(&error, app.inner.settings.body_limit))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.")))
+}
+
+/// The header `Idempotency-Key`, if there is one: 1 to 255 visible ASCII
+/// characters.
+///
+/// # Errors
+/// 400 when it is anything else.
+pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(key.to_owned()))
+        }
+        _ => Err(ApiError::invalid_request(vec![ParameterError {
+            pointer: "Idempotency-Key".to_owned(),
+            message: "1 to 255 visible ASCII characters are expected.".to_owned(),
+        }])),
+    }
+}
+
+/// Why a body did not arrive: 413 above `limit` bytes, else 400.
+#[must_use]
+pub fn unreadable(error: &actix_web::Error, limit: usize) -> ApiError {
+    if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
+        ApiError::new(PAYLOAD_TOO_LARGE, format!("A request body may have {limit} bytes at most."))
+    } else {
+        ApiError::new(NOT_JSON, "The body did not arrive whole.")
+    }
+}
+
 /// 406 unless the client takes JSON. No `Accept` takes everything; ranges with
 /// `q=0` are refusals (RFC 9110, 12.5.1).
-pub(crate) fn must_accept_json(request: &HttpRequest) -> Result<(), ApiError> {
+///
+/// # Errors
+/// The 406.
+pub fn must_accept_json(request: &HttpRequest) -> Result<(), ApiError> {
     let mut ranges = request
         .headers()
         .get_all(ACCEPT)

@@ -1,14 +1,18 @@
 //! Starting a task: what every route that does so shares.
 
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed, find};
 use longhaul_model::store::read::{self, Task};
-use longhaul_model::{CreateContext, Entry, Progress, State};
+use longhaul_model::{CreateContext, Entry, Progress, Resources, State};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::enqueuer::told;
 use crate::error::{IDEMPOTENCY_KEY_REUSED, UNKNOWN_TASK_TYPE};
+use crate::negotiation::json_with;
 use crate::{ApiError, App, EnqueueError, TaskBody};
 
 /// A request to start a task.
@@ -89,6 +93,12 @@ impl App {
         ))
     }
 
+    /// What the host provides to task types, for their endpoints.
+    #[must_use]
+    pub fn resources(&self) -> &Resources {
+        &self.inner.resources
+    }
+
     fn body(&self, entry: &Entry, task: Task) -> TaskBody {
         TaskBody::new(task, entry.info().id_prefix, self.base_url())
     }
@@ -110,6 +120,14 @@ impl App {
         let entry = self.inner.registry.get(&task.type_name).map_err(ApiError::internal)?;
         Ok(self.body(entry, task))
     }
+}
+
+/// `202` with the body of a task that was started, and its `Location`.
+#[must_use]
+pub fn accepted_response(body: &TaskBody) -> HttpResponse {
+    let mut response = HttpResponse::build(StatusCode::ACCEPTED);
+    response.insert_header((LOCATION, body.self_url.as_str()));
+    json_with(&mut response, body)
 }
 
 /// Unique within its type; long keys are shortened, as the database's index can't

@@ -17,6 +17,7 @@ mod plan;
 pub mod problem;
 mod progress;
 mod registry;
+mod report;
 mod retry;
 mod state;
 pub mod store;
@@ -32,11 +33,12 @@ pub use plan::{Plan, Step};
 pub use problem::{Problem, ProblemKind};
 pub use progress::{MESSAGE_LIMIT, Progress, wire_fraction};
 pub use registry::{Entry, Keys, Registry, UnknownTaskType};
+pub use report::{Report, ReportLink};
 pub use retry::RetryPolicy;
 pub use state::State;
 pub use task_id::{PublicId, split_public_id};
 pub use task_type::{DEFAULT_PRIORITY, TaskType, TaskTypeInfo, same_parameters};
-pub use validate::{ParameterError, has_nul};
+pub use validate::{ParameterError, Shape, has_nul};
 
 // The crates whose types stand in our signatures, for authors of task types.
 pub use {chrono, schemars, serde, serde_json, sqlx, tokio_util::sync::CancellationToken, uuid};

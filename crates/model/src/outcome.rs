@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::problem::{ATTEMPT_FAILED, ATTEMPT_PANICKED, ATTEMPT_TIMED_OUT, Problem, ProblemKind};
+use crate::report::Report;
 use crate::validate::ParameterError;
 
 /// How a `run` step ended without error.
@@ -34,6 +35,12 @@ impl Outcome {
     /// When the value has no JSON form.
     pub fn with_result(result: impl Serialize) -> Result<Self, RunError> {
         Ok(Outcome::Done(Some(serde_json::to_value(result)?)))
+    }
+
+    /// Done, with members and links of the finished body besides its `Result`.
+    #[must_use]
+    pub fn with_report(report: Report) -> Self {
+        Outcome::Done(report.into_stored())
     }
 }
 

@@ -125,7 +125,7 @@ impl Entry {
     /// Everything that is wrong with these parameters; empty when they fit.
     #[must_use]
     pub fn validate(&self, parameters: &Value) -> Vec<ParameterError> {
-        validate(&self.validator, &self.schema, parameters)
+        validate(&self.validator, &self.schema, "/Parameters", parameters)
     }
 
     /// Runs the type's `create` step.

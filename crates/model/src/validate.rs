@@ -1,7 +1,11 @@
 //! Parameters against their type's JSON Schema, all complaints at once.
 
+use std::marker::PhantomData;
+
 use jsonschema::error::ValidationErrorKind;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// One complaint about a request's parameters.
@@ -13,12 +17,65 @@ pub struct ParameterError {
     pub message: String,
 }
 
-/// Checks `parameters` and lists everything that is wrong with them.
-pub(crate) fn validate(validator: &jsonschema::Validator, schema: &Value, parameters: &Value) -> Vec<ParameterError> {
+/// Checks `value`, which stands at `root` (a JSON pointer) in the request's
+/// body, and lists everything that is wrong with it.
+pub(crate) fn validate(
+    validator: &jsonschema::Validator,
+    schema: &Value,
+    root: &str,
+    value: &Value,
+) -> Vec<ParameterError> {
     let mut errors: Vec<ParameterError> =
-        validator.iter_errors(parameters).flat_map(|error| complaints(&error, schema)).collect();
+        validator.iter_errors(value).flat_map(|error| complaints(&error, schema, root)).collect();
     errors.sort_by(|a, b| a.pointer.cmp(&b.pointer));
     errors
+}
+
+/// The form of a request's body as a type with a JSON Schema: reads bodies with
+/// the same complaints that a task's parameters get. Make it once and keep it.
+pub struct Shape<T> {
+    schema: Value,
+    validator: jsonschema::Validator,
+    shape: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned + JsonSchema> Shape<T> {
+    /// The form that `T`'s schema says.
+    ///
+    /// # Panics
+    /// When `T` has no valid JSON Schema: a defect of the program.
+    #[must_use]
+    pub fn new() -> Self {
+        let schema = schemars::schema_for!(T).to_value();
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&schema)
+            .unwrap_or_else(|error| panic!("{}: the schema is invalid: {error}", std::any::type_name::<T>()));
+        Self { schema, validator, shape: PhantomData }
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with JSON pointers from its root.
+    pub fn read(&self, body: Value) -> Result<T, Vec<ParameterError>> {
+        let mut errors = validate(&self.validator, &self.schema, "", &body);
+        if has_nul(&body) {
+            let message = "The character U+0000 can't be stored; leave it out.".to_owned();
+            errors.push(ParameterError { pointer: String::new(), message });
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        serde_json::from_value(body)
+            .map_err(|error| vec![ParameterError { pointer: String::new(), message: error.to_string() }])
+    }
+}
+
+impl<T: DeserializeOwned + JsonSchema> Default for Shape<T> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Whether a text in the value has the character U+0000, which PostgreSQL's text
@@ -33,8 +90,8 @@ pub fn has_nul(value: &Value) -> bool {
     }
 }
 
-fn complaints(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<ParameterError> {
-    let place = format!("/Parameters{}", error.instance_path());
+fn complaints(error: &jsonschema::ValidationError<'_>, schema: &Value, root: &str) -> Vec<ParameterError> {
+    let place = format!("{root}{}", error.instance_path());
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()

@@ -1,13 +1,12 @@
 //! `POST /api/backgroundtasks`: starts a task.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::{ParameterError, has_nul};
 use serde_json::{Map, Value};
 
-use crate::error::{INVALID_REQUEST, NOT_JSON, PAYLOAD_TOO_LARGE};
-use crate::negotiation::{json_with, must_accept_json, must_send_json};
+use crate::error::INVALID_REQUEST;
+use crate::negotiation::{idempotency_key, read_json};
+use crate::start::accepted_response;
 use crate::{ApiError, App, StartTask};
 
 /// `202` with the body and `Location`, sent after the task is durable.
@@ -16,38 +15,17 @@ pub(crate) async fn handle(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
-    must_accept_json(&request)?;
-    must_send_json(&request)?;
-    let body = body.map_err(|error| unreadable(&error, app.inner.settings.body_limit))?;
-    let (type_name, parameters) = parse(&body)?;
+    let (type_name, parameters) = parse(read_json(&app, &request, body)?)?;
     let key = idempotency_key(&request)?;
     let task =
         app.start_task(StartTask { type_name: &type_name, parameters, idempotency_key: key, progress: None }).await?;
-    let mut response = HttpResponse::build(StatusCode::ACCEPTED);
-    response.insert_header((LOCATION, task.self_url.as_str()));
-    Ok(json_with(&mut response, &task))
-}
-
-/// The header `Idempotency-Key`: 1 to 255 visible ASCII characters.
-fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
-    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
-    match value.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(Some(key.to_owned()))
-        }
-        _ => Err(ApiError::invalid_request(vec![ParameterError {
-            pointer: "Idempotency-Key".to_owned(),
-            message: "1 to 255 visible ASCII characters are expected.".to_owned(),
-        }])),
-    }
+    Ok(accepted_response(&task))
 }
 
 /// Type and parameters of the request, or everything that is wrong with its
 /// envelope. Unknown members are refused: a misspelt `Parameters` must not
 /// start a task with none.
-fn parse(body: &[u8]) -> Result<(String, Value), ApiError> {
-    let json: Value = serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.")))?;
+fn parse(json: Value) -> Result<(String, Value), ApiError> {
     let Value::Object(mut members) = json else {
         return Err(ApiError::new(INVALID_REQUEST, "The body must be an object with Type and Parameters."));
     };
@@ -85,12 +63,4 @@ fn parse(body: &[u8]) -> Result<(String, Value), ApiError> {
         complain("/Parameters", "The character U+0000 can't be stored; leave it out.");
     }
     if errors.is_empty() { Ok((type_name, parameters)) } else { Err(ApiError::invalid_request(errors)) }
-}
-
-fn unreadable(error: &actix_web::Error, limit: usize) -> ApiError {
-    if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
-        ApiError::new(PAYLOAD_TOO_LARGE, format!("A request body may have {limit} bytes at most."))
-    } else {
-        ApiError::new(NOT_JSON, "The body did not arrive whole.")
-    }
 }
