@@ -5,6 +5,7 @@ mod command;
 mod corpus;
 mod database;
 mod process;
+mod trackers;
 
 use std::process::ExitCode;
 

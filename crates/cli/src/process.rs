@@ -55,8 +55,14 @@ pub(crate) fn listen(address: SocketAddr, base_url: Option<String>, open_to_all:
 }
 
 /// Serves the API until `stop`.
-pub(crate) async fn serve(pool: PgPool, listening: Listening, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    pool: PgPool,
+    listening: Listening,
+    resources: Arc<Resources>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let app = App::builder(pool, longhaul_tasks::registry(), AppSettings::new(&listening.base_url))
+        .with_resources(resources)
         .with_routes(longhaul_tasks::http::configure)
         .with_migrations(&longhaul_tasks::MIGRATIONS)
         .start()
@@ -67,7 +73,12 @@ pub(crate) async fn serve(pool: PgPool, listening: Listening, stop: Cancellation
 }
 
 /// Works until `stop`, then drains.
-pub(crate) async fn work(url: &str, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn work(
+    url: &str,
+    settings: Settings,
+    resources: Arc<Resources>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let lanes = u32::try_from(settings.lanes).unwrap_or(2);
     let slots = u32::try_from(settings.slots).unwrap_or(32);
     // Lanes, keeper, flusher, listener, two maintenance services.
@@ -75,7 +86,7 @@ pub(crate) async fn work(url: &str, settings: Settings, stop: CancellationToken)
     let handlers = connect(url, slots.clamp(2, 20), "longhaul-handlers").await?;
     Worker::new(engine, longhaul_tasks::registry(), settings)
         .with_handler_pool(handlers)
-        .with_resources(Arc::new(Resources::new()))
+        .with_resources(resources)
         .run(stop)
         .await
         .context("the worker could not start; run `longhaul migrate` if the database is new")

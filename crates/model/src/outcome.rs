@@ -87,8 +87,8 @@ impl From<sqlx::Error> for CreateError {
 }
 
 /// How an attempt failed. Made by `?` from any error (the attempt is retried by
-/// the type's policy), or by [`RunError::permanent`] and
-/// [`RunError::retry_after`].
+/// the type's policy), or by [`RunError::permanent`],
+/// [`RunError::transient`] and [`RunError::retry_after`].
 ///
 /// Does not implement [`std::error::Error`], so that `?` can turn every error
 /// into it (the same way as `anyhow::Error`).
@@ -118,6 +118,13 @@ impl RunError {
     #[must_use]
     pub fn retry_after(delay: Duration, kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { problem: Box::new(Problem::new(kind, detail)), again: Again::After(delay), cause: None }
+    }
+
+    /// This attempt failed for a reason that may pass; tried again by the type's
+    /// policy.
+    #[must_use]
+    pub fn transient(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { problem: Box::new(Problem::new(kind, detail)), again: Again::ByPolicy, cause: None }
     }
 
     /// For the worker: the handler panicked with this text. Retried by the

@@ -1,11 +1,22 @@
 //! The task types that ship with Longhaul, one file each, and the records they
 //! act on.
 
+mod create_ticket_link;
+mod external_system;
 pub mod http;
 pub mod import;
+mod incident;
+mod link_ticket_to_agile_run_step;
+mod link_ticket_to_automated_test_run_result_node;
+mod link_ticket_to_step_result;
+mod linking;
+mod permission;
 mod problem;
+mod refusal;
 mod reindex;
+mod result_node;
 pub mod search;
+pub mod trackers;
 
 use std::borrow::Cow;
 
@@ -13,6 +24,10 @@ use longhaul_model::Registry;
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 
+pub use create_ticket_link::CreateTicketLink;
+pub use link_ticket_to_agile_run_step::LinkTicketToAgileRunStep;
+pub use link_ticket_to_automated_test_run_result_node::LinkTicketToAutomatedTestRunResultNode;
+pub use link_ticket_to_step_result::LinkTicketToStepResult;
 pub use problem::KINDS;
 pub use reindex::Reindex;
 
@@ -26,7 +41,12 @@ pub static MIGRATIONS: Migrator = Migrator {
 /// Every shipped task type.
 #[must_use]
 pub fn registry() -> Registry {
-    Registry::new().with::<Reindex>()
+    Registry::new()
+        .with::<Reindex>()
+        .with::<LinkTicketToStepResult>()
+        .with::<LinkTicketToAgileRunStep>()
+        .with::<LinkTicketToAutomatedTestRunResultNode>()
+        .with::<CreateTicketLink>()
 }
 
 /// Brings the whole schema up to date: the queue's and the records'.

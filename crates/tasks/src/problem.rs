@@ -2,9 +2,66 @@
 
 use longhaul_model::ProblemKind;
 
-/// There is no such project.
-pub(crate) const UNKNOWN_PROJECT: ProblemKind =
-    ProblemKind { code: "unknown-project", title: "There is no such project", status: 500 };
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = ($code:literal, $status:literal, $title:literal);)*) => {
+        $($(#[$doc])* pub(crate) const $name: ProblemKind =
+            ProblemKind { code: $code, title: $title, status: $status };)*
 
-/// The shipped task types' error codes; `docs/errors.md` has the same table.
-pub const KINDS: &[ProblemKind] = &[UNKNOWN_PROJECT];
+        /// The shipped task types' error codes; `docs/errors.md` has the same
+        /// table. What a task's `create` step finds impossible is a 500 (the
+        /// seed); asked for by its address, the same thing is a 404.
+        pub const KINDS: &[ProblemKind] = &[$($name),*];
+    };
+}
+
+kinds! {
+    /// Not in the database.
+    UNKNOWN_PROJECT = ("unknown-project", 500, "There is no such project");
+    /// Not in the database.
+    UNKNOWN_SCRIPT_ASSIGNMENT = ("unknown-script-assignment", 404, "There is no such script assignment");
+    /// Not in the database.
+    UNKNOWN_STEP_RESULT = ("unknown-step-result", 500, "There is no such step result");
+    /// Not in the database.
+    UNKNOWN_AGILE_RUN = ("unknown-agile-run", 500, "There is no such agile run");
+    /// Not in the database, or of another run.
+    UNKNOWN_AGILE_RUN_STEP = ("unknown-agile-run-step", 500, "The agile run has no such step");
+    /// Not in the database.
+    UNKNOWN_AUTOMATED_TEST_RUN = ("unknown-automated-test-run", 500, "There is no such automated test run");
+    /// Not in the database, or of another run.
+    UNKNOWN_RESULT_NODE = ("unknown-result-node", 500, "The automated test run has no such result node");
+    /// Not in the database.
+    UNKNOWN_EXTERNAL_SYSTEM = ("unknown-external-system", 404, "There is no such external system");
+    /// Not in the database, or of another project.
+    UNKNOWN_EXTERNAL_SYSTEM_LINK = ("unknown-external-system-link", 500, "There is no such external system link");
+    /// Not in the database.
+    UNKNOWN_INCIDENT = ("unknown-incident", 404, "There is no such incident");
+    /// Not in the database.
+    UNKNOWN_INCIDENT_LINK = ("unknown-incident-link", 404, "There is no such incident link");
+    /// Not in the database.
+    UNKNOWN_UPLOAD = ("unknown-upload", 500, "There is no such upload");
+    /// No tracker of the project has it.
+    TICKET_NOT_FOUND = ("ticket-not-found", 500, "The ticket was not found");
+    /// Several trackers of the project have it.
+    AMBIGUOUS_TICKET_KEY = ("ambiguous-ticket-key", 500, "Several tickets have that key");
+    /// The ticket is already linked to the target, or already has an incident.
+    ALREADY_LINKED = ("already-linked", 500, "The ticket is already linked");
+    /// It did not answer in time, also not when tried again.
+    TRACKER_UNAVAILABLE = ("tracker-unavailable", 503, "The tracker does not answer");
+    /// 401 or 403.
+    TRACKER_REFUSED = ("tracker-refused", 500, "The tracker refused our credentials");
+    /// A private address, or no TLS.
+    TRACKER_NOT_ALLOWED = ("tracker-not-allowed", 500, "The tracker's address is not allowed");
+    /// Not what such a tracker answers.
+    TRACKER_MISBEHAVED = ("tracker-misbehaved", 500, "The tracker's answer was not understood");
+    /// Credentials can't be stored.
+    NO_SECRET_KEY = ("no-secret-key", 500, "This host has no secret key");
+    /// A record with that id, or that does the same, is there already.
+    ALREADY_EXISTS = ("already-exists", 409, "There is one already");
+    /// Not XML, or not JUnit's.
+    INVALID_JUNIT = ("invalid-junit", 500, "The file is no JUnit report");
+}
+
+/// The same kind where something was asked for by its address: a 404.
+pub(crate) const fn not_found(kind: ProblemKind) -> ProblemKind {
+    ProblemKind { status: 404, ..kind }
+}

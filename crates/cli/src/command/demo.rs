@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -19,6 +20,7 @@ use crate::client::Client;
 use crate::corpus::{PROJECT, write_debian};
 use crate::database::connect;
 use crate::process::{listen, serve, stop_signal, work};
+use crate::trackers::TrackerArgs;
 
 /// Shows the main job end to end: starts PostgreSQL, API and worker, imports a
 /// real corpus, starts two Reindex tasks over HTTP, draws their progress, and
@@ -58,12 +60,13 @@ impl Demo {
         let pool = connect(&url, 10, "longhaul-api").await?;
         longhaul_tasks::migrate(&pool).await?;
 
+        let resources = TrackerArgs::default().resources()?;
         let parts_stop = CancellationToken::new();
         let worker = tokio::spawn({
-            let (url, stop) = (url.clone(), parts_stop.clone());
-            async move { work(&url, Settings::default(), stop).await }
+            let (url, resources, stop) = (url.clone(), Arc::clone(&resources), parts_stop.clone());
+            async move { work(&url, Settings::default(), resources, stop).await }
         });
-        let api = tokio::spawn(serve(pool.clone(), listening, parts_stop.clone()));
+        let api = tokio::spawn(serve(pool.clone(), listening, resources, parts_stop.clone()));
 
         let shown = tokio::select! {
             shown = show(&pool, &base_url) => shown,

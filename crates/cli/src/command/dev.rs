@@ -1,6 +1,7 @@
 //! `longhaul dev`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,6 +11,7 @@ use super::serve::HttpArgs;
 use super::work::WorkerArgs;
 use crate::database::connect;
 use crate::process::{listen, serve, stop_signal, work};
+use crate::trackers::TrackerArgs;
 
 /// Runs API and worker in one process. Without a database address it starts a
 /// private PostgreSQL whose data is kept for the next time.
@@ -25,6 +27,8 @@ pub(crate) struct Dev {
     http: HttpArgs,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    trackers: TrackerArgs,
 }
 
 /// The name of the database on a private server.
@@ -43,15 +47,16 @@ impl Dev {
                 (Some(server), url)
             }
         };
+        let resources = self.trackers.resources()?;
         let pool = connect(&url, self.http.connections, "longhaul-api").await?;
         longhaul_tasks::migrate(&pool).await?;
         println!("The API listens on {}", listening.base_url);
         println!("Look at the tasks:  psql '{url}' -c 'SELECT * FROM longhaul.tasks'");
         let worker = tokio::spawn({
-            let stop = stop.clone();
-            async move { work(&url, self.worker.settings(), stop).await }
+            let (stop, resources) = (stop.clone(), Arc::clone(&resources));
+            async move { work(&url, self.worker.settings(), resources, stop).await }
         });
-        let served = serve(pool, listening, stop.clone()).await;
+        let served = serve(pool, listening, resources, stop.clone()).await;
         stop.cancel();
         worker.await.context("the worker broke down")??;
         if let Some(server) = server {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::database::{DatabaseArgs, connect};
 use crate::process::{listen, serve, stop_signal};
+use crate::trackers::TrackerArgs;
 
 /// Runs the HTTP API until SIGTERM or Ctrl-C.
 #[derive(Debug, Args)]
@@ -14,6 +15,8 @@ pub(crate) struct Serve {
     database: DatabaseArgs,
     #[command(flatten)]
     http: HttpArgs,
+    #[command(flatten)]
+    trackers: TrackerArgs,
 }
 
 /// Where the API listens and what it calls itself.
@@ -37,7 +40,8 @@ impl Serve {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = stop_signal()?;
         let listening = listen(self.http.listen, self.http.base_url, self.http.open_to_all)?;
+        let resources = self.trackers.resources()?;
         let pool = connect(&self.database.database_url, self.http.connections, "longhaul-api").await?;
-        serve(pool, listening, stop).await
+        serve(pool, listening, resources, stop).await
     }
 }

@@ -7,6 +7,7 @@ use longhaul_worker::Settings;
 
 use crate::database::DatabaseArgs;
 use crate::process::{stop_signal, work};
+use crate::trackers::TrackerArgs;
 
 /// Runs a worker until SIGTERM or Ctrl-C; it then drains.
 #[derive(Debug, Args)]
@@ -15,6 +16,8 @@ pub(crate) struct Work {
     database: DatabaseArgs,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    trackers: TrackerArgs,
 }
 
 /// What can be set of a worker.
@@ -60,6 +63,7 @@ impl WorkerArgs {
 
 impl Work {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        work(&self.database.database_url, self.worker.settings(), stop_signal()?).await
+        let resources = self.trackers.resources()?;
+        work(&self.database.database_url, self.worker.settings(), resources, stop_signal()?).await
     }
 }

@@ -4,10 +4,12 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::{ApiError, App, Link, json_response};
-use longhaul_model::{ParameterError, ProblemKind};
+use longhaul_model::ParameterError;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::path::encoded;
+use crate::problem::{UNKNOWN_PROJECT, not_found};
 use crate::search::{Hit, SearchRequest, search};
 
 /// How many hits a page has, unless asked otherwise.
@@ -79,7 +81,7 @@ async fn known_project(app: &App, project_id: Uuid) -> Result<(), ApiError> {
         .bind(project_id)
         .fetch_one(app.pool())
         .await?;
-    let kind = ProblemKind { status: 404, ..crate::problem::UNKNOWN_PROJECT };
+    let kind = not_found(UNKNOWN_PROJECT);
     if known { Ok(()) } else { Err(ApiError::new(kind, format!("There is no project {project_id}."))) }
 }
 
@@ -131,20 +133,11 @@ impl Asked {
     }
 
     fn link(&self, app: &App, rel: &str, offset: i64) -> Link {
-        let query: String = self.query.bytes().map(encode).collect();
+        let query = encoded(&self.query);
         let project = self.project_id.map(|project_id| format!("&project={project_id}")).unwrap_or_default();
         Link {
             href: format!("{}/api/search?q={query}{project}&limit={}&offset={offset}", app.base_url(), self.limit),
             rel: rel.to_owned(),
         }
-    }
-}
-
-/// Percent-encoding of one byte for a query (RFC 3986, 2.3: the unreserved stay).
-fn encode(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-        char::from(byte).to_string()
-    } else {
-        format!("%{byte:02X}")
     }
 }

@@ -1,0 +1,33 @@
+//! What can be set of the way to external trackers.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use longhaul_model::Resources;
+use longhaul_tasks::trackers::{SecretKey, TrackerSettings, Trackers};
+
+/// How task types reach external trackers; the same for API and worker.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TrackerArgs {
+    /// Seals trackers' credentials in the database: 64 hexadecimal digits, e.g. from `openssl rand -hex 32`. Use the
+    /// variable rather than the flag, which others on this machine can see.
+    #[arg(long, env = "LONGHAUL_SECRET_KEY", hide_env_values = true, value_parser = SecretKey::parse)]
+    secret_key: Option<SecretKey>,
+    /// Talk to trackers at loopback and private addresses and without TLS, too.
+    #[arg(long, env = "LONGHAUL_ALLOW_PRIVATE_TRACKERS")]
+    allow_private_trackers: bool,
+}
+
+impl TrackerArgs {
+    /// What the host gives to task types.
+    pub(crate) fn resources(self) -> anyhow::Result<Arc<Resources>> {
+        let settings = TrackerSettings {
+            secret_key: self.secret_key,
+            allow_private: self.allow_private_trackers,
+            ..TrackerSettings::default()
+        };
+        let trackers = Trackers::new(settings).context("no HTTP client for trackers could be made")?;
+        Ok(Arc::new(Resources::new().with(trackers)))
+    }
+}

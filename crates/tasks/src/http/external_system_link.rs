@@ -1,0 +1,98 @@
+//! `/api/externalsystemlinks`: projects' connections to trackers.
+
+use std::sync::LazyLock;
+
+use longhaul_api::{ApiError, App};
+use longhaul_model::chrono::{DateTime, Utc};
+use longhaul_model::schemars::JsonSchema;
+use longhaul_model::{ParameterError, ProblemKind, Shape};
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::page::Filter;
+use super::record::{Creatable, Record, refused};
+use crate::problem::UNKNOWN_EXTERNAL_SYSTEM_LINK;
+
+/// A connection as it is shown.
+#[derive(Serialize, FromRow)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ExternalSystemLink {
+    id: Uuid,
+    project_id: Uuid,
+    external_system_id: Uuid,
+    remote_project: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+/// A new connection.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[schemars(crate = "longhaul_model::schemars")]
+pub(super) struct New {
+    #[serde(default)]
+    id: Option<Uuid>,
+    project_id: Uuid,
+    external_system_id: Uuid,
+    /// The tracker's own project: a key (Jira), an identifier (Redmine) or a
+    /// path (GitLab, which needs it).
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 200))]
+    remote_project: Option<String>,
+}
+
+impl Record for ExternalSystemLink {
+    const ONE: &'static str = "externalsystemlink";
+    const MANY: &'static str = "externalsystemlinks";
+    const SELECT: &'static str = "SELECT r.id, r.project_id, r.external_system_id, r.remote_project, r.created_at \
+                                  FROM records.external_system_link AS r";
+    const DELETE: Option<&'static str> = Some("DELETE FROM records.external_system_link WHERE id = $1");
+    const FILTERS: &'static [Filter] = &[Filter { name: "project", column: "r.project_id" }];
+    const UNKNOWN: ProblemKind = UNKNOWN_EXTERNAL_SYSTEM_LINK;
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn links(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("ExternalSystem", format!("/api/externalsystem/{}", self.external_system_id)),
+            ("Tickets", format!("/api/externalsystemlink/{}/tickets", self.id)),
+        ]
+    }
+}
+
+impl Creatable for ExternalSystemLink {
+    type New = New;
+
+    fn shape() -> &'static Shape<New> {
+        static SHAPE: LazyLock<Shape<New>> = LazyLock::new(Shape::new);
+        &SHAPE
+    }
+
+    async fn insert(app: &App, new: New) -> Result<Uuid, ApiError> {
+        let id = new.id.unwrap_or_else(Uuid::now_v7);
+        let kind: Option<String> = sqlx::query_scalar("SELECT kind FROM records.external_system WHERE id = $1")
+            .bind(new.external_system_id)
+            .fetch_optional(app.pool())
+            .await?;
+        if kind.as_deref() == Some("GitLab") && new.remote_project.is_none() {
+            return Err(ApiError::invalid_request(vec![ParameterError {
+                pointer: "/RemoteProject".to_owned(),
+                message: "A connection to GitLab needs the path or number of its project.".to_owned(),
+            }]));
+        }
+        sqlx::query(
+            "INSERT INTO records.external_system_link (id, project_id, external_system_id, remote_project)
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(id)
+        .bind(new.project_id)
+        .bind(new.external_system_id)
+        .bind(&new.remote_project)
+        .execute(app.pool())
+        .await
+        .map_err(refused)?;
+        Ok(id)
+    }
+}

@@ -1,0 +1,46 @@
+//! `/api/incidentlinks`: what incidents are linked to. Tasks make them.
+
+use longhaul_model::ProblemKind;
+use longhaul_model::chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::page::Filter;
+use super::record::Record;
+use crate::problem::UNKNOWN_INCIDENT_LINK;
+
+/// A link as it is shown: exactly one target is not null.
+#[derive(Serialize, FromRow)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct IncidentLink {
+    id: Uuid,
+    incident_id: Uuid,
+    step_result_id: Option<Uuid>,
+    agile_run_step_id: Option<Uuid>,
+    result_node_id: Option<Uuid>,
+    created_at: DateTime<Utc>,
+}
+
+impl Record for IncidentLink {
+    const ONE: &'static str = "incidentlink";
+    const MANY: &'static str = "incidentlinks";
+    const SELECT: &'static str = "SELECT r.id, r.incident_id, r.step_result_id, r.agile_run_step_id, r.result_node_id, \
+                                  r.created_at FROM records.incident_link AS r";
+    const DELETE: Option<&'static str> = Some("DELETE FROM records.incident_link WHERE id = $1");
+    const FILTERS: &'static [Filter] = &[
+        Filter { name: "incident", column: "r.incident_id" },
+        Filter { name: "stepresult", column: "r.step_result_id" },
+        Filter { name: "agilerunstep", column: "r.agile_run_step_id" },
+        Filter { name: "resultnode", column: "r.result_node_id" },
+    ];
+    const UNKNOWN: ProblemKind = UNKNOWN_INCIDENT_LINK;
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn links(&self) -> Vec<(&'static str, String)> {
+        vec![("Incident", format!("/api/incident/{}", self.incident_id))]
+    }
+}

@@ -1,0 +1,203 @@
+//! What the addresses of all records have in common: `GET` and `POST` of the
+//! collection, `GET` and `DELETE` of one, pages, links, errors.
+
+use std::future::Future;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use longhaul_api::{ApiError, App, Link, json_response, must_accept_json, read_json};
+use longhaul_model::schemars::JsonSchema;
+use longhaul_model::{ParameterError, ProblemKind, Shape};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow, PgPool};
+use uuid::Uuid;
+
+use super::page::{Filter, Page};
+use crate::problem::{ALREADY_EXISTS, not_found};
+
+/// A kind of record, as it is shown.
+pub(super) trait Record: Serialize + for<'row> FromRow<'row, PgRow> + Send + Unpin + 'static {
+    /// The address of one: `/api/{ONE}/{id}`.
+    const ONE: &'static str;
+    /// The address of all: `/api/{MANY}`.
+    const MANY: &'static str;
+    /// `SELECT … FROM … AS r`, with `r.id` first.
+    const SELECT: &'static str;
+    /// `DELETE FROM … WHERE id = $1`; what belongs to it goes with it. `None`:
+    /// it goes with what it belongs to.
+    const DELETE: Option<&'static str>;
+    /// What a list can be narrowed down to.
+    const FILTERS: &'static [Filter] = &[];
+    /// When there is none with an id.
+    const UNKNOWN: ProblemKind;
+
+    fn id(&self) -> Uuid;
+
+    /// Further links of one: what it is, and its path.
+    fn links(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+/// A kind of record that clients can make.
+pub(super) trait Creatable: Record {
+    /// The body of the request.
+    type New: DeserializeOwned + JsonSchema + 'static;
+
+    /// The form of that body, made once.
+    fn shape() -> &'static Shape<Self::New>;
+
+    /// Stores it; returns its id.
+    fn insert(app: &App, new: Self::New) -> impl Future<Output = Result<Uuid, ApiError>>;
+}
+
+/// The body of an answer with one record.
+#[derive(Serialize)]
+struct Shown<R> {
+    #[serde(flatten)]
+    record: R,
+    #[serde(rename = "Links")]
+    links: Vec<Link>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed<R> {
+    limit: i64,
+    items: Vec<Shown<R>>,
+    links: Vec<Link>,
+}
+
+/// Routes of records that only tasks make.
+pub(super) fn configure<R: Record>(config: &mut ServiceConfig) {
+    let many = web::resource(format!("/api/{}", R::MANY)).route(web::get().to(list::<R>));
+    config.service(many.default_service(web::to(|| refuse("GET"))));
+    configure_one::<R>(config);
+}
+
+/// Routes of records that clients make too.
+pub(super) fn configure_creatable<R: Creatable>(config: &mut ServiceConfig) {
+    let many =
+        web::resource(format!("/api/{}", R::MANY)).route(web::get().to(list::<R>)).route(web::post().to(create::<R>));
+    config.service(many.default_service(web::to(|| refuse("GET, POST"))));
+    configure_one::<R>(config);
+}
+
+fn configure_one<R: Record>(config: &mut ServiceConfig) {
+    let one = web::resource(format!("/api/{}/{{id}}", R::ONE)).route(web::get().to(read::<R>));
+    config.service(match R::DELETE {
+        Some(_) => one.route(web::delete().to(delete::<R>)).default_service(web::to(|| refuse("GET, DELETE"))),
+        None => one.default_service(web::to(|| refuse("GET"))),
+    });
+}
+
+/// 405.
+pub(super) async fn refuse(allow: &'static str) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::method_not_allowed(allow))
+}
+
+async fn create<R: Creatable>(
+    app: web::Data<App>,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, ApiError> {
+    let new = R::shape().read(read_json(&app, &request, body)?).map_err(ApiError::invalid_request)?;
+    let id = R::insert(&app, new).await?;
+    let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
+    let shown = shown(record, app.base_url());
+    let mut response = json_response(StatusCode::CREATED, &shown);
+    if let Some(location) = shown.links.first().and_then(|link| link.href.parse().ok()) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn read<R: Record>(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    must_accept_json(&request)?;
+    let id = guid::<R>(&id)?;
+    let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
+    Ok(json_response(StatusCode::OK, &shown(record, app.base_url())))
+}
+
+async fn list<R: Record>(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    must_accept_json(&request)?;
+    let page = Page::parse(request.query_string(), R::FILTERS)?;
+    // One more than asked for tells whether there is a next page.
+    let sql = format!("{} WHERE r.id > $1 AND {} ORDER BY r.id LIMIT $2", R::SELECT, page.condition(3));
+    let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(page.after).bind(page.limit + 1);
+    for value in page.values() {
+        query = query.bind(value);
+    }
+    let mut records: Vec<R> = query.fetch_all(app.pool()).await?;
+    let more = i64::try_from(records.len()).unwrap_or(i64::MAX) > page.limit;
+    records.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
+    let address = format!("{}/api/{}", app.base_url(), R::MANY);
+    let mut links = vec![page.link(&address, "Self", page.after)];
+    if more && let Some(last) = records.last() {
+        links.push(page.link(&address, "Next", last.id()));
+    }
+    let items = records.into_iter().map(|record| shown(record, app.base_url())).collect();
+    Ok(json_response(StatusCode::OK, &Listed { limit: page.limit, items, links }))
+}
+
+async fn delete<R: Record>(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = guid::<R>(&id)?;
+    let sql = R::DELETE.ok_or_else(|| ApiError::method_not_allowed("GET"))?;
+    let done = sqlx::query(sql).bind(id).execute(app.pool()).await?;
+    if done.rows_affected() == 0 { Err(unknown::<R>(id)) } else { Ok(HttpResponse::NoContent().finish()) }
+}
+
+async fn find<R: Record>(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<R>> {
+    let sql = format!("{} WHERE r.id = $1", R::SELECT);
+    sqlx::query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await
+}
+
+fn shown<R: Record>(record: R, base_url: &str) -> Shown<R> {
+    let own = ("Self", format!("/api/{}/{}", R::ONE, record.id()));
+    let links = std::iter::once(own)
+        .chain(record.links())
+        .map(|(rel, path)| Link { href: format!("{base_url}{path}"), rel: rel.to_owned() })
+        .collect();
+    Shown { record, links }
+}
+
+fn guid<R: Record>(id: &str) -> Result<Uuid, ApiError> {
+    // Only the usual form, which is also what we answer.
+    Uuid::try_parse(id)
+        .ok()
+        .filter(|_| id.len() == 36)
+        .ok_or_else(|| unknown::<R>(id.chars().take(100).collect::<String>()))
+}
+
+fn unknown<R: Record>(id: impl std::fmt::Display) -> ApiError {
+    ApiError::new(not_found(R::UNKNOWN), format!("There is nothing at /api/{}/{id}.", R::ONE))
+}
+
+/// What the database's constraints say about a new record: 409 when its id or
+/// what it is for is taken, 400 when it refers to something that is not there.
+pub(super) fn refused(error: sqlx::Error) -> ApiError {
+    let Some(found) = error.as_database_error() else { return error.into() };
+    if found.is_unique_violation() {
+        let detail = "A record with that Id, or for the same purpose, exists already.";
+        return ApiError::new(ALREADY_EXISTS, detail);
+    }
+    let constraint = found.constraint().unwrap_or_default();
+    let member = [("_project_id_fkey", "ProjectId"), ("_external_system_id_fkey", "ExternalSystemId")]
+        .into_iter()
+        .find(|(end, _)| found.is_foreign_key_violation() && constraint.ends_with(end));
+    match member {
+        Some((_, member)) => ApiError::invalid_request(vec![ParameterError {
+            pointer: format!("/{member}"),
+            message: "There is no record with this id.".to_owned(),
+        }]),
+        None => error.into(),
+    }
+}

@@ -1,0 +1,48 @@
+//! `/api/resultnodes`: suites and cases of automated test runs, in the order of
+//! their report. They are made and go with their run.
+
+use longhaul_model::ProblemKind;
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::page::Filter;
+use super::record::Record;
+use crate::problem::UNKNOWN_RESULT_NODE;
+
+/// A node as it is shown.
+#[derive(Serialize, FromRow)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ResultNode {
+    id: Uuid,
+    automated_test_run_id: Uuid,
+    parent_id: Option<Uuid>,
+    position: i32,
+    kind: String,
+    name: String,
+    class_name: Option<String>,
+    status: Option<String>,
+    duration_seconds: Option<f64>,
+    message: Option<String>,
+}
+
+impl Record for ResultNode {
+    const ONE: &'static str = "resultnode";
+    const MANY: &'static str = "resultnodes";
+    const SELECT: &'static str = "SELECT r.id, r.automated_test_run_id, r.parent_id, r.position, r.kind, r.name, \
+        r.class_name, r.status, r.duration_seconds, r.message FROM records.result_node AS r";
+    const DELETE: Option<&'static str> = None;
+    const FILTERS: &'static [Filter] = &[
+        Filter { name: "automatedtestrun", column: "r.automated_test_run_id" },
+        Filter { name: "parent", column: "r.parent_id" },
+    ];
+    const UNKNOWN: ProblemKind = UNKNOWN_RESULT_NODE;
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn links(&self) -> Vec<(&'static str, String)> {
+        vec![("AutomatedTestRun", format!("/api/automatedtestrun/{}", self.automated_test_run_id))]
+    }
+}

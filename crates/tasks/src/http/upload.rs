@@ -1,0 +1,105 @@
+//! `/api/uploads`: files that tasks read. `POST /api/upload` takes
+//! the raw bytes; `?name=…` gives them a name.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use longhaul_api::{ApiError, App, Link, json_response, must_accept_json, unreadable};
+use longhaul_model::chrono::{DateTime, Utc};
+use longhaul_model::{ParameterError, ProblemKind};
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::record::{self, Record, refuse};
+use crate::problem::UNKNOWN_UPLOAD;
+
+/// A file may have this many bytes.
+const LIMIT: usize = 32 * 1024 * 1024;
+
+/// A file as it is shown; its content is not.
+#[derive(Serialize, FromRow)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Upload {
+    id: Uuid,
+    name: String,
+    bytes: i64,
+    created_at: DateTime<Utc>,
+}
+
+impl Record for Upload {
+    const ONE: &'static str = "upload";
+    const MANY: &'static str = "uploads";
+    const SELECT: &'static str =
+        "SELECT r.id, r.name, length(r.content)::bigint AS bytes, r.created_at FROM records.upload AS r";
+    const DELETE: Option<&'static str> = Some("DELETE FROM records.upload WHERE id = $1");
+    const UNKNOWN: ProblemKind = UNKNOWN_UPLOAD;
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config.service(
+        web::resource("/api/upload")
+            .app_data(web::PayloadConfig::new(LIMIT))
+            .route(web::post().to(create))
+            .default_service(web::to(|| refuse("POST"))),
+    );
+    record::configure::<Upload>(config);
+}
+
+/// `201` with the file's id.
+async fn create(
+    app: web::Data<App>,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, ApiError> {
+    must_accept_json(&request)?;
+    let name = parse(request.query_string())?;
+    let content = body.map_err(|error| unreadable(&error, LIMIT))?;
+    let (bytes, content) = (i64::try_from(content.len()).unwrap_or(i64::MAX), content.to_vec());
+    let id = Uuid::now_v7();
+    let created_at: DateTime<Utc> =
+        sqlx::query_scalar("INSERT INTO records.upload (id, name, content) VALUES ($1, $2, $3) RETURNING created_at")
+            .bind(id)
+            .bind(&name)
+            .bind(content)
+            .fetch_one(app.pool())
+            .await?;
+    let href = format!("{}/api/upload/{id}", app.base_url());
+    let links = vec![Link { href: href.clone(), rel: "Self".to_owned() }];
+    #[derive(Serialize)]
+    struct Created {
+        #[serde(flatten)]
+        upload: Upload,
+        #[serde(rename = "Links")]
+        links: Vec<Link>,
+    }
+    let mut response =
+        json_response(StatusCode::CREATED, &Created { upload: Upload { id, name, bytes, created_at }, links });
+    if let Ok(location) = href.parse() {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+fn parse(query_string: &str) -> Result<String, ApiError> {
+    let pairs =
+        web::Query::<Vec<(String, String)>>::from_query(query_string).map(web::Query::into_inner).unwrap_or_default();
+    let (mut name, mut errors) = ("upload".to_owned(), Vec::new());
+    for (key, value) in pairs {
+        let message = if key != "name" {
+            "Unknown; the known one is name."
+        } else if value.is_empty() || value.len() > 200 || value.contains('\0') {
+            "1 to 200 bytes, without U+0000, are expected."
+        } else {
+            name = value;
+            continue;
+        };
+        errors.push(ParameterError { pointer: key.chars().take(100).collect(), message: message.to_owned() });
+    }
+    if errors.is_empty() { Ok(name) } else { Err(ApiError::invalid_request(errors)) }
+}
