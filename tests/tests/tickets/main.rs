@@ -1,0 +1,10 @@
+//! Tickets of external trackers: the seed's examples, what is refused, races,
+//! recorded shapes of Jira and GitLab, synchronizing, and the records.
+
+mod contract;
+mod guard;
+mod race;
+mod records;
+mod refusal;
+mod scene;
+mod shape;
