@@ -1,11 +1,13 @@
 //! The task types that ship with Longhaul, one file each, and the records they
 //! act on.
 
+mod automated_test_import;
 mod create_ticket_link;
 mod external_system;
 pub mod http;
 pub mod import;
 mod incident;
+mod junit;
 mod link_ticket_to_agile_run_step;
 mod link_ticket_to_automated_test_run_result_node;
 mod link_ticket_to_step_result;
@@ -16,6 +18,7 @@ mod refusal;
 mod reindex;
 mod result_node;
 pub mod search;
+mod sync_incidents;
 pub mod trackers;
 
 use std::borrow::Cow;
@@ -24,12 +27,14 @@ use longhaul_model::Registry;
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 
+pub use automated_test_import::AutomatedTestImport;
 pub use create_ticket_link::CreateTicketLink;
 pub use link_ticket_to_agile_run_step::LinkTicketToAgileRunStep;
 pub use link_ticket_to_automated_test_run_result_node::LinkTicketToAutomatedTestRunResultNode;
 pub use link_ticket_to_step_result::LinkTicketToStepResult;
 pub use problem::KINDS;
 pub use reindex::Reindex;
+pub use sync_incidents::SyncIncidents;
 
 /// The schema of the records and the search index.
 pub static MIGRATIONS: Migrator = Migrator {
@@ -47,6 +52,8 @@ pub fn registry() -> Registry {
         .with::<LinkTicketToAgileRunStep>()
         .with::<LinkTicketToAutomatedTestRunResultNode>()
         .with::<CreateTicketLink>()
+        .with::<SyncIncidents>()
+        .with::<AutomatedTestImport>()
 }
 
 /// Brings the whole schema up to date: the queue's and the records'.

@@ -82,7 +82,8 @@ impl TrackerError {
         }
     }
 
-    fn detail(self) -> String {
+    /// In words, for clients.
+    pub(crate) fn detail(self) -> String {
         match self {
             TrackerError::Unavailable { detail, .. } => detail,
             TrackerError::Refused(detail) | TrackerError::NotAllowed(detail) | TrackerError::Misbehaved(detail) => {

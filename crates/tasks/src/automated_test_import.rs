@@ -1,0 +1,200 @@
+//! `AutomatedTestImport`: makes an automated test run of a JUnit XML report.
+
+use longhaul_model::schemars::JsonSchema;
+use longhaul_model::{
+    CreateContext, CreateError, Outcome, ParameterError, Progress, Report as BodyReport, RunContext, RunError, TaskType,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::junit::{JUnitError, Report};
+use crate::permission::EDIT_AUTOMATED_TESTS;
+use crate::problem::{INVALID_JUNIT, UNKNOWN_PROJECT, UNKNOWN_UPLOAD};
+use crate::refusal::Refusal;
+use crate::result_node::{Node, NodeStatus, insert_nodes};
+
+/// Makes an automated test run, with the tree of its suites and cases, of a
+/// JUnit XML report: an uploaded file or inline text. Elements are bytes of the
+/// report.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[schemars(crate = "longhaul_model::schemars")]
+pub struct AutomatedTestImport {
+    /// The project that the run belongs to.
+    pub project_id: Uuid,
+    /// The run's name; what the report calls itself if absent.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 500))]
+    pub name: Option<String>,
+    /// A file from `POST /api/upload`. Either this or `Content`.
+    #[serde(default)]
+    pub upload_id: Option<Uuid>,
+    /// The report itself, for small ones (the body of a request may have 1 MiB).
+    #[serde(default)]
+    pub content: Option<String>,
+}
+
+/// Nodes that go to the database in one statement.
+const NODES_AT_ONCE: usize = 1_000;
+const READING: &str = "Reading report";
+
+/// Saved in the transaction that made the run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Imported {
+    automated_test_run_id: Uuid,
+    suites: i64,
+    cases: i64,
+    passed: i64,
+    failed: i64,
+    errors: i64,
+    skipped: i64,
+}
+
+impl TaskType for AutomatedTestImport {
+    const NAME: &'static str = "AutomatedTestImport";
+    const ID_PREFIX: &'static str = "automatedtestimport_";
+
+    async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
+        context.require(EDIT_AUTOMATED_TESTS)?;
+        if self.upload_id.is_some() == self.content.is_some() {
+            return Err(CreateError::Invalid(vec![ParameterError {
+                pointer: "/Parameters/UploadId".to_owned(),
+                message: "Either UploadId or Content is required, not both.".to_owned(),
+            }]));
+        }
+        known_project(&context.pool, self.project_id).await?;
+        Ok(Progress::of(0, self.bytes(&context.pool).await?).with_message(READING))
+    }
+
+    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        if let Some(imported) = context.checkpoint::<Imported>()? {
+            return done(&imported);
+        }
+        known_project(context.pool(), self.project_id).await?;
+        let text = self.text(context.pool()).await?;
+        context.progress().set_total(i64::try_from(text.len()).unwrap_or(i64::MAX));
+        context.progress().set_message(READING);
+
+        let run_id = Uuid::now_v7();
+        let mut imported = Imported { automated_test_run_id: run_id, ..Imported::default() };
+        let mut report = Report::new(&text);
+        let mut transaction = context.pool().begin().await?;
+        sqlx::query("INSERT INTO records.automated_test_run (id, project_id, name) VALUES ($1, $2, $3)")
+            .bind(run_id)
+            .bind(self.project_id)
+            .bind(self.name.as_deref().unwrap_or("JUnit report"))
+            .execute(&mut *transaction)
+            .await?;
+        let mut nodes = Vec::with_capacity(NODES_AT_ONCE);
+        loop {
+            if context.cancellation().is_cancelled() {
+                return Ok(Outcome::Cancelled);
+            }
+            let more = read_batch(&mut report, &mut nodes)?;
+            nodes.iter().for_each(|node| imported.count(node));
+            insert_nodes(&mut transaction, run_id, &nodes).await?;
+            nodes.clear();
+            context.progress().set_processed(i64::try_from(report.bytes_read()).unwrap_or(i64::MAX));
+            context.progress().set_message(format!("Imported {} cases", imported.cases));
+            if !more {
+                break;
+            }
+        }
+        if let (None, Some(name)) = (&self.name, &report.name) {
+            sqlx::query("UPDATE records.automated_test_run SET name = $2 WHERE id = $1")
+                .bind(run_id)
+                .bind(name)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        context.progress().set_processed(i64::MAX);
+        context.save_checkpoint_in(&mut transaction, &imported).await?;
+        transaction.commit().await?;
+        done(&imported)
+    }
+}
+
+impl AutomatedTestImport {
+    async fn bytes(&self, pool: &PgPool) -> Result<i64, Refusal> {
+        match (&self.content, self.upload_id) {
+            (Some(content), _) => Ok(i64::try_from(content.len()).unwrap_or(i64::MAX)),
+            (None, upload_id) => sqlx::query_scalar("SELECT length(content)::bigint FROM records.upload WHERE id = $1")
+                .bind(upload_id)
+                .fetch_optional(pool)
+                .await?
+                .ok_or_else(|| unknown_upload(upload_id)),
+        }
+    }
+
+    async fn text(&self, pool: &PgPool) -> Result<String, Refusal> {
+        if let Some(content) = &self.content {
+            return Ok(content.clone());
+        }
+        let content: Option<Vec<u8>> = sqlx::query_scalar("SELECT content FROM records.upload WHERE id = $1")
+            .bind(self.upload_id)
+            .fetch_optional(pool)
+            .await?;
+        let content = content.ok_or_else(|| unknown_upload(self.upload_id))?;
+        String::from_utf8(content).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Refusal::Impossible(INVALID_JUNIT, format!("The report is not UTF-8 at byte {at}."))
+        })
+    }
+}
+
+impl Imported {
+    fn count(&mut self, node: &Node) {
+        let Some(status) = node.status else {
+            self.suites += 1;
+            return;
+        };
+        self.cases += 1;
+        *match status {
+            NodeStatus::Passed => &mut self.passed,
+            NodeStatus::Failed => &mut self.failed,
+            NodeStatus::Error => &mut self.errors,
+            NodeStatus::Skipped => &mut self.skipped,
+        } += 1;
+    }
+}
+
+/// Whether there may be more.
+fn read_batch(report: &mut Report<'_>, nodes: &mut Vec<Node>) -> Result<bool, Refusal> {
+    while nodes.len() < NODES_AT_ONCE {
+        match report.next() {
+            Ok(Some(node)) => nodes.push(node),
+            Ok(None) => return Ok(false),
+            Err(error @ JUnitError { .. }) => {
+                return Err(Refusal::Impossible(INVALID_JUNIT, format!("The report is wrong {error}.")));
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn known_project(pool: &PgPool, id: Uuid) -> Result<(), Refusal> {
+    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM records.project WHERE id = $1)")
+        .bind(id)
+        .fetch_one(pool)
+        .await?;
+    if known {
+        return Ok(());
+    }
+    Err(Refusal::Impossible(UNKNOWN_PROJECT, format!("There is no project {id}; check ProjectId.")))
+}
+
+fn unknown_upload(id: Option<Uuid>) -> Refusal {
+    let detail = format!("There is no upload {}; check UploadId.", id.unwrap_or_default());
+    Refusal::Impossible(UNKNOWN_UPLOAD, detail)
+}
+
+fn done(imported: &Imported) -> Result<Outcome, RunError> {
+    let id = imported.automated_test_run_id;
+    let report = BodyReport::new()
+        .with_result(imported)?
+        .with_member("AutomatedTestRunId", id.to_string())
+        .with_link("AutomatedTestRun", format!("/api/automatedtestrun/{id}"));
+    Ok(Outcome::with_report(report))
+}
