@@ -3,8 +3,10 @@
 
 mod contract;
 mod guard;
+mod junit;
 mod race;
 mod records;
 mod refusal;
 mod scene;
 mod shape;
+mod sync;
