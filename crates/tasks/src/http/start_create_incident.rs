@@ -3,7 +3,7 @@
 //! `CreateTicketLink`.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_api::{ApiError, App, accepted_response, must_accept_json};
+use longhaul_api::{ApiError, App, StartTask, accepted_response, idempotency_key, must_accept_json};
 use longhaul_model::{Progress, TaskType};
 use serde_json::json;
 
@@ -19,6 +19,12 @@ pub(super) async fn handle(
     must_accept_json(&request)?;
     let (link_id, ticket_id) = path.into_inner();
     let parameters = json!({"TicketId": ticket_id, "ExternalSystemLinkId": link_id});
-    let body = app.start_task(CreateTicketLink::NAME, parameters, Some(Progress::unknown())).await?;
+    let start = StartTask {
+        type_name: CreateTicketLink::NAME,
+        parameters,
+        idempotency_key: idempotency_key(&request)?,
+        progress: Some(Progress::unknown()),
+    };
+    let body = app.start_task(start).await?;
     Ok(accepted_response(&body))
 }
