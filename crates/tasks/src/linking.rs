@@ -4,7 +4,7 @@ use longhaul_model::{
     CreateContext, CreateError, Outcome, Plan, ProblemKind, Progress, Report, RunContext, RunError, Step,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::external_system::{Wanted, find_ticket, trackers};
@@ -46,7 +46,7 @@ impl Linking<'_> {
     pub(crate) async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         context.require(EDIT_INCIDENTS)?;
         let mut connection = context.pool.acquire().await?;
-        let project_id = known_target(&mut connection, self.target).await?;
+        let project_id = known_target(&mut connection, self.target, Hold::No).await?;
         // No connection is held while trackers think.
         drop(connection);
         let (link, ticket) =
@@ -64,7 +64,7 @@ impl Linking<'_> {
         }
         begin(&context, &PLAN);
         let mut connection = context.pool().acquire().await?;
-        let project_id = known_target(&mut connection, self.target).await?;
+        let project_id = known_target(&mut connection, self.target, Hold::No).await?;
         drop(connection);
         let wanted = self.wanted(project_id);
         let asked = find_ticket(context.pool(), trackers(context.resources())?, &wanted);
@@ -75,7 +75,7 @@ impl Linking<'_> {
         context.progress().set_step(&PLAN, DONE_BY_CREATE);
 
         let mut transaction = context.pool().begin().await?;
-        known_target(&mut transaction, self.target).await?;
+        known_target(&mut transaction, self.target, Hold::Yes).await?;
         let made = incident::create(&mut transaction, &link, &ticket).await?;
         let incident_id = match made {
             Some(id) => id,
@@ -124,64 +124,78 @@ fn already_linked(key: &str, target: Target) -> Refusal {
     Refusal::Impossible(ALREADY_LINKED, format!("The ticket {key} is already linked to that {}.", target.words()))
 }
 
-/// The project of the target, which stays until the end of the transaction.
-async fn known_target(connection: &mut PgConnection, target: Target) -> Result<Uuid, Refusal> {
-    let unknown = |kind: ProblemKind, detail: String| Refusal::Impossible(kind, detail);
+/// Whether a look at the target also keeps it there until the end of the
+/// transaction.
+#[derive(Clone, Copy)]
+enum Hold {
+    /// For the POST, which writes nothing, not even a lock.
+    No,
+    Yes,
+}
+
+/// The project of the target.
+async fn known_target(connection: &mut PgConnection, target: Target, hold: Hold) -> Result<Uuid, Refusal> {
     match target {
-        Target::StepResult(id) => sqlx::query_scalar(
-            "SELECT a.project_id
-               FROM records.step_result s JOIN records.script_assignment a ON a.id = s.script_assignment_id
-              WHERE s.id = $1 FOR KEY SHARE OF s",
-        )
-        .bind(id)
-        .fetch_optional(connection)
-        .await?
-        .ok_or_else(|| unknown(UNKNOWN_STEP_RESULT, format!("There is no step result {id}; check StepResultId."))),
+        Target::StepResult(id) => {
+            let sql = "SELECT a.project_id
+                         FROM records.step_result s JOIN records.script_assignment a ON a.id = s.script_assignment_id
+                        WHERE s.id = $1";
+            let of = match hold {
+                Hold::No => "",
+                Hold::Yes => " FOR KEY SHARE OF s",
+            };
+            let project_id: Option<Uuid> =
+                sqlx::query_scalar(AssertSqlSafe(format!("{sql}{of}"))).bind(id).fetch_optional(connection).await?;
+            known(project_id, UNKNOWN_STEP_RESULT, || format!("There is no step result {id}; check StepResultId."))
+        }
         Target::AgileRunStep { agile_run_id, step_id } => {
             let project_id: Option<Uuid> = sqlx::query_scalar("SELECT project_id FROM records.agile_run WHERE id = $1")
                 .bind(agile_run_id)
                 .fetch_optional(&mut *connection)
                 .await?;
-            let project_id = project_id.ok_or_else(|| {
-                unknown(UNKNOWN_AGILE_RUN, format!("There is no agile run {agile_run_id}; check AgileRunId."))
+            let project_id = known(project_id, UNKNOWN_AGILE_RUN, || {
+                format!("There is no agile run {agile_run_id}; check AgileRunId.")
             })?;
-            let step: Option<i32> = sqlx::query_scalar(
-                "SELECT position FROM records.agile_run_step WHERE agile_run_id = $1 AND id = $2 FOR KEY SHARE",
-            )
-            .bind(agile_run_id)
-            .bind(step_id)
-            .fetch_optional(connection)
-            .await?;
-            step.map(|_| project_id).ok_or_else(|| {
-                let detail = format!("The agile run {agile_run_id} has no step {step_id}; check StepId.");
-                unknown(UNKNOWN_AGILE_RUN_STEP, detail)
-            })
+            let sql = "SELECT id FROM records.agile_run_step WHERE agile_run_id = $1 AND id = $2";
+            known(part(connection, sql, agile_run_id, step_id, hold).await?, UNKNOWN_AGILE_RUN_STEP, || {
+                format!("The agile run {agile_run_id} has no step {step_id}; check StepId.")
+            })?;
+            Ok(project_id)
         }
-        Target::ResultNode { automated_test_run_id, result_node_id } => {
+        Target::ResultNode { automated_test_run_id: run_id, result_node_id: node_id } => {
             let project_id: Option<Uuid> =
                 sqlx::query_scalar("SELECT project_id FROM records.automated_test_run WHERE id = $1")
-                    .bind(automated_test_run_id)
+                    .bind(run_id)
                     .fetch_optional(&mut *connection)
                     .await?;
-            let project_id = project_id.ok_or_else(|| {
-                let detail =
-                    format!("There is no automated test run {automated_test_run_id}; check AutomatedTestRunId.");
-                unknown(UNKNOWN_AUTOMATED_TEST_RUN, detail)
+            let project_id = known(project_id, UNKNOWN_AUTOMATED_TEST_RUN, || {
+                format!("There is no automated test run {run_id}; check AutomatedTestRunId.")
             })?;
-            let node: Option<i32> = sqlx::query_scalar(
-                "SELECT position FROM records.result_node WHERE automated_test_run_id = $1 AND id = $2 FOR KEY SHARE",
-            )
-            .bind(automated_test_run_id)
-            .bind(result_node_id)
-            .fetch_optional(connection)
-            .await?;
-            node.map(|_| project_id).ok_or_else(|| {
-                let detail = format!(
-                    "The automated test run {automated_test_run_id} has no result node {result_node_id}; \
-                     check ResultNodeId."
-                );
-                unknown(UNKNOWN_RESULT_NODE, detail)
-            })
+            let sql = "SELECT id FROM records.result_node WHERE automated_test_run_id = $1 AND id = $2";
+            known(part(connection, sql, run_id, node_id, hold).await?, UNKNOWN_RESULT_NODE, || {
+                format!("The automated test run {run_id} has no result node {node_id}; check ResultNodeId.")
+            })?;
+            Ok(project_id)
         }
     }
+}
+
+/// The part of a run with this id, if it is one.
+async fn part(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    run_id: Uuid,
+    part_id: Uuid,
+    hold: Hold,
+) -> sqlx::Result<Option<Uuid>> {
+    let lock = match hold {
+        Hold::No => "",
+        Hold::Yes => " FOR KEY SHARE",
+    };
+    let sql = AssertSqlSafe(format!("{sql}{lock}"));
+    sqlx::query_scalar(sql).bind(run_id).bind(part_id).fetch_optional(connection).await
+}
+
+fn known(id: Option<Uuid>, kind: ProblemKind, detail: impl FnOnce() -> String) -> Result<Uuid, Refusal> {
+    id.ok_or_else(|| Refusal::Impossible(kind, detail()))
 }
