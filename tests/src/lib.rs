@@ -6,5 +6,5 @@ mod stage;
 mod wait;
 
 pub use records::{Project, fill_project};
-pub use stage::{RunningWorker, Stage, StageBuilder, quick_worker};
+pub use stage::{RunningWorker, Stage, StageBuilder, mortal_worker, quick_worker};
 pub use wait::{DEADLINE, until};

@@ -210,11 +210,17 @@ impl RunningWorker {
     }
 }
 
+/// As [`quick_worker`], for a worker that the test kills: half a second between
+/// heartbeats, so that its death is noticed soon. Not for others: on a busy machine
+/// they may be late, and would be presumed dead.
+pub fn mortal_worker() -> Settings {
+    Settings { heartbeat: Duration::from_millis(500), ..quick_worker() }
+}
+
 /// Settings for tests: short intervals, so that nothing is waited for long.
 pub fn quick_worker() -> Settings {
     Settings {
         slots: 8,
-        heartbeat: Duration::from_millis(500),
         flush_every: Duration::from_millis(20),
         poll_every: Duration::from_millis(100),
         drain: Duration::from_secs(5),

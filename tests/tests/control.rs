@@ -8,7 +8,7 @@ use longhaul_model::store::rescue::POISON;
 use longhaul_model::{
     DatabaseClock, Outcome, Registry, RetryPolicy, RunContext, RunError, TaskType, TaskTypeInfo, same_parameters,
 };
-use longhaul_tests::{Stage, quick_worker, until};
+use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
 use longhaul_worker::Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -266,7 +266,7 @@ async fn a_handler_that_ignores_its_cancellation_is_given_up() {
 #[tokio::test]
 async fn a_cancel_is_not_lost_when_the_worker_dies() {
     let stage = stage().await;
-    let doomed = stage.worker(quick_worker()).await;
+    let doomed = stage.worker(mortal_worker()).await;
     let started = stage.start(&json!({"Type": "Patient", "Parameters": {"deaf": true}})).await;
     waiting(&stage, &started).await;
     doomed.kill().await;
@@ -317,7 +317,7 @@ async fn a_task_that_kills_its_workers_is_set_aside() {
     sqlx::raw_sql("UPDATE longhaul.task SET max_attempts = 1000").execute(&stage.pool).await.expect("patience");
     let address = started["Self"].as_str().expect("an address");
     for crash in 1..=POISON {
-        let doomed = stage.worker(quick_worker()).await;
+        let doomed = stage.worker(mortal_worker()).await;
         until("it to run", async || {
             let running: i64 = stage.value("SELECT count(*) FROM span").await;
             (running == i64::from(crash)).then_some(())

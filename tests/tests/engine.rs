@@ -13,7 +13,7 @@ use longhaul_model::store::{ClaimedTask, LeaseKey};
 use longhaul_model::{
     DatabaseClock, Outcome, ProblemKind, Progress, Registry, RetryPolicy, RunContext, RunError, TaskType, TaskTypeInfo,
 };
-use longhaul_tests::{Stage, quick_worker, until};
+use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -297,7 +297,7 @@ async fn stopping_a_worker_lets_tasks_end_and_gives_back_the_rest() {
 #[tokio::test]
 async fn a_killed_workers_tasks_are_with_another_within_two_heartbeats() {
     let stage = stage().await;
-    let doomed = stage.worker(quick_worker()).await;
+    let doomed = stage.worker(mortal_worker()).await;
     let started = stage.start(&json!({"Type": "Endless", "Parameters": {"listens": true}})).await;
     let address = started["Self"].as_str().expect("an address");
     until("it to run", async || (stage.get(address).await.1["Message"] == "under way").then_some(())).await;

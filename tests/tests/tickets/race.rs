@@ -1,6 +1,6 @@
 //! Many who link the same ticket to the same step at once.
 
-use longhaul_tests::quick_worker;
+use longhaul_tests::{mortal_worker, quick_worker};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -88,7 +88,7 @@ async fn a_worker_that_dies_after_the_link_does_not_take_its_own_link_for_anothe
             &json!({"Type": "LinkTicketToStepResult", "Parameters": {"StepResultId": STEP_RESULT, "Key": "TST-123"}}),
         )
         .await;
-    let doomed = stage.worker(quick_worker()).await;
+    let doomed = stage.worker(mortal_worker()).await;
     longhaul_tests::until("the link", async || {
         let links: i64 = stage.value("SELECT count(*) FROM records.incident_link").await;
         (links == 1).then_some(())
