@@ -1,5 +1,5 @@
 //! Tickets of external trackers: the seed's examples, what is refused, races,
-//! recorded shapes of Jira and GitLab, synchronizing, and the records.
+//! documented shapes of Jira and GitLab, synchronizing, and the records.
 
 mod contract;
 mod guard;

@@ -1,4 +1,4 @@
-//! A project with two Jira trackers that answer what was recorded, and the
+//! A project with two trackers that answer in the shape of Jira, and the
 //! records of the seed's examples.
 
 use std::time::Duration;
@@ -124,7 +124,7 @@ pub(crate) async fn connect(stage: &Stage, link: Uuid, project: Uuid, kind: &str
     create(stage, "externalsystemlinks", body).await;
 }
 
-/// An issue as Jira Data Center answers it (recorded, shortened).
+/// An issue in the shape of Jira's documented answers, written by hand.
 pub(crate) fn jira_issue(id: &str, key: &str, summary: &str) -> Value {
     let project = key.split('-').next().unwrap_or_default();
     json!({

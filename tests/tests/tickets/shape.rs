@@ -1,4 +1,4 @@
-//! Jira Cloud and GitLab by recorded shapes.
+//! Jira Cloud and GitLab by the shapes that their documentation shows; no live one was asked.
 
 use longhaul_tests::{Stage, fill_project, quick_worker};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ async fn assert_creates(stage: &Stage, ticket_id: &str) -> Value {
     stage.get(&format!("/api/incident/{}", ended["IncidentId"].as_str().expect("an id"))).await.1
 }
 
-/// As GitLab 16 answers (recorded, shortened).
+/// In the shape of GitLab's documented answers, written by hand.
 fn gitlab_issue() -> Value {
     json!({
         "id": 83, "iid": 7, "project_id": 4, "title": "Login fails", "description": "…", "state": "opened",
