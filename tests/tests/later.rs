@@ -303,7 +303,7 @@ async fn very_many_tasks_are_stored_as_one_by_one() {
         .await;
     assert!(same);
     let states: Vec<(String, i64)> =
-        sqlx::query_as("SELECT state::text, count(*) FROM longhaul.tasks GROUP BY state ORDER BY state")
+        sqlx::query_as("SELECT state::text, count(*) FROM longhaul.tasks GROUP BY tasks.state ORDER BY tasks.state")
             .fetch_all(&stage.pool)
             .await
             .expect("counts");
@@ -370,6 +370,77 @@ async fn one_bad_task_in_a_batch_stores_none_and_every_complaint_has_its_pointer
         assert_eq!((status, pointers(&problem)), (400, vec![pointer]), "{problem}");
     }
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task").await, 0);
+}
+
+/// One of a kind at a time.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Single {
+    kind: String,
+}
+
+impl TaskType for Single {
+    const NAME: &'static str = "Single";
+    const ID_PREFIX: &'static str = "single-";
+
+    fn key(&self) -> Option<String> {
+        Some("tenant".to_owned())
+    }
+
+    fn unique_key(&self) -> Option<String> {
+        longhaul_model::same_parameters(self)
+    }
+
+    async fn run(self, _context: RunContext) -> Result<Outcome, RunError> {
+        Ok(Outcome::done())
+    }
+}
+
+#[tokio::test]
+async fn a_batch_starts_no_second_of_what_may_be_there_once() {
+    let stage = Stage::with_registry(Registry::new().with::<Single>()).await;
+    let of = |kind: &str| json!({"Type": "Single", "Parameters": {"kind": kind}});
+    let first = stage.start(&of("b")).await;
+    let (status, body) = post_batch(&stage, &json!({"Tasks": [of("a"), of("b"), of("c"), of("a")]})).await;
+    assert_eq!(status, 202, "{body}");
+    let ids: Vec<&str> = (0..4).map(|number| body["Tasks"][number]["Id"].as_str().expect("an id")).collect();
+    assert_eq!(ids[1], first["Id"]);
+    assert!(ids[0] == ids[3] && ids[0] != ids[2]);
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task WHERE key = 'tenant'").await, 3);
+}
+
+#[tokio::test]
+async fn a_repeated_request_with_a_delay_gets_the_same_task() {
+    let stage = Stage::with_registry(registry()).await;
+    let post = async |delay: u32| {
+        let url = format!("{}/api/backgroundtasks", stage.base_url);
+        let body = json!({"Type": "Echo", "Parameters": {"number": 1}, "DelaySeconds": delay});
+        let response = stage.http.post(url).header("Idempotency-Key", "k").json(&body).send().await.expect("an answer");
+        (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))
+    };
+    let (first, second) = (post(600).await, post(600).await);
+    assert_eq!((first.0, &first.1["State"], second), (202, &json!("Scheduled"), first.clone()));
+    let (status, problem) = post(601).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("idempotency-key-reused")));
+    let url = format!("{}/api/backgroundtasks/batch", stage.base_url);
+    let batch = json!({"Tasks": [{"Type": "Echo", "Parameters": {"number": 1}}]});
+    let response = stage.http.post(url).header("Idempotency-Key", "k").json(&batch).send().await.expect("an answer");
+    assert_eq!(response.status(), 400, "better than to start everything twice");
+}
+
+#[tokio::test]
+async fn what_sql_and_bulk_store_passes_the_gate_of_its_queue() {
+    let stage = Stage::with_registry(registry()).await;
+    sqlx::raw_sql("SELECT longhaul.set_queue('echoes', paused => true)").execute(&stage.pool).await.expect("paused");
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let mut transaction = stage.pool.begin().await.expect("a transaction");
+    enqueue_many(&mut transaction, [echo(&clock, json!({"number": 1}))]).await.expect("stored");
+    transaction.commit().await.expect("a commit");
+    let _id: String = stage.value("SELECT longhaul.enqueue('Echo', '{\"number\": 2}', key => 'tenant')").await;
+    let held: Vec<(String,)> =
+        sqlx::query_as("SELECT key FROM longhaul.held ORDER BY key").fetch_all(&stage.pool).await.expect("keys");
+    assert_eq!(held, [(String::new(),), ("tenant".to_owned(),)]);
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.ready").await, 0);
 }
 
 #[tokio::test]

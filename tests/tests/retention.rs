@@ -31,7 +31,7 @@ async fn old_tasks(stage: &Stage, state: &str, days: f64, count: i32) {
 }
 
 async fn counts(stage: &Stage) -> Vec<(String, i64)> {
-    sqlx::query_as("SELECT state::text, count(*) FROM longhaul.task GROUP BY state ORDER BY state")
+    sqlx::query_as("SELECT state::text, count(*) FROM longhaul.task GROUP BY task.state ORDER BY task.state")
         .fetch_all(&stage.pool)
         .await
         .expect("counts")
@@ -90,7 +90,6 @@ async fn what_stays_at_the_left_edge_is_not_looked_at_each_time() {
     let mut walk: Walk = serde_json::from_value(serde_json::to_value(walk).expect("JSON")).expect("a walk");
     assert_eq!(walk_on(&stage, &mut walk, &retention, 1_000).await, (0, 0), "nothing is looked at twice");
     // A minute later new ones have come of age: they alone are looked at.
-    run(&stage, "UPDATE longhaul.task SET finished_at = finished_at WHERE false".to_owned()).await;
     old_tasks(&stage, "Succeeded", 7.0 - 30.0 / 86_400.0, 50).await;
     let later = now_ms(&stage).await + 60_000;
     let step = walk.step(&stage.pool, &retention, later, 1_000).await.expect("a step");
