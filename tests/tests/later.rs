@@ -288,7 +288,7 @@ async fn very_many_tasks_are_stored_as_one_by_one() {
         })
     };
     let mut transaction = stage.pool.begin().await.expect("a transaction");
-    assert_eq!(enqueue_many(&mut transaction, tasks(12_345)).await.expect("stored"), 12_345);
+    assert_eq!(enqueue_many(&mut transaction, tasks(60_001)).await.expect("stored"), 60_001);
     transaction.commit().await.expect("a commit");
     let few: Vec<NewTask> = tasks(3).collect();
     enqueue(&stage.pool, &few).await.expect("stored");
@@ -307,7 +307,7 @@ async fn very_many_tasks_are_stored_as_one_by_one() {
             .fetch_all(&stage.pool)
             .await
             .expect("counts");
-    assert_eq!(states, [("Scheduled".to_owned(), 2), ("Queued".to_owned(), 12_346)]);
+    assert_eq!(states, [("Scheduled".to_owned(), 2), ("Queued".to_owned(), 60_002)]);
 }
 
 #[tokio::test]

@@ -86,17 +86,13 @@ fn seconds() -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_second_fires_exactly_once_although_the_worker_that_fires_is_killed() {
     let stage = stage().await;
-    let mut workers: Vec<(i32, RunningWorker)> = Vec::new();
-    let known = async || -> BTreeSet<i32> {
-        let ids: Vec<i32> =
-            sqlx::query_scalar("SELECT id FROM longhaul.worker").fetch_all(&stage.pool).await.expect("ids");
-        ids.into_iter().collect()
-    };
-    let start = async |workers: &mut Vec<(i32, RunningWorker)>| {
-        let before = known().await;
-        let worker = stage.worker(quick_worker()).await;
-        let id = until("the worker to register", async || known().await.difference(&before).next().copied()).await;
-        workers.push((id, worker));
+    // By name: a worker that was presumed dead goes on under another id.
+    let mut workers: Vec<(String, RunningWorker)> = Vec::new();
+    let mut names = (1..).map(|number| format!("worker {number}"));
+    let mut start = async |workers: &mut Vec<(String, RunningWorker)>| {
+        let name = names.next().expect("a name");
+        let worker = stage.worker(longhaul_worker::Settings { name: name.clone(), ..quick_worker() }).await;
+        workers.push((name, worker));
     };
     start(&mut workers).await;
     start(&mut workers).await;
@@ -113,8 +109,13 @@ async fn every_second_fires_exactly_once_although_the_worker_that_fires_is_kille
         }
         if part < 4 {
             // The one that fired last is killed, and another takes its place.
-            let acted: i32 = stage.value("SELECT fired_by FROM longhaul.firing ORDER BY due_at DESC LIMIT 1").await;
-            if let Some(at) = workers.iter().position(|(id, _)| *id == acted) {
+            let acted: String = stage
+                .value(
+                    "SELECT w.name FROM longhaul.firing f JOIN longhaul.worker w ON w.id = f.fired_by
+                      ORDER BY f.due_at DESC LIMIT 1",
+                )
+                .await;
+            if let Some(at) = workers.iter().position(|(name, _)| *name == acted) {
                 workers.remove(at).1.kill().await;
                 killed += 1;
                 start(&mut workers).await;

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgCopyIn;
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::enqueue::NewTask;
 
-/// Tasks that are formatted and sent at once; bounds the memory.
-const AT_ONCE: usize = 5_000;
+/// Tasks between two visits of `ready`; bounds the memory.
+const AT_ONCE: usize = 50_000;
+/// Bytes that are sent at once: the server stores them while the next are made.
+const PIECE: usize = 128 * 1024;
 
 const TASK: &str = "
     COPY longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
@@ -34,26 +37,29 @@ pub async fn enqueue_many(
     tasks: impl IntoIterator<Item = NewTask>,
 ) -> sqlx::Result<u64> {
     let now: DateTime<Utc> = sqlx::query_scalar("SELECT now()").fetch_one(&mut **transaction).await?;
-    let mut tasks = tasks.into_iter();
+    let mut tasks = tasks.into_iter().peekable();
     let mut chunk = Chunk::default();
     let mut woken = BTreeSet::new();
     let mut stored = 0;
-    loop {
-        chunk.clear();
-        let mut taken = 0;
+    while tasks.peek().is_some() {
+        chunk.ready.clear();
+        chunk.scheduled.clear();
+        let mut sink = transaction.copy_in_raw(TASK).await?;
         for task in tasks.by_ref().take(AT_ONCE) {
             if !chunk.push(&task, now)? {
                 woken.insert(task.info.queue);
             }
-            taken += 1;
+            stored += 1;
+            if chunk.task.len() >= PIECE {
+                sink = send(sink, &chunk.task).await?;
+                chunk.task.clear();
+            }
         }
-        if taken == 0 {
-            break;
-        }
-        copy(transaction, TASK, &chunk.task).await?;
+        sink = send(sink, &chunk.task).await?;
+        chunk.task.clear();
+        sink.finish().await?;
         copy(transaction, READY, &chunk.ready).await?;
         copy(transaction, SCHEDULED, &chunk.scheduled).await?;
-        stored += taken;
     }
     sqlx::query("SELECT pg_notify('longhaul_ready', queue) FROM unnest($1::text[]) AS queue")
         .bind(woken.into_iter().collect::<Vec<_>>())
@@ -66,12 +72,19 @@ async fn copy(connection: &mut PgConnection, statement: &'static str, lines: &[u
     if lines.is_empty() {
         return Ok(());
     }
-    let mut sink = connection.copy_in_raw(statement).await?;
-    if let Err(error) = sink.send(lines).await {
+    let sink = connection.copy_in_raw(statement).await?;
+    send(sink, lines).await?.finish().await.map(|_rows| ())
+}
+
+async fn send<'a>(
+    mut sink: PgCopyIn<&'a mut PgConnection>,
+    lines: &[u8],
+) -> sqlx::Result<PgCopyIn<&'a mut PgConnection>> {
+    match sink.send(lines).await {
+        Ok(_) => Ok(sink),
         // The server says more than the broken stream.
-        return Err(sink.abort("the tasks could not be sent").await.err().unwrap_or(error));
+        Err(error) => Err(sink.abort("the tasks could not be sent").await.err().unwrap_or(error)),
     }
-    sink.finish().await.map(|_rows| ())
 }
 
 /// Lines of COPY's text format (PostgreSQL manual, COPY, "Text Format").
@@ -83,12 +96,6 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn clear(&mut self) {
-        self.task.clear();
-        self.ready.clear();
-        self.scheduled.clear();
-    }
-
     /// Whether the task waits for a later time.
     fn push(&mut self, task: &NewTask, now: DateTime<Utc>) -> sqlx::Result<bool> {
         let later = task.run_at.filter(|run_at| *run_at > now);
