@@ -2,6 +2,7 @@
 //! and killed.
 
 mod crash;
+mod cron;
 mod program;
 mod refusals;
 mod service;

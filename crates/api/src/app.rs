@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig};
+use chrono::{DateTime, Utc};
 use longhaul_model::store::migrate;
 use longhaul_model::{DatabaseClock, Registry, Resources};
 use sqlx::PgPool;
@@ -18,13 +19,19 @@ pub struct AppSettings {
     pub base_url: String,
     /// Request bodies above this many bytes are refused with 413. Default 1 MiB.
     pub body_limit: usize,
+    /// The same for batches of tasks. Default 16 MiB.
+    pub batch_body_limit: usize,
 }
 
 impl AppSettings {
     /// Defaults, under this public address.
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
-        Self { base_url: base_url.into().trim_end_matches('/').to_owned(), body_limit: 1024 * 1024 }
+        Self {
+            base_url: base_url.into().trim_end_matches('/').to_owned(),
+            body_limit: 1024 * 1024,
+            batch_body_limit: 16 * 1024 * 1024,
+        }
     }
 }
 
@@ -81,11 +88,16 @@ impl App {
         &self.inner.settings.base_url
     }
 
+    /// The database's time, as well as this process knows it.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.inner.clock.now_ms()).unwrap_or_default()
+    }
+
     /// Adds every route to an actix-web application.
     pub fn configure(&self, config: &mut ServiceConfig) {
         config.app_data(web::Data::new(self.clone()));
         config.app_data(web::PayloadConfig::new(self.inner.settings.body_limit));
-        endpoint::configure(config);
+        endpoint::configure(config, &self.inner.settings);
         for routes in &self.inner.routes {
             routes(config);
         }

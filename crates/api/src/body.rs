@@ -31,6 +31,10 @@ pub struct TaskBody {
     /// UTC, whole seconds; once `Complete` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<String>,
+    /// UTC, whole seconds: when it will be ready, while it is scheduled or waits
+    /// for its next attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<String>,
     /// Where the task is in its life.
     pub state: State,
     /// Its type's name.
@@ -111,6 +115,7 @@ impl TaskBody {
             message: task.progress.message,
             self_url,
             finished_at: task.finished_at.map(whole_seconds),
+            run_at: task.run_at.map(whole_seconds),
             state: task.state,
             type_name: task.type_name,
             attempt: task.attempt,
@@ -120,7 +125,7 @@ impl TaskBody {
     }
 }
 
-fn whole_seconds(at: DateTime<Utc>) -> String {
+pub(crate) fn whole_seconds(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -29,6 +29,7 @@ kinds! {
     UNKNOWN_TASK = ("unknown-task", 404, "There is no such task");
     UNKNOWN_QUEUE = ("unknown-queue", 404, "There is no such queue");
     UNKNOWN_TYPE = ("unknown-type", 404, "There is no such task type");
+    UNKNOWN_SCHEDULE = ("unknown-schedule", 404, "There is no such schedule");
     UNKNOWN_ROUTE = ("unknown-route", 404, "There is nothing at this address");
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This address does not know that method");
     NOT_ACCEPTABLE = ("not-acceptable", 406, "The answer can't be given in that form");
@@ -36,6 +37,7 @@ kinds! {
     TASK_OPEN = ("task-open", 409, "The task is not over");
     UNIQUE_TASK_EXISTS = ("unique-task-exists", 409, "Another task like it is open");
     IDEMPOTENCY_KEY_REUSED = ("idempotency-key-reused", 409, "The idempotency key was used for another request");
+    SCHEDULE_EXISTS = ("schedule-exists", 409, "There is a schedule of that name");
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large");
     UNSUPPORTED_MEDIA_TYPE = ("unsupported-media-type", 415, "The body must be JSON");
     INTERNAL = ("internal", 500, "Something went wrong on our side");
@@ -53,6 +55,8 @@ pub struct ApiError {
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
+/// An answer lists this many complaints at most.
+const ERRORS_AT_MOST: usize = 1_000;
 /// Clients may try again after this many seconds when something does not answer.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
@@ -98,9 +102,21 @@ impl ApiError {
     fn listing(kind: ProblemKind, errors: Vec<ParameterError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => format!("{}: {}", only.pointer, only.message),
+            several if several.len() > ERRORS_AT_MOST => {
+                format!("{} things are wrong; see errors for the first {ERRORS_AT_MOST}.", several.len())
+            }
             several => format!("{} things are wrong; see errors.", several.len()),
         };
-        Self { errors, ..Self::new(kind, detail) }
+        Self::new(kind, detail).with_errors(errors)
+    }
+
+    /// The same error with a list of what is wrong where. Of very many complaints
+    /// the first ones are listed.
+    #[must_use]
+    pub(crate) fn with_errors(mut self, mut errors: Vec<ParameterError>) -> Self {
+        errors.truncate(ERRORS_AT_MOST);
+        self.errors = errors;
+        self
     }
 }
 

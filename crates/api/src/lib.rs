@@ -10,8 +10,10 @@ mod endpoint;
 mod enqueuer;
 mod error;
 mod negotiation;
+mod schedule;
 mod server;
 mod start;
+mod task_request;
 
 pub use app::{App, AppBuilder, AppSettings};
 pub use body::{Link, TaskBody};

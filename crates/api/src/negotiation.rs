@@ -33,9 +33,18 @@ pub fn read_json(
     request: &HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<Value, ApiError> {
+    read_json_within(app.inner.settings.body_limit, request, body)
+}
+
+/// The same, where another limit than the usual one was configured.
+pub(crate) fn read_json_within(
+    limit: usize,
+    request: &HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<Value, ApiError> {
     must_accept_json(request)?;
     must_send_json(request)?;
-    let body = body.map_err(|error| unreadable(&error, app.inner.settings.body_limit))?;
+    let body = body.map_err(|error| unreadable(&error, limit))?;
     serde_json::from_slice(&body)
         .map_err(|error| ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.")))
 }

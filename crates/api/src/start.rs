@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
+use chrono::{DateTime, Utc};
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed, find};
 use longhaul_model::store::read::{self, Task};
@@ -22,6 +23,11 @@ pub struct StartTask<'a> {
     pub type_name: &'a str,
     /// An object.
     pub parameters: Value,
+    /// Not before this time of the database's clock; at once if absent or past.
+    pub run_at: Option<DateTime<Utc>>,
+    /// The same in the client's own words, so that a repeated request is known
+    /// although its delay counts from another moment.
+    pub timing: Option<String>,
     /// The client's name for this request; a second one with it starts nothing
     /// and gets the first one's task.
     pub idempotency_key: Option<String>,
@@ -44,7 +50,10 @@ impl App {
         let key = request.idempotency_key.map(|key| IdempotencyKey {
             key,
             // serde_json sorts members, so the same request is the same text.
-            request: format!("{} {}", request.type_name, request.parameters),
+            request: match &request.timing {
+                None => format!("{} {}", request.type_name, request.parameters),
+                Some(timing) => format!("{} {} {timing}", request.type_name, request.parameters),
+            },
         });
         if let Some(key) = &key
             && let Some(stored) = find(self.pool(), key).await?
@@ -55,13 +64,7 @@ impl App {
         let context = CreateContext { pool: self.pool().clone(), resources: self.inner.resources.clone() };
         let created = entry.create(&request.parameters, &context).await?;
         let progress = request.progress.unwrap_or(created);
-        let keys = entry.keys(&request.parameters)?;
-        let task = NewTask {
-            progress,
-            key: keys.key,
-            unique_key: keys.unique_key.map(|unique| unique_key(entry, &unique)),
-            ..NewTask::new(self.inner.clock.new_id(), *entry.info(), request.parameters)
-        };
+        let task = self.new_task(entry, request.parameters, request.run_at, progress)?;
         let accepted_at = if key.is_none() && task.unique_key.is_none() {
             self.inner.enqueuer.enqueue(task.clone()).await
         } else {
@@ -77,20 +80,43 @@ impl App {
             }
             EnqueueError::Refused(_) => ApiError::internal(error),
         })?;
-        Ok(self.body(
-            entry,
-            Task {
-                id: task.id,
-                type_name: task.info.name.to_owned(),
-                state: State::Queued,
-                progress: task.progress,
-                attempt: 0,
-                accepted_at,
-                finished_at: None,
-                result: None,
-                error: None,
-            },
-        ))
+        Ok(self.accepted(task, accepted_at))
+    }
+
+    /// A task to store, with the keys that its type gives it.
+    pub(crate) fn new_task(
+        &self,
+        entry: &Entry,
+        parameters: Value,
+        run_at: Option<DateTime<Utc>>,
+        progress: Progress,
+    ) -> Result<NewTask, ApiError> {
+        let keys = entry.keys(&parameters)?;
+        Ok(NewTask {
+            progress,
+            run_at,
+            key: keys.key,
+            unique_key: keys.unique_key.map(|unique| unique_key(entry, &unique)),
+            ..NewTask::new(self.inner.clock.new_id(), *entry.info(), parameters)
+        })
+    }
+
+    /// The body of a task just after it was accepted.
+    pub(crate) fn accepted(&self, task: NewTask, accepted_at: DateTime<Utc>) -> TaskBody {
+        let run_at = task.run_at.filter(|run_at| *run_at > accepted_at);
+        let accepted = Task {
+            id: task.id,
+            type_name: task.info.name.to_owned(),
+            state: if run_at.is_some() { State::Scheduled } else { State::Queued },
+            progress: task.progress,
+            attempt: 0,
+            accepted_at,
+            run_at,
+            finished_at: None,
+            result: None,
+            error: None,
+        };
+        TaskBody::new(accepted, task.info.id_prefix, self.base_url())
     }
 
     /// What the host provides to task types, for their endpoints.
@@ -113,7 +139,7 @@ impl App {
         }
     }
 
-    async fn read_task(&self, id: Uuid) -> Result<TaskBody, ApiError> {
+    pub(crate) async fn read_task(&self, id: Uuid) -> Result<TaskBody, ApiError> {
         let task = read::task(self.pool(), id).await?.ok_or_else(|| {
             ApiError::unavailable("The task that was started before has just been flushed; try again.")
         })?;

@@ -12,6 +12,7 @@
 mod attempt;
 mod clock;
 mod context;
+mod cron;
 mod outcome;
 mod plan;
 pub mod problem;
@@ -28,6 +29,7 @@ mod validate;
 pub use attempt::{Attempt, ProgressHandle, StopReason};
 pub use clock::DatabaseClock;
 pub use context::{CreateContext, Resources, RunContext};
+pub use cron::{CATCH_UP, CronError, CronSchedule, Due, Missed};
 pub use outcome::{CreateError, Outcome, RunError};
 pub use plan::{Plan, Step};
 pub use problem::{Problem, ProblemKind};

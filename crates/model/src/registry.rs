@@ -153,8 +153,16 @@ impl Entry {
     ///
     /// # Errors
     /// Whatever the step fails with; a permanent error when the stored
-    /// parameters do not fit the type (it changed since).
+    /// parameters do not fit the type: it changed since, or they came from SQL,
+    /// which checks nothing.
     pub async fn run(&self, parameters: Value, context: RunContext) -> Result<Outcome, RunError> {
+        let errors = self.validate(&parameters);
+        if !errors.is_empty() {
+            let listed: Vec<String> =
+                errors.iter().take(20).map(|error| format!("{}: {}", error.pointer, error.message)).collect();
+            let detail = format!("The stored parameters do not fit {}. {}", self.info.name, listed.join(" "));
+            return Err(RunError::permanent(NOT_RUNNABLE, detail));
+        }
         self.steps.run(parameters, context).await
     }
 }

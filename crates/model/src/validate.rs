@@ -17,6 +17,15 @@ pub struct ParameterError {
     pub message: String,
 }
 
+impl ParameterError {
+    /// The same complaint about something that stands at `place` (a JSON pointer)
+    /// of a greater body.
+    #[must_use]
+    pub fn below(self, place: &str) -> Self {
+        Self { pointer: format!("{place}{}", self.pointer), message: self.message }
+    }
+}
+
 /// Checks `value`, which stands at `root` (a JSON pointer) in the request's
 /// body, and lists everything that is wrong with it.
 pub(crate) fn validate(

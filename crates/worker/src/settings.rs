@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use longhaul_model::store::retention::Retention;
+
 /// Settings of one worker process.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -30,6 +32,12 @@ pub struct Settings {
     /// How long a task that was asked to stop may take, before it is abandoned.
     /// Default 5 s.
     pub grace: Duration,
+    /// How long ended tasks are kept. Default 7 days if they succeeded or were
+    /// cancelled, 30 days if they failed. One worker at a time flushes, by its own
+    /// settings; give all the same.
+    pub retention: Retention,
+    /// How often to look for tasks to flush. Default 60 s.
+    pub retention_every: Duration,
 }
 
 impl Default for Settings {
@@ -45,6 +53,8 @@ impl Default for Settings {
             ageing: Some(Duration::from_secs(60)),
             drain: Duration::from_secs(20),
             grace: Duration::from_secs(5),
+            retention: Retention::default(),
+            retention_every: Duration::from_secs(60),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::executor::Executor;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
 use crate::lane::{Lane, Shared};
-use crate::maintenance::{self, Canceller, Gatekeeper, Promoter, Rescuer};
+use crate::maintenance::{self, Canceller, Gatekeeper, Promoter, Rescuer, Retainer, Scheduler};
 use crate::{Settings, flusher, keeper, listener};
 
 /// A worker process.
@@ -118,6 +118,12 @@ impl Worker {
         helpers.spawn(maintenance::run(Promoter, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Canceller, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Gatekeeper, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Scheduler, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(
+            Retainer { retention: self.settings.retention, every: self.settings.retention_every },
+            Arc::clone(&shared),
+            helpers_stop.clone(),
+        ));
 
         let mut running_lanes = JoinSet::new();
         for number in 0..lanes {
@@ -159,6 +165,7 @@ async fn all_ended(lanes: &mut JoinSet<()>, within: Duration) -> bool {
 /// or another worker's, puts their tasks back.
 async fn leave(shared: &Shared) {
     let leaving = async {
+        longhaul_model::store::leader::resign(&shared.pool, shared.identity.worker_id()).await?;
         store::stop(&shared.pool, shared.identity.worker_id()).await?;
         if !shared.in_flight.is_empty() {
             tracing::debug!("attempts are still in flight");

@@ -5,17 +5,29 @@ mod get_task;
 mod health;
 mod patch_queue;
 mod pause_type;
+mod post_batch;
 mod post_task;
 mod queues;
 mod retry_task;
+mod schedule;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::ApiError;
+use crate::app::AppSettings;
 use crate::error::UNKNOWN_ROUTE;
 
-pub(crate) fn configure(config: &mut ServiceConfig) {
+pub(crate) fn configure(config: &mut ServiceConfig, settings: &AppSettings) {
+    // Before the addresses of single tasks, which would take `batch` for an id.
+    for path in ["/api/backgroundtasks/batch", "/api/backgroundtask/batch"] {
+        config.service(
+            web::resource(path)
+                .app_data(web::PayloadConfig::new(settings.batch_body_limit))
+                .route(web::post().to(post_batch::handle))
+                .default_service(web::to(|| refuse("POST"))),
+        );
+    }
     // The contract names the resource in both numbers.
     for path in ["/api/backgroundtasks", "/api/backgroundtask"] {
         config.service(
@@ -52,6 +64,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .default_service(web::to(|| refuse("POST"))),
         );
     }
+    schedule::configure(config);
     config.service(
         web::resource("/health/live").route(web::get().to(health::live)).default_service(web::to(|| refuse("GET"))),
     );

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use longhaul_model::store::retention::Retention;
 use longhaul_worker::Settings;
 
 use crate::database::DatabaseArgs;
@@ -38,6 +39,15 @@ pub(crate) struct WorkerArgs {
     /// Seconds that tasks may go on after SIGTERM before they are asked to stop.
     #[arg(long, env = "LONGHAUL_DRAIN", default_value_t = 20)]
     drain: u64,
+    /// Days that tasks are kept after they succeeded.
+    #[arg(long, env = "LONGHAUL_KEEP_SUCCEEDED", default_value_t = 7.0, value_parser = days)]
+    keep_succeeded: f64,
+    /// Days that tasks are kept after they were cancelled.
+    #[arg(long, env = "LONGHAUL_KEEP_CANCELLED", default_value_t = 7.0, value_parser = days)]
+    keep_cancelled: f64,
+    /// Days that tasks are kept after they failed.
+    #[arg(long, env = "LONGHAUL_KEEP_FAILED", default_value_t = 30.0, value_parser = days)]
+    keep_failed: f64,
 }
 
 fn heartbeat(text: &str) -> Result<f64, String> {
@@ -47,15 +57,28 @@ fn heartbeat(text: &str) -> Result<f64, String> {
     }
 }
 
+fn days(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(days) if (0.0..=36_500.0).contains(&days) => Ok(days),
+        _ => Err("a number of days from 0 to 36500 is expected; 0.5 is twelve hours".to_owned()),
+    }
+}
+
 impl WorkerArgs {
     pub(crate) fn settings(self) -> Settings {
         let defaults = Settings::default();
+        let kept = |days: f64| Duration::from_secs_f64(days * 24.0 * 3600.0);
         Settings {
             name: self.name.unwrap_or(defaults.name),
             queues: self.queues,
             slots: usize::from(self.slots),
             heartbeat: Duration::from_secs_f64(self.heartbeat),
             drain: Duration::from_secs(self.drain),
+            retention: Retention {
+                succeeded: kept(self.keep_succeeded),
+                cancelled: kept(self.keep_cancelled),
+                failed: kept(self.keep_failed),
+            },
             ..Settings::default()
         }
     }

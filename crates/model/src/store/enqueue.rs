@@ -1,5 +1,7 @@
 //! Storing new tasks.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgExecutor;
@@ -46,6 +48,10 @@ impl NewTask {
     }
 }
 
+/// How far ahead `run_at` may lie: ten years. `longhaul.enqueue` (SQL) keeps the
+/// same limit.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(3652 * 24 * 3600);
+
 const ENQUEUE: &str = "
     WITH input AS MATERIALIZED (
         SELECT i.*, i.run_at > now() IS TRUE AS later
@@ -73,8 +79,23 @@ const ENQUEUE: &str = "
     )
     SELECT now() FROM (SELECT count(*) FROM woken) AS notified";
 
-/// Stores tasks; with a transaction as executor they exist once it commits.
-/// Returns when they were accepted. Workers are woken at the commit.
+/// Stores tasks in one statement; with a transaction as executor they exist once
+/// it commits, and never if it is rolled back. Returns when they were accepted.
+/// Workers are woken at the commit. For many thousands see
+/// [`super::bulk::enqueue_many`].
+///
+/// ```no_run
+/// # use longhaul_model::{DatabaseClock, Registry, sqlx};
+/// # use longhaul_model::store::enqueue::{NewTask, enqueue};
+/// # async fn example(pool: sqlx::PgPool, clock: DatabaseClock, registry: Registry) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut transaction = pool.begin().await?;
+/// sqlx::query("UPDATE account SET closed = true").execute(&mut *transaction).await?;
+/// let task = NewTask::new(clock.new_id(), *registry.get("Reindex")?.info(), serde_json::json!({}));
+/// enqueue(&mut *transaction, &[task]).await?;
+/// transaction.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// When the database does not answer, or an id is taken.

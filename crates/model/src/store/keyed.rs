@@ -95,6 +95,37 @@ pub async fn enqueue_keyed(pool: &PgPool, task: &NewTask, key: Option<&Idempoten
     Ok(Stored::New(accepted_at))
 }
 
+/// Stores many tasks, all or none, but for those whose unique key another one has:
+/// instead of each of these, the id of that one is returned in its place.
+///
+/// # Errors
+/// When the database does not answer; nothing is stored then.
+pub async fn enqueue_all(pool: &PgPool, tasks: &[NewTask]) -> sqlx::Result<(DateTime<Utc>, Vec<Option<Uuid>>)> {
+    let mut keyed: Vec<(usize, &NewTask, &str)> = tasks
+        .iter()
+        .enumerate()
+        .filter_map(|(number, task)| Some((number, task, task.unique_key.as_deref()?)))
+        .collect();
+    // In one order everywhere, so that two batches can't wait for each other.
+    keyed.sort_by_key(|(_, _, key)| *key);
+    let mut existing = vec![None; tasks.len()];
+    let mut transaction = pool.begin().await?;
+    for (number, task, key) in keyed {
+        let seconds = task.info.unique_for.map(|period| period.as_secs_f64());
+        if !take(&mut transaction, key, task.id, "", seconds).await? {
+            existing[number] = sqlx::query_scalar("SELECT task_id FROM longhaul.task_key WHERE key = $1")
+                .bind(key)
+                .fetch_one(&mut *transaction)
+                .await?;
+        }
+    }
+    let fresh: Vec<NewTask> =
+        tasks.iter().zip(&existing).filter(|(_, other)| other.is_none()).map(|(task, _)| task.clone()).collect();
+    let accepted_at = enqueue(&mut *transaction, &fresh).await?;
+    transaction.commit().await?;
+    Ok((accepted_at, existing))
+}
+
 async fn take(
     transaction: &mut PgConnection,
     key: &str,

@@ -10,16 +10,20 @@
 //!   leaves the task in `ready`, and a finish that builds on a claim flushes it.
 //!   Enqueue and finish commit durably.
 
+pub mod bulk;
 pub mod cancel;
 pub mod claim;
+pub mod cron;
 pub mod enqueue;
 pub mod finish;
 pub mod keyed;
+pub mod leader;
 pub mod migrate;
 pub mod progress;
 pub mod queue;
 pub mod read;
 pub mod rescue;
+pub mod retention;
 pub mod schedule;
 pub mod task_type;
 pub mod wakeup;

@@ -23,6 +23,8 @@ pub struct Task {
     pub attempt: u16,
     /// When it was accepted.
     pub accepted_at: DateTime<Utc>,
+    /// Until when it waits, while it is scheduled or waits for its next attempt.
+    pub run_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
     /// What its handler returned.
@@ -43,6 +45,7 @@ struct TaskRow {
     message: Option<String>,
     attempt: i32,
     accepted_at: DateTime<Utc>,
+    run_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
     result: Option<Value>,
     error: Option<Value>,
@@ -50,7 +53,8 @@ struct TaskRow {
 
 const READ: &str = "
     SELECT v.id, v.type, v.state::text AS state, v.total_elements, v.processed_elements, t.fraction, v.message,
-           v.attempt::int AS attempt, v.accepted_at, v.finished_at, v.result, v.error
+           v.attempt::int AS attempt, v.accepted_at,
+           CASE WHEN v.state IN ('Scheduled', 'Retrying') THEN v.run_at END AS run_at, v.finished_at, v.result, v.error
       FROM longhaul.tasks v JOIN longhaul.task t USING (id)
      WHERE v.id = $1";
 
@@ -77,6 +81,7 @@ impl TaskRow {
             },
             attempt: u16::try_from(self.attempt).unwrap_or(0),
             accepted_at: self.accepted_at,
+            run_at: self.run_at,
             finished_at: self.finished_at,
             result: self.result,
             error: self.error,

@@ -5,11 +5,13 @@ use sqlx::PgExecutor;
 /// At most this many in one statement.
 pub const AT_ONCE: i64 = 5_000;
 
+/// The time stands in a subquery: a volatile function can't bound an index scan,
+/// which would walk over the whole future.
 const PROMOTE: &str = "
     WITH due AS (
         DELETE FROM longhaul.scheduled
          WHERE ctid = ANY (ARRAY(SELECT ctid FROM longhaul.scheduled
-                                  WHERE run_at <= clock_timestamp()
+                                  WHERE run_at <= (SELECT clock_timestamp())
                                   ORDER BY run_at, id LIMIT $1
                                     FOR UPDATE SKIP LOCKED))
         RETURNING id
@@ -26,7 +28,7 @@ const PROMOTE: &str = "
     )
     SELECT (SELECT count(*) FROM ready), (SELECT count(*) FROM woken),
            (SELECT extract(epoch FROM min(run_at) - clock_timestamp())::float8
-              FROM longhaul.scheduled WHERE run_at > clock_timestamp())";
+              FROM longhaul.scheduled WHERE run_at > (SELECT clock_timestamp()))";
 
 /// Moves what is due from `scheduled` to `ready`; safe from any number of
 /// processes at once. Returns how many were moved, and in how many seconds the

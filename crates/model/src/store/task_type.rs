@@ -1,17 +1,17 @@
-//! What task types there are, for views.
+//! What task types there are, for views and for tasks that SQL stores.
 
 use sqlx::PgExecutor;
 
 use crate::Registry;
 
 const REGISTER: &str = "
-    INSERT INTO longhaul.task_type AS known (name, id_prefix, queue, max_attempts)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[])
+    INSERT INTO longhaul.task_type AS known (name, id_prefix, queue, max_attempts, priority)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::smallint[])
     ON CONFLICT (name) DO UPDATE
        SET id_prefix = excluded.id_prefix, queue = excluded.queue,
-           max_attempts = excluded.max_attempts, registered_at = now()
-     WHERE (known.id_prefix, known.queue, known.max_attempts)
-           IS DISTINCT FROM (excluded.id_prefix, excluded.queue, excluded.max_attempts)";
+           max_attempts = excluded.max_attempts, priority = excluded.priority, registered_at = now()
+     WHERE (known.id_prefix, known.queue, known.max_attempts, known.priority)
+           IS DISTINCT FROM (excluded.id_prefix, excluded.queue, excluded.max_attempts, excluded.priority)";
 
 /// Tells the database what task types this process knows. Called at start-up.
 ///
@@ -25,6 +25,7 @@ pub async fn register(executor: impl PgExecutor<'_>, registry: &Registry) -> sql
         .bind(column(|info| info.id_prefix))
         .bind(column(|info| info.queue))
         .bind(infos.iter().map(|info| super::small(info.retry.max_attempts)).collect::<Vec<_>>())
+        .bind(infos.iter().map(|info| i16::from(info.priority)).collect::<Vec<_>>())
         .execute(executor)
         .await?;
     Ok(())

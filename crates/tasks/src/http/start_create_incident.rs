@@ -22,6 +22,8 @@ pub(super) async fn handle(
     let start = StartTask {
         type_name: CreateTicketLink::NAME,
         parameters,
+        run_at: None,
+        timing: None,
         idempotency_key: idempotency_key(&request)?,
         progress: Some(Progress::unknown()),
     };

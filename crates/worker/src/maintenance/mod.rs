@@ -7,6 +7,8 @@ mod canceller;
 mod gatekeeper;
 mod promoter;
 mod rescuer;
+mod retention;
+mod scheduler;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ pub(crate) use canceller::Canceller;
 pub(crate) use gatekeeper::Gatekeeper;
 pub(crate) use promoter::Promoter;
 pub(crate) use rescuer::Rescuer;
+pub(crate) use retention::Retainer;
+pub(crate) use scheduler::Scheduler;
 
 use crate::lane::Shared;
 

@@ -1,0 +1,13 @@
+//! `DELETE /api/schedules/{name}`: removes a schedule.
+
+use actix_web::{HttpResponse, web};
+use longhaul_model::store::cron;
+
+use super::{must_be_name, unknown};
+use crate::{ApiError, App};
+
+/// `204`; its tasks stay. `404` if there is no schedule of that name.
+pub(super) async fn handle(app: web::Data<App>, name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    must_be_name(&name)?;
+    if cron::delete(app.pool(), &name).await? { Ok(HttpResponse::NoContent().finish()) } else { Err(unknown(&name)) }
+}

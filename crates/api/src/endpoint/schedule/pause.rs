@@ -1,0 +1,23 @@
+//! `POST /api/schedules/{name}/pause`: stops a schedule from firing.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::store::cron;
+
+use super::{body, must_be_name, unknown};
+use crate::negotiation::must_accept_json;
+use crate::{ApiError, App, json_response};
+
+/// `200` with the body; pausing twice changes nothing.
+pub(super) async fn handle(
+    app: web::Data<App>,
+    name: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    must_accept_json(&request)?;
+    must_be_name(&name)?;
+    if !cron::pause(app.pool(), &name).await? {
+        return Err(unknown(&name));
+    }
+    Ok(json_response(StatusCode::OK, &body(&app, &name).await?))
+}

@@ -1,0 +1,28 @@
+//! `PUT /api/schedules/{name}`: makes or replaces a schedule.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::store::cron;
+
+use super::body;
+use crate::negotiation::{json_with, read_json};
+use crate::{ApiError, App, schedule};
+
+/// `201` if there was none of that name, else `200`; repeating it changes
+/// nothing. What was not fired yet by the old expression never will be.
+pub(super) async fn handle(
+    app: web::Data<App>,
+    name: web::Path<String>,
+    request: HttpRequest,
+    body_bytes: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, ApiError> {
+    let wanted = schedule::read(&app, read_json(&app, &request, body_bytes)?, Some(&name), app.now())?;
+    let created = cron::put(app.pool(), &wanted).await?;
+    let body = body(&app, &wanted.name).await?;
+    let mut response = HttpResponse::build(if created { StatusCode::CREATED } else { StatusCode::OK });
+    if created {
+        response.insert_header((LOCATION, body.self_url.as_str()));
+    }
+    Ok(json_with(&mut response, &body))
+}

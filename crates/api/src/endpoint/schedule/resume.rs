@@ -1,0 +1,29 @@
+//! `POST /api/schedules/{name}/resume`: lets a paused schedule go on.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::CronSchedule;
+use longhaul_model::store::cron;
+
+use super::{body, must_be_name, unknown};
+use crate::negotiation::must_accept_json;
+use crate::{ApiError, App, json_response};
+
+/// `200` with the body; it fires at the next due time. What came due meanwhile
+/// is not made up for.
+pub(super) async fn handle(
+    app: web::Data<App>,
+    name: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    must_accept_json(&request)?;
+    must_be_name(&name)?;
+    let schedule = cron::schedule(app.pool(), &name).await?.ok_or_else(|| unknown(&name))?;
+    let next_at = CronSchedule::new(&schedule.cron, &schedule.time_zone, app.now())
+        .ok()
+        .and_then(|cron| cron.next_after(app.now()));
+    if !cron::resume(app.pool(), &name, next_at).await? {
+        return Err(unknown(&name));
+    }
+    Ok(json_response(StatusCode::OK, &body(&app, &name).await?))
+}

@@ -1,0 +1,310 @@
+//! When a cron schedule fires.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+/// A cron expression in a time zone.
+///
+/// Five fields (minute, hour, day of month, month, day of week) or six with
+/// seconds first, or a nickname such as `@daily`; names of months and weekdays,
+/// lists, ranges, steps, `L`, `W` and `#` as the `croner` crate reads them.
+///
+/// Where clocks change, a schedule at one time of day (one second, one minute,
+/// one hour) fires once that day: a time that does not exist fires at the first
+/// moment after the gap, a time that exists twice fires the first time. Any other
+/// schedule (`*`, lists, ranges, steps) fires at each matching moment that really
+/// comes: not in a gap, and both times in an overlap.
+#[derive(Debug, Clone)]
+pub struct CronSchedule {
+    cron: Cron,
+    zone: Tz,
+}
+
+/// Why there is no such schedule. The text says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum CronError {
+    /// The expression can't be read.
+    #[error("{0}")]
+    Expression(String),
+    /// The time zone is unknown.
+    #[error("{0} is not a time zone of the IANA database, such as Europe/Berlin or UTC")]
+    TimeZone(String),
+    /// No date ever matches.
+    #[error("this expression never fires")]
+    Never,
+}
+
+/// What becomes of firings that came due while no process was there to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// They are left out; only the latest is fired, if it is less than a minute
+    /// late.
+    Skip,
+    /// One firing, the latest, stands for all of them.
+    Once,
+    /// Each is fired, but at most the latest [`CATCH_UP`].
+    All,
+}
+
+/// How many missed firings [`Missed::All`] makes up for.
+pub const CATCH_UP: usize = 1_000;
+/// How late a firing may be under [`Missed::Skip`].
+const LATE: TimeDelta = TimeDelta::seconds(60);
+/// Due times that are looked at one by one; of more only the latest are.
+const STEPS: usize = 100_000;
+
+/// What to do about a schedule that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The due times to fire now, in order.
+    pub fire: Vec<DateTime<Utc>>,
+    /// The latest due time that gets no task, by the policy.
+    pub skipped: Option<DateTime<Utc>>,
+    /// When it is due again; `None` is never.
+    pub next: Option<DateTime<Utc>>,
+}
+
+impl CronSchedule {
+    /// Reads an expression and the name of a time zone.
+    ///
+    /// # Errors
+    /// When one of them can't be understood, or no date in the next centuries
+    /// matches.
+    pub fn new(expression: &str, time_zone: &str, now: DateTime<Utc>) -> Result<Self, CronError> {
+        if expression.len() > 200 {
+            return Err(CronError::Expression("An expression may have 200 characters at most.".to_owned()));
+        }
+        let zone = Tz::from_str(time_zone)
+            .map_err(|_| CronError::TimeZone(format!("'{}'", time_zone.chars().take(60).collect::<String>())))?;
+        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
+        let cron = parser.parse(expression).map_err(|error| {
+            CronError::Expression(format!(
+                "{error} Expected are five fields (minute, hour, day of month, month, day of week) or six with seconds \
+                 first, such as '30 4 * * MON-FRI' or '*/10 * * * * *'."
+            ))
+        })?;
+        let schedule = Self { cron, zone };
+        if schedule.next_after(now).is_none() {
+            return Err(CronError::Never);
+        }
+        Ok(schedule)
+    }
+
+    /// The first due time after `time`.
+    #[must_use]
+    pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let next = self.cron.find_next_occurrence(&time.with_timezone(&self.zone), false).ok()?;
+        Some(next.with_timezone(&Utc))
+    }
+
+    fn last_until(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let last = self.cron.find_previous_occurrence(&time.with_timezone(&self.zone), true).ok()?;
+        Some(last.with_timezone(&Utc))
+    }
+
+    /// What to do at `now` about a schedule that was due first at `first`, which
+    /// is not later than `now`.
+    #[must_use]
+    pub fn due(&self, first: DateTime<Utc>, now: DateTime<Utc>, missed: Missed) -> Due {
+        let (mut times, mut dropped) = self.latest(first, now);
+        let kept = match missed {
+            Missed::All => CATCH_UP,
+            Missed::Once => 1,
+            Missed::Skip => usize::from(times.back().is_some_and(|last| now - *last <= LATE)),
+        };
+        while times.len() > kept {
+            dropped = times.pop_front();
+        }
+        Due {
+            fire: times.into(),
+            // One firing stands for those before it.
+            skipped: dropped.filter(|_| missed != Missed::Once),
+            next: self.next_after(now),
+        }
+    }
+
+    /// The latest [`CATCH_UP`] due times from `first` to `now`, in order, and the
+    /// last one before them.
+    fn latest(&self, first: DateTime<Utc>, now: DateTime<Utc>) -> (VecDeque<DateTime<Utc>>, Option<DateTime<Utc>>) {
+        let mut times = VecDeque::new();
+        let mut dropped = None;
+        let mut time = Some(first);
+        for _ in 0..STEPS {
+            match time.filter(|time| *time <= now) {
+                Some(due) => {
+                    times.push_back(due);
+                    if times.len() > CATCH_UP {
+                        dropped = times.pop_front();
+                    }
+                    time = self.next_after(due);
+                }
+                None => return (times, dropped),
+            }
+        }
+        // Very far behind: walk back from now.
+        times.clear();
+        let mut time = self.last_until(now);
+        while let Some(due) = time.filter(|time| *time >= first && times.len() < CATCH_UP) {
+            times.push_front(due);
+            time = self.last_until(due - TimeDelta::microseconds(1));
+        }
+        (times, time)
+    }
+}
+
+impl Missed {
+    /// Every policy.
+    pub const ALL: [Missed; 3] = [Missed::Skip, Missed::Once, Missed::All];
+
+    /// The word on the wire and in the database.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Missed::Skip => "Skip",
+            Missed::Once => "Once",
+            Missed::All => "All",
+        }
+    }
+
+    /// The policy of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|missed| missed.name() == name)
+    }
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CATCH_UP, CronError, CronSchedule, Missed};
+    use chrono::{DateTime, TimeDelta, Utc};
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    fn schedule(expression: &str, zone: &str) -> CronSchedule {
+        CronSchedule::new(expression, zone, at("2026-01-01T00:00:00Z")).expect("a schedule")
+    }
+
+    /// Due times in an interval, `from` excluded.
+    fn between(schedule: &CronSchedule, from: &str, to: &str) -> Vec<String> {
+        let to = at(to);
+        std::iter::successors(schedule.next_after(at(from)), |time| schedule.next_after(*time))
+            .take_while(|time| *time <= to)
+            .map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+            .collect()
+    }
+
+    #[test]
+    fn five_and_six_fields_nicknames_and_names_are_read() {
+        let from = "2026-11-24T12:00:00.5Z";
+        assert_eq!(
+            between(&schedule("*/20 * * * * *", "UTC"), from, "2026-11-24T12:01:00Z"),
+            ["2026-11-24T12:00:20Z", "2026-11-24T12:00:40Z", "2026-11-24T12:01:00Z"]
+        );
+        assert_eq!(
+            between(&schedule("30 4 * * MON-FRI", "Asia/Kolkata"), "2026-11-26T23:00:01Z", "2026-11-30T00:00:00Z"),
+            ["2026-11-29T23:00:00Z"],
+            "Friday's is over; Monday 04:30 in Kolkata is Sunday 23:00 UTC"
+        );
+        assert_eq!(
+            between(&schedule("@monthly", "UTC"), from, "2027-01-01T00:00:00Z"),
+            ["2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"]
+        );
+        assert_eq!(between(&schedule("0 0 L * *", "UTC"), from, "2026-12-01T00:00:00Z"), ["2026-11-30T00:00:00Z"]);
+    }
+
+    #[test]
+    fn what_is_no_expression_or_zone_or_never_fires_is_refused() {
+        let now = at("2026-01-01T00:00:00Z");
+        for bad in ["", "* * * *", "61 * * * *", "* * * * * * *", "a b c d e", "*/0 * * * *", &"*".repeat(300)] {
+            assert!(matches!(CronSchedule::new(bad, "UTC", now), Err(CronError::Expression(_))), "{bad}");
+        }
+        assert!(matches!(CronSchedule::new("* * * * *", "Berlin", now), Err(CronError::TimeZone(_))));
+        assert!(matches!(CronSchedule::new("0 0 30 2 *", "UTC", now), Err(CronError::Never)));
+    }
+
+    // Berlin 2026: 02:00 to 03:00 do not exist on 29 March, exist twice on 25 October.
+
+    #[test]
+    fn a_time_of_day_in_a_gap_fires_once_just_after_it() {
+        let daily = schedule("30 2 * * *", "Europe/Berlin");
+        assert_eq!(
+            between(&daily, "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z"),
+            ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"],
+            "03:00 summer time, then 02:30 again"
+        );
+    }
+
+    #[test]
+    fn a_time_of_day_in_an_overlap_fires_once_the_first_time() {
+        let daily = schedule("30 2 * * *", "Europe/Berlin");
+        assert_eq!(
+            between(&daily, "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z"),
+            ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
+        );
+    }
+
+    #[test]
+    fn intervals_follow_real_time_through_gap_and_overlap() {
+        let quarters = schedule("*/30 * * * *", "Europe/Berlin");
+        assert_eq!(
+            between(&quarters, "2026-03-29T00:00:00Z", "2026-03-29T02:00:00Z"),
+            ["2026-03-29T00:30:00Z", "2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-29T02:00:00Z"]
+        );
+        assert_eq!(
+            between(&quarters, "2026-10-24T23:30:00Z", "2026-10-25T01:30:00Z"),
+            ["2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z"]
+        );
+    }
+
+    #[test]
+    fn each_policy_deals_with_missed_firings_in_its_way() {
+        let hourly = schedule("0 * * * *", "UTC");
+        let (first, now) = (at("2026-05-01T01:00:00Z"), at("2026-05-01T03:00:30Z"));
+        let next = Some(at("2026-05-01T04:00:00Z"));
+        let all = hourly.due(first, now, Missed::All);
+        assert_eq!((all.fire.len(), all.skipped, all.next), (3, None, next));
+        let once = hourly.due(first, now, Missed::Once);
+        assert_eq!((once.fire, once.skipped, once.next), (vec![at("2026-05-01T03:00:00Z")], None, next));
+        let skip = hourly.due(first, now, Missed::Skip);
+        assert_eq!((skip.fire, skip.skipped), (vec![at("2026-05-01T03:00:00Z")], Some(at("2026-05-01T02:00:00Z"))));
+        let late = hourly.due(first, now + TimeDelta::minutes(5), Missed::Skip);
+        assert_eq!((late.fire, late.skipped), (vec![], Some(at("2026-05-01T03:00:00Z"))));
+    }
+
+    #[test]
+    fn a_firing_on_time_is_fired_whatever_the_policy() {
+        let hourly = schedule("0 * * * *", "UTC");
+        let first = at("2026-05-01T01:00:00Z");
+        for missed in Missed::ALL {
+            let due = hourly.due(first, first + TimeDelta::milliseconds(3), missed);
+            assert_eq!((due.fire, due.skipped), (vec![first], None), "{missed}");
+        }
+    }
+
+    #[test]
+    fn making_up_is_bounded_even_after_a_year() {
+        let every_second = schedule("* * * * * *", "Europe/Berlin");
+        for days in [1, 365] {
+            let (first, now) = (at("2026-05-01T00:00:00Z"), at("2026-05-01T00:00:00Z") + TimeDelta::days(days));
+            let due = every_second.due(first, now, Missed::All);
+            assert_eq!(due.fire.len(), CATCH_UP);
+            assert!(due.fire.is_sorted() && due.fire.last() == Some(&now));
+            assert_eq!(due.skipped, Some(due.fire[0] - TimeDelta::seconds(1)));
+            assert_eq!(every_second.due(first, now, Missed::Once).fire, [now]);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Fires cron schedules.
+
+use std::time::Duration;
+
+use longhaul_model::store::cron::fire;
+
+use super::Service;
+use crate::lane::Shared;
+
+/// Fires what is due and sleeps until the next due time of the database's clock,
+/// at most a second, so that new schedules are seen. Every worker does it; the
+/// row of a schedule is locked by whoever comes first.
+pub(crate) struct Scheduler;
+
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const SHORTEST_WAIT: Duration = Duration::from_millis(2);
+
+impl Service for Scheduler {
+    const NAME: &'static str = "scheduler";
+
+    async fn run_once(&self, shared: &Shared) -> sqlx::Result<Duration> {
+        let fired = fire(&shared.pool, shared.identity.worker_id()).await?;
+        for (name, at) in &fired.skipped {
+            tracing::warn!(schedule = name, until = %at, "firings were missed and left out");
+        }
+        for (name, problem) in &fired.broken {
+            tracing::error!(schedule = name, problem, "the schedule can't be worked out and was set aside");
+        }
+        if fired.more {
+            return Ok(Duration::ZERO);
+        }
+        Ok(fired.next_in.unwrap_or(LONGEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT))
+    }
+}
