@@ -190,7 +190,7 @@ async fn sql_takes_queue_priority_attempts_and_time_from_the_type_unless_told() 
 async fn sql_says_what_is_wrong_with_its_arguments() {
     let stage = Stage::new().await;
     for (call, says) in [
-        ("longhaul.enqueue('Reindx')", "'Reindx' is not a task type; the known ones are Reindex"),
+        ("longhaul.enqueue('Reindx')", "'Reindx' is not a task type; the known ones are "),
         ("longhaul.enqueue(NULL)", "NULL is not a task type"),
         ("longhaul.enqueue('Reindex', '[]')", "parameters must be a JSON object"),
         ("longhaul.enqueue('Reindex', priority => 10)", "priority 10 is not from 0 (first) to 9 (last)"),

@@ -144,6 +144,7 @@ mod tests {
             progress: Progress::of(1, 1).with_message("m"),
             attempt: 1,
             accepted_at: chrono::DateTime::UNIX_EPOCH,
+            run_at: None,
             finished_at: Some(chrono::DateTime::UNIX_EPOCH),
             result: report.into_stored(),
             error: Some(json!({})),

@@ -60,7 +60,7 @@ pub(crate) async fn handle(
 
 /// Requests with their types, or everything that is wrong with envelopes, types
 /// and parameters.
-fn parse<'a>(app: &'a App, json: Value, now: DateTime<Utc>) -> Result<Vec<(&'a Entry, TaskRequest)>, ApiError> {
+fn parse(app: &App, json: Value, now: DateTime<Utc>) -> Result<Vec<(&Entry, TaskRequest)>, ApiError> {
     let complaint = |pointer: &str, message: String| ParameterError { pointer: pointer.to_owned(), message };
     let mut errors = Vec::new();
     let mut list = Vec::new();
