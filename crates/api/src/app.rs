@@ -8,6 +8,7 @@ use longhaul_model::{DatabaseClock, Registry, Resources};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
+use crate::stream::Hub;
 use crate::{Enqueuer, endpoint};
 
 /// Settings of the API.
@@ -18,13 +19,20 @@ pub struct AppSettings {
     pub base_url: String,
     /// Request bodies above this many bytes are refused with 413. Default 1 MiB.
     pub body_limit: usize,
+    /// A stream of task bodies that has been silent for this long says that it
+    /// is still there, so that proxies keep it open. Default 15 s.
+    pub stream_heartbeat: std::time::Duration,
 }
 
 impl AppSettings {
     /// Defaults, under this public address.
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
-        Self { base_url: base_url.into().trim_end_matches('/').to_owned(), body_limit: 1024 * 1024 }
+        Self {
+            base_url: base_url.into().trim_end_matches('/').to_owned(),
+            body_limit: 1024 * 1024,
+            stream_heartbeat: std::time::Duration::from_secs(15),
+        }
     }
 }
 
@@ -40,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) resources: Arc<Resources>,
     pub(crate) clock: DatabaseClock,
     pub(crate) enqueuer: Enqueuer,
+    pub(crate) hub: Hub,
     pub(crate) settings: AppSettings,
     pub(crate) migrators: Vec<&'static Migrator>,
     routes: Vec<fn(&mut ServiceConfig)>,
@@ -79,6 +88,12 @@ impl App {
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.inner.settings.base_url
+    }
+
+    /// Ends every stream of task bodies, for good: the server is about to stop,
+    /// and clients go on elsewhere.
+    pub fn close_streams(&self) {
+        self.inner.hub.close();
     }
 
     /// Adds every route to an actix-web application.
@@ -125,6 +140,7 @@ impl AppBuilder {
         longhaul_model::store::task_type::register(&self.pool, &self.registry).await?;
         let inner = Arc::new(Inner {
             enqueuer: Enqueuer::start(&self.pool),
+            hub: Hub::start(self.pool.clone(), self.settings.base_url.clone()),
             pool: self.pool,
             registry: self.registry,
             resources: self.resources,

@@ -12,6 +12,7 @@ mod error;
 mod negotiation;
 mod server;
 mod start;
+mod stream;
 
 pub use app::{App, AppBuilder, AppSettings};
 pub use body::{Link, TaskBody};

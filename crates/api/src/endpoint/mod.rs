@@ -8,6 +8,7 @@ mod pause_type;
 mod post_task;
 mod queues;
 mod retry_task;
+mod task_events;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -29,6 +30,13 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .route(web::head().to(get_task::handle))
                 .route(web::delete().to(delete_task::handle))
                 .default_service(web::to(|| refuse("GET, HEAD, DELETE"))),
+        );
+    }
+    for path in ["/api/backgroundtask/{id}/events", "/api/backgroundtasks/{id}/events"] {
+        config.service(
+            web::resource(path)
+                .route(web::get().to(task_events::handle))
+                .default_service(web::to(|| refuse("GET"))),
         );
     }
     for path in ["/api/backgroundtask/{id}/retry", "/api/backgroundtasks/{id}/retry"] {

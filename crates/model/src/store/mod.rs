@@ -23,6 +23,7 @@ pub mod rescue;
 pub mod schedule;
 pub mod task_type;
 pub mod wakeup;
+pub mod watch;
 pub mod worker;
 
 use uuid::Uuid;

@@ -27,7 +27,7 @@ pub struct ProgressWrite {
 }
 
 macro_rules! write_progress {
-    ($commit:literal) => {
+    ($commit:literal, $written:literal) => {
         concat!(
             "WITH fence AS MATERIALIZED (
                 SELECT number, task_ids, shortened",
@@ -36,7 +36,7 @@ macro_rules! write_progress {
                   FROM longhaul.lease
                  WHERE worker_id = $1 AND number = ANY ($2::bigint[])
                    FOR KEY SHARE
-             )
+             ), written AS (
              UPDATE longhaul.task t
                 SET state = 'Running',
                     attempt = u.attempt,
@@ -55,16 +55,25 @@ macro_rules! write_progress {
                       checkpoint)
                JOIN fence ON fence.number = u.lease_number AND (NOT fence.shortened OR u.id = ANY (fence.task_ids))
               WHERE t.id = u.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
-             RETURNING t.id"
+             RETURNING t.id)",
+            $written
         )
     };
 }
 
 /// Progress alone need not be durable at once: a crash of the server may cost
 /// the last fraction of a second of it.
-const FLUSH: &str = write_progress!(", set_config('synchronous_commit', 'off', true)");
+const FLUSH: &str = write_progress!(
+    ", set_config('synchronous_commit', 'off', true)",
+    ", told AS (
+        SELECT longhaul.tell_watchers(array_agg(id)) FROM written WHERE EXISTS (SELECT FROM longhaul.watched)
+    )
+    SELECT id FROM written WHERE (SELECT count(*) FROM told) >= 0"
+);
 /// Inside a handler's transaction, whose durability is the handler's choice.
-const WRITE: &str = write_progress!("");
+/// Watchers are told by the next flush: notifying commits wait for each other,
+/// and a handler's may be a long one.
+const WRITE: &str = write_progress!("", "SELECT id FROM written");
 
 /// Writes progress of tasks of one worker; returns the tasks whose lease still
 /// held and that were still open.
