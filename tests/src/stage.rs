@@ -40,6 +40,7 @@ pub struct StageBuilder {
     resources: Arc<Resources>,
     url: Option<String>,
     api: Box<dyn FnOnce(&mut AppSettings) + Send>,
+    listener: Option<TcpListener>,
 }
 
 /// A worker in this process; stops when told to, or with the stage.
@@ -61,7 +62,7 @@ impl Stage {
 
     /// With more to choose.
     pub fn builder(registry: Registry) -> StageBuilder {
-        StageBuilder { registry, resources: Arc::default(), url: None, api: Box::new(|_| {}) }
+        StageBuilder { registry, resources: Arc::default(), url: None, api: Box::new(|_| {}), listener: None }
     }
 
     /// The address of the stage's database.
@@ -162,6 +163,12 @@ impl StageBuilder {
         self
     }
 
+    /// Lets the API listen here.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
     /// Starts database and API.
     pub async fn start(self) -> Stage {
         let (database, url) = match self.url {
@@ -178,7 +185,7 @@ impl StageBuilder {
             }
         };
         let pool = connect(&url, 8).await;
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = self.listener.unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let base_url = format!("http://{}", listener.local_addr().expect("an address"));
         let mut settings = AppSettings::new(&base_url);
         (self.api)(&mut settings);

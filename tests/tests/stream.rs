@@ -1,13 +1,12 @@
 //! Streams of task bodies, `docs/streaming.md`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_devdb::{Options, Server};
 use longhaul_model::{
     Outcome, ProblemKind, Progress, Registry, Resources, RetryPolicy, RunContext, RunError, TaskType,
 };
-use longhaul_tests::{DEADLINE, Stage, fill_project, quick_worker, until};
+use longhaul_tests::{DEADLINE, Stage, StageBuilder, fill_project, quick_worker, until};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::{Response, StatusCode};
 use schemars::JsonSchema;
@@ -15,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::postgres::PgListener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Semaphore;
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
 use uuid::{Uuid, uuid};
 
 const PROJECT: Uuid = uuid!("c651ed19-5375-475a-a539-9f6401467130");
 
-/// Takes a step whenever the test lets it.
+/// Takes as many steps as the test lets it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Walk {
@@ -31,7 +31,8 @@ struct Walk {
     stumble: bool,
 }
 
-struct Gate(Arc<Semaphore>);
+/// How many steps may be taken.
+struct Gate(watch::Receiver<i64>);
 
 const STUMBLED: ProblemKind = ProblemKind { code: "stumbled", title: "Stumbled", status: 500 };
 
@@ -46,9 +47,9 @@ impl TaskType for Walk {
     }
 
     async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
-        let gate = Arc::clone(&context.resources().get::<Gate>().expect("a gate").0);
+        let mut gate = context.resources().get::<Gate>().expect("a gate").0.clone();
         for step in context.checkpoint::<i64>()?.unwrap_or(0)..self.steps {
-            gate.acquire().await?.forget();
+            gate.wait_for(|allowed| *allowed > step).await?;
             context.progress().set_message(format!("Step {} {}", step + 1, self.message));
             context.progress().set_processed(step + 1);
             context.save_checkpoint(&(step + 1))?;
@@ -61,15 +62,21 @@ impl TaskType for Walk {
 }
 
 /// A stage with `Walk`, and the gate that lets it go on.
-async fn walkers(heartbeat: Duration, database: Option<&str>) -> (Stage, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let mut builder = Stage::builder(longhaul_tasks::registry().with::<Walk>())
-        .resources(Resources::new().with(Gate(Arc::clone(&gate))))
-        .api(move |settings| settings.stream_heartbeat = heartbeat);
-    if let Some(url) = database {
-        builder = builder.database(url);
-    }
+async fn walkers(heartbeat: Duration, database: Option<&str>) -> (Stage, watch::Sender<i64>) {
+    let (builder, gate) = walking(heartbeat);
+    let builder = match database {
+        Some(url) => builder.database(url),
+        None => builder,
+    };
     (builder.start().await, gate)
+}
+
+fn walking(heartbeat: Duration) -> (StageBuilder, watch::Sender<i64>) {
+    let (gate, allowed) = watch::channel(0);
+    let builder = Stage::builder(longhaul_tasks::registry().with::<Walk>())
+        .resources(Resources::new().with(Gate(allowed)))
+        .api(move |settings| settings.stream_heartbeat = heartbeat);
+    (builder, gate)
 }
 
 const QUIET: Duration = Duration::from_secs(600);
@@ -226,7 +233,7 @@ async fn server_sent_events_come_if_the_client_asks_for_them() {
             assert!(seen.insert(id), "every state has an id of its own");
             last = body;
         }
-        gate.add_permits(1);
+        gate.send_replace(step + 1);
     }
     assert!(lines.event().await.is_none(), "the stream ends after the final event");
     let stored: Value = stage.value("SELECT parameters FROM longhaul.task").await;
@@ -243,7 +250,7 @@ async fn everyone_who_streams_a_failing_task_sees_why_it_failed() {
     let accepted = one.body().await.expect("the 202 body");
     let mut other = Lines::of(events(&stage, &accepted, &[]).await);
     other.body().await.expect("the state it is in");
-    gate.add_permits(1);
+    gate.send_replace(1);
     for lines in [&mut one, &mut other] {
         let bodies = lines.rest().await;
         let ended = bodies.last().expect("a final body");
@@ -258,7 +265,7 @@ async fn a_client_that_goes_away_leaves_the_task_running() {
     let worker = stage.worker(quick_worker()).await;
     let mut lines = start(&stage, json!({"Type": "Walk", "Parameters": {"Steps": 2}, "StreamProgress": true})).await;
     let accepted = lines.body().await.expect("the 202 body");
-    gate.add_permits(1);
+    gate.send_replace(1);
     lines.until_processed(1).await;
     drop(lines);
     until("the API to notice that nobody streams the task", async || {
@@ -267,7 +274,7 @@ async fn a_client_that_goes_away_leaves_the_task_running() {
     .await;
     let (_, body) = stage.get(accepted["Self"].as_str().expect("Self")).await;
     assert_eq!(body["State"], "Running");
-    gate.add_permits(1);
+    gate.send_replace(2);
     assert_eq!(stage.ended(&accepted).await["State"], "Succeeded");
     worker.stop().await;
 }
@@ -277,7 +284,7 @@ async fn a_client_that_comes_back_is_not_sent_what_it_has_seen() {
     let (stage, gate) = walkers(QUIET, None).await;
     let worker = stage.worker(quick_worker()).await;
     let accepted = stage.start(&json!({"Type": "Walk", "Parameters": {"Steps": 2}})).await;
-    gate.add_permits(1);
+    gate.send_replace(1);
     let sse = ("accept", "text/event-stream");
     let mut lines = Lines::of(events(&stage, &accepted, &[sse]).await);
     let mut event = lines.event().await.expect("an event");
@@ -288,7 +295,7 @@ async fn a_client_that_comes_back_is_not_sent_what_it_has_seen() {
 
     let back = events(&stage, &accepted, &[sse, ("last-event-id", &event.0)]).await;
     assert_eq!(back.status(), 200);
-    gate.add_permits(1);
+    gate.send_replace(2);
     let mut lines = Lines::of(back);
     let (mut id, mut body) = lines.event().await.expect("an event");
     assert_ne!(id, event.0, "the state that it has seen is not sent again");
@@ -324,13 +331,19 @@ async fn a_finished_task_yields_its_final_body_and_ends() {
 #[tokio::test]
 async fn a_slow_reader_gets_the_newest_state_and_no_backlog() {
     const STEPS: i64 = 400;
-    let (stage, gate) = walkers(QUIET, None).await;
+    let (builder, gate) = walking(QUIET);
+    // Connections inherit the listener's buffer.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_send_buffer_size(4 * 1024).expect("a small buffer");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let listener = socket.listen(16).and_then(|listener| listener.into_std()).expect("a listener");
+    let stage = builder.listener(listener).start().await;
     let worker = stage.worker(quick_worker()).await;
     // About 2 KB a state, so that buffers are soon full.
     let message = "ä".repeat(990);
     let accepted = stage.start(&json!({"Type": "Walk", "Parameters": {"Steps": STEPS, "Message": message}})).await;
 
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a small buffer");
     let address = stage.base_url.strip_prefix("http://").expect("http").parse().expect("an address");
     let mut slow = socket.connect(address).await.expect("a connection");
@@ -342,7 +355,7 @@ async fn a_slow_reader_gets_the_newest_state_and_no_backlog() {
     let mut quick = Lines::of(events(&stage, &accepted, &[]).await);
     let mut changes = 0;
     for step in 1..=STEPS {
-        gate.add_permits(1);
+        gate.send_replace(step);
         while quick.body().await.expect("the stream goes on")["ProcessedElements"] != step {
             changes += 1;
         }
@@ -382,10 +395,10 @@ async fn a_stream_survives_a_restart_of_the_database() {
     let (stage, gate) = walkers(QUIET, Some(&server.url("restarted"))).await;
     let worker = stage.worker(quick_worker()).await;
     let mut lines = start(&stage, json!({"Type": "Walk", "StreamProgress": true, "Parameters": {"Steps": 3}})).await;
-    gate.add_permits(1);
+    gate.send_replace(1);
     lines.until_processed(1).await;
     server.restart_immediate().await.expect("a restart");
-    gate.add_permits(1);
+    gate.send_replace(2);
     lines.until_processed(2).await;
     // What the crash took is entered again.
     until("the task to be watched again", async || {
@@ -393,7 +406,7 @@ async fn a_stream_survives_a_restart_of_the_database() {
         watched.await.is_ok_and(|count| count == 1).then_some(())
     })
     .await;
-    gate.add_permits(3);
+    gate.send_replace(3);
     let bodies = lines.rest().await;
     assert_eq!(bodies.last().expect("a final body")["State"], "Succeeded");
     worker.stop().await;
@@ -426,7 +439,7 @@ async fn only_watched_tasks_are_told_and_nothing_stays_behind() {
     let mut listener = PgListener::connect(stage.database_url()).await.expect("a connection");
     listener.listen(longhaul_model::store::wakeup::PROGRESS).await.expect("LISTEN");
     let walk = json!({"Type": "Walk", "Parameters": {"Steps": 1}});
-    gate.add_permits(10);
+    gate.send_replace(1);
     for _ in 0..10 {
         let accepted = stage.start(&walk).await;
         stage.ended(&accepted).await;
@@ -434,7 +447,6 @@ async fn only_watched_tasks_are_told_and_nothing_stays_behind() {
     let streamed = json!({"Type": "Walk", "Parameters": {"Steps": 1}, "StreamProgress": true});
     let mut lines = start(&stage, streamed).await;
     let accepted = lines.body().await.expect("the 202 body");
-    gate.add_permits(1);
     lines.rest().await;
     let told = tokio::time::timeout(DEADLINE, listener.recv()).await.expect("in time").expect("a notification");
     let id = accepted["Id"].as_str().expect("an id").replace("walk_", "").replace('-', "");
