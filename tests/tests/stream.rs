@@ -444,9 +444,14 @@ async fn only_watched_tasks_are_told_and_nothing_stays_behind() {
         let accepted = stage.start(&walk).await;
         stage.ended(&accepted).await;
     }
-    let streamed = json!({"Type": "Walk", "Parameters": {"Steps": 1}, "StreamProgress": true});
+    let streamed = json!({"Type": "Walk", "Parameters": {"Steps": 2}, "StreamProgress": true});
     let mut lines = start(&stage, streamed).await;
     let accepted = lines.body().await.expect("the 202 body");
+    until("the task to be watched", async || {
+        (stage.value::<i64>("SELECT count(*) FROM longhaul.watched").await == 1).then_some(())
+    })
+    .await;
+    gate.send_replace(2);
     lines.rest().await;
     let told = tokio::time::timeout(DEADLINE, listener.recv()).await.expect("in time").expect("a notification");
     let id = accepted["Id"].as_str().expect("an id").replace("walk_", "").replace('-', "");

@@ -34,9 +34,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     }
     for path in ["/api/backgroundtask/{id}/events", "/api/backgroundtasks/{id}/events"] {
         config.service(
-            web::resource(path)
-                .route(web::get().to(task_events::handle))
-                .default_service(web::to(|| refuse("GET"))),
+            web::resource(path).route(web::get().to(task_events::handle)).default_service(web::to(|| refuse("GET"))),
         );
     }
     for path in ["/api/backgroundtask/{id}/retry", "/api/backgroundtasks/{id}/retry"] {

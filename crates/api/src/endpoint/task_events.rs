@@ -4,7 +4,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::get_task::find;
-use crate::stream::{Beginning, Form, begin};
+use crate::stream::{Form, begin};
 use crate::{ApiError, App};
 
 /// What a client that lost its connection has seen (WHATWG HTML, 9.2).
@@ -19,9 +19,7 @@ pub(crate) async fn handle(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let form = Form::asked(&request)?;
-    let (task, entry) = find(&app, &id).await?;
-    let seen = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let heartbeat = app.inner.settings.stream_heartbeat;
-    let beginning = Beginning { task, id_prefix: entry.info().id_prefix, form, heartbeat, seen };
-    begin(&app.inner.hub, app.base_url(), &mut HttpResponse::Ok(), beginning)
+    let (_, body) = find(&app, &id).await?;
+    let seen = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    begin(&app, &mut HttpResponse::Ok(), body, form, seen)
 }

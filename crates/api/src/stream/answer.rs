@@ -1,21 +1,21 @@
 //! Writing a stream to a client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream::{Stream, unfold};
-use longhaul_model::store::read::Task;
-use std::sync::Arc;
+use longhaul_model::split_public_id;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::Event;
 use super::hub::Subscription;
-use super::{Event, Hub};
 use crate::error::NOT_ACCEPTABLE;
 use crate::negotiation::{Preference, preference};
-use crate::{ApiError, TaskBody};
+use crate::{ApiError, App, TaskBody};
 
 /// How a client takes the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,43 +77,34 @@ impl Form {
     }
 }
 
-/// Where a stream begins.
-pub(crate) struct Beginning {
-    /// The task as its caller has just read or stored it.
-    pub(crate) task: Task,
-    /// Of its type.
-    pub(crate) id_prefix: &'static str,
-    pub(crate) form: Form,
-    /// How long the stream may be silent.
-    pub(crate) heartbeat: Duration,
-    /// The last event that the client says it has seen.
-    pub(crate) seen: Option<String>,
-}
-
-/// Answers with a task's states from now on until it ends, or with 204 if the
-/// client has already seen the end (which stops a browser from asking again).
+/// Answers with a task's states from `body` on until it ends. `seen` is the last
+/// event that the client says it has seen: it is not sent again, and if it is the
+/// final one, the answer is 204, which stops a browser from asking again.
 ///
 /// # Errors
 /// When the body has no JSON form.
 pub(crate) fn begin(
-    hub: &Hub,
-    base_url: &str,
+    app: &App,
     response: &mut HttpResponseBuilder,
-    beginning: Beginning,
+    body: TaskBody,
+    form: Form,
+    seen: Option<&str>,
 ) -> Result<HttpResponse, ApiError> {
-    let Beginning { task, id_prefix, form, heartbeat, seen } = beginning;
-    let id = task.id;
-    let state = Event::of(&TaskBody::new(task, id_prefix, base_url)).map_err(ApiError::internal)?;
-    let seen = |event: &Event| seen.as_deref() == Some(event.id());
+    let state = Event::of(&body).map_err(ApiError::internal)?;
+    let seen = |event: &Event| seen == Some(event.id());
+    let hub = &app.inner.hub;
     let (first, subscription) = if state.is_final() {
         if seen(&state) {
             return Ok(HttpResponse::NoContent().finish());
         }
         (Arc::new(state), None)
     } else {
-        let (first, subscription) = hub.subscribe(id, id_prefix, state);
+        let (prefix, id) = split_public_id(&body.id).ok_or_else(|| ApiError::internal("an id without a guid"))?;
+        let entry = app.inner.registry.by_id_prefix(prefix).ok_or_else(|| ApiError::internal("an id of no type"))?;
+        let (first, subscription) = hub.subscribe(id, entry.info().id_prefix, state);
         (first, Some(subscription))
     };
+    let heartbeat = app.inner.settings.stream_heartbeat;
     // A client that knows this state is sent a heartbeat, to know that it is heard.
     let first = if seen(&first) { None } else { Some(first) };
     let open = Open {

@@ -9,6 +9,6 @@ mod event;
 mod hub;
 mod source;
 
-pub(crate) use answer::{Beginning, Form, begin};
+pub(crate) use answer::{Form, begin};
 pub(crate) use event::Event;
 pub(crate) use hub::Hub;
