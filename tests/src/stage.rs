@@ -39,6 +39,8 @@ pub struct StageBuilder {
     registry: Registry,
     resources: Arc<Resources>,
     url: Option<String>,
+    api: Box<dyn FnOnce(&mut AppSettings) + Send>,
+    listener: Option<TcpListener>,
 }
 
 /// A worker in this process; stops when told to, or with the stage.
@@ -60,7 +62,7 @@ impl Stage {
 
     /// With more to choose.
     pub fn builder(registry: Registry) -> StageBuilder {
-        StageBuilder { registry, resources: Arc::default(), url: None }
+        StageBuilder { registry, resources: Arc::default(), url: None, api: Box::new(|_| {}), listener: None }
     }
 
     /// The address of the stage's database.
@@ -155,6 +157,18 @@ impl StageBuilder {
         self
     }
 
+    /// Changes settings of the API.
+    pub fn api(mut self, change: impl FnOnce(&mut AppSettings) + Send + 'static) -> Self {
+        self.api = Box::new(change);
+        self
+    }
+
+    /// Lets the API listen here.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
     /// Starts database and API.
     pub async fn start(self) -> Stage {
         let (database, url) = match self.url {
@@ -171,9 +185,11 @@ impl StageBuilder {
             }
         };
         let pool = connect(&url, 8).await;
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = self.listener.unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let base_url = format!("http://{}", listener.local_addr().expect("an address"));
-        let app = App::builder(pool.clone(), self.registry.clone(), AppSettings::new(&base_url))
+        let mut settings = AppSettings::new(&base_url);
+        (self.api)(&mut settings);
+        let app = App::builder(pool.clone(), self.registry.clone(), settings)
             .with_resources(Arc::clone(&self.resources))
             .with_routes(longhaul_tasks::http::configure)
             .with_migrations(&longhaul_tasks::MIGRATIONS)

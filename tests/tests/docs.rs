@@ -53,6 +53,27 @@ fn the_table_of_states_is_the_state_machine() {
     }
 }
 
+#[test]
+fn the_table_of_task_types_is_the_registry() {
+    let documented = rows(&read("docs/task-types.md"));
+    let registry = longhaul_tasks::registry();
+    for entry in registry.iter() {
+        let properties = entry.schema().get("properties").and_then(|properties| properties.as_object());
+        let mut parameters: Vec<String> =
+            properties.into_iter().flatten().map(|(name, _)| format!("`{name}`")).collect();
+        parameters.sort_unstable();
+        let (name, prefix) = (entry.info().name, entry.info().id_prefix);
+        let parameters = parameters.join(", ");
+        let row = [name, prefix, parameters.trim_matches('`')].map(str::to_owned);
+        assert!(
+            documented.iter().any(|cells| cells.starts_with(&row)),
+            "docs/task-types.md lacks | `{name}` | `{prefix}` | {parameters} |"
+        );
+    }
+    let types = documented.iter().skip(1).filter(|cells| cells.len() > 3).count();
+    assert_eq!(types, registry.iter().count(), "docs/task-types.md has a type that the program has not");
+}
+
 #[tokio::test]
 async fn every_documented_route_is_there() {
     let stage = Stage::new().await;

@@ -521,3 +521,33 @@ async fn ends_are_unknown_to_the_claim_that_was_lost_so_it_is_given_back() {
     let again = hand.claim(&stage, 1).await.remove(0);
     assert_eq!((again.id, again.attempt), (task.id, 1), "it had not begun, so no attempt was spent");
 }
+
+#[tokio::test]
+async fn a_flush_passes_over_a_locked_task_and_writes_the_others() {
+    let stage = stage().await;
+    stage.enqueue(info_of("Note"), vec![json!({"number": 1}), json!({"number": 2})]).await;
+    let hand = Hand::register(&stage).await;
+    let claimed = hand.claim(&stage, 2).await;
+    let writes: Vec<ProgressWrite> = claimed
+        .iter()
+        .map(|task| ProgressWrite {
+            id: task.id,
+            lease_number: task.lease.number,
+            attempt: task.attempt,
+            elapsed: Duration::ZERO,
+            progress: Progress::of(1, 2),
+            checkpoint: None,
+        })
+        .collect();
+    // As while it is being ended, or in the transaction of its handler.
+    let mut transaction = stage.pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM longhaul.task WHERE id = $1 FOR NO KEY UPDATE")
+        .bind(claimed[0].id)
+        .execute(&mut *transaction)
+        .await
+        .expect("a lock");
+    let flushed = tokio::time::timeout(longhaul_tests::DEADLINE, flush(&stage.pool, hand.worker_id, &writes));
+    assert_eq!(flushed.await.expect("it does not wait").expect("a flush"), [claimed[1].id]);
+    transaction.rollback().await.expect("the lock goes");
+    assert_eq!(flush(&stage.pool, hand.worker_id, &writes).await.expect("a flush").len(), 2);
+}

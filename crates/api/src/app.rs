@@ -9,6 +9,7 @@ use longhaul_model::{DatabaseClock, Registry, Resources};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
+use crate::stream::Hub;
 use crate::{Enqueuer, endpoint};
 
 /// Settings of the API.
@@ -21,6 +22,9 @@ pub struct AppSettings {
     pub body_limit: usize,
     /// The same for batches of tasks. Default 16 MiB.
     pub batch_body_limit: usize,
+    /// A stream of task bodies that has been silent for this long says that it
+    /// is still there, so that proxies keep it open. Default 15 s.
+    pub stream_heartbeat: std::time::Duration,
 }
 
 impl AppSettings {
@@ -31,6 +35,7 @@ impl AppSettings {
             base_url: base_url.into().trim_end_matches('/').to_owned(),
             body_limit: 1024 * 1024,
             batch_body_limit: 16 * 1024 * 1024,
+            stream_heartbeat: std::time::Duration::from_secs(15),
         }
     }
 }
@@ -47,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) resources: Arc<Resources>,
     pub(crate) clock: DatabaseClock,
     pub(crate) enqueuer: Enqueuer,
+    pub(crate) hub: Hub,
     pub(crate) settings: AppSettings,
     pub(crate) migrators: Vec<&'static Migrator>,
     routes: Vec<fn(&mut ServiceConfig)>,
@@ -93,6 +99,12 @@ impl App {
         DateTime::from_timestamp_millis(self.inner.clock.now_ms()).unwrap_or_default()
     }
 
+    /// Ends every stream of task bodies, for good: the server is about to stop,
+    /// and clients go on elsewhere.
+    pub fn close_streams(&self) {
+        self.inner.hub.close();
+    }
+
     /// Adds every route to an actix-web application.
     pub fn configure(&self, config: &mut ServiceConfig) {
         config.app_data(web::Data::new(self.clone()));
@@ -137,6 +149,7 @@ impl AppBuilder {
         longhaul_model::store::task_type::register(&self.pool, &self.registry).await?;
         let inner = Arc::new(Inner {
             enqueuer: Enqueuer::start(&self.pool),
+            hub: Hub::start(self.pool.clone(), self.settings.base_url.clone()),
             pool: self.pool,
             registry: self.registry,
             resources: self.resources,

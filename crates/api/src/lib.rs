@@ -13,6 +13,7 @@ mod negotiation;
 mod schedule;
 mod server;
 mod start;
+mod stream;
 mod task_request;
 
 pub use app::{App, AppBuilder, AppSettings};

@@ -43,6 +43,15 @@ pub(crate) fn read_json_within(
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<Value, ApiError> {
     must_accept_json(request)?;
+    received_json(limit, request, body)
+}
+
+/// The same, whatever the client takes back.
+pub(crate) fn received_json(
+    limit: usize,
+    request: &HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<Value, ApiError> {
     must_send_json(request)?;
     let body = body.map_err(|error| unreadable(&error, limit))?;
     serde_json::from_slice(&body)
@@ -99,13 +108,56 @@ pub fn must_accept_json(request: &HttpRequest) -> Result<(), ApiError> {
 }
 
 fn takes_json(range: &str) -> bool {
+    let (name, quality) = media_range(range);
+    quality > 0.0 && ["application/json", "application/*", "*/*"].contains(&name.as_str())
+}
+
+/// How much a client wants a media type: by its quality, then by how exactly
+/// it named it (RFC 9110, 12.5.1).
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) struct Preference {
+    quality: f32,
+    /// 0 for `*/*`, 1 for `text/*`, 2 by name.
+    exactness: u8,
+}
+
+impl Preference {
+    pub(crate) const REFUSED: Self = Self { quality: 0.0, exactness: 0 };
+}
+
+/// How much the client wants `kind/subtype`; without `Accept`, as much as
+/// anything. The range that names it most exactly decides.
+pub(crate) fn preference(request: &HttpRequest, kind: &str, subtype: &str) -> Preference {
+    let mut values = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok()).peekable();
+    if values.peek().is_none() {
+        return Preference { quality: 1.0, exactness: 0 };
+    }
+    let exact = format!("{kind}/{subtype}");
+    let names = ["*/*".to_owned(), format!("{kind}/*"), exact];
+    let best = values
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| {
+            let (name, quality) = media_range(range);
+            let exactness = names.iter().position(|known| *known == name)?;
+            Some((u8::try_from(exactness).unwrap_or(0), quality))
+        })
+        .max_by_key(|(exactness, _)| *exactness);
+    match best {
+        Some((exactness, quality)) if quality > 0.0 => Preference { quality, exactness },
+        _ => Preference::REFUSED,
+    }
+}
+
+/// Name and quality of one range of an `Accept`.
+fn media_range(range: &str) -> (String, f32) {
     let mut parts = range.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let refused = parts.any(|parameter| {
-        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        key.trim().eq_ignore_ascii_case("q") && value.trim().parse::<f32>().is_ok_and(|quality| quality <= 0.0)
-    });
-    !refused && ["application/json", "application/*", "*/*"].contains(&name.as_str())
+    let quality = parts
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(key, _)| key.trim().eq_ignore_ascii_case("q"))
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(1.0);
+    (name, quality)
 }
 
 /// 415 unless the body is declared as JSON in UTF-8.

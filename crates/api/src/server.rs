@@ -12,6 +12,7 @@ use crate::App;
 /// A server that has its address and is ready to run.
 pub struct BoundServer {
     server: Server,
+    app: App,
 }
 
 /// How long a client may take to send the head of a request.
@@ -25,17 +26,21 @@ const DRAIN_SECONDS: u64 = 10;
 /// # Errors
 /// When the operating system refuses the listener.
 pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
-    let server = HttpServer::new(move || ActixApp::new().configure(|config| app.configure(config)))
-        .listen(listener)?
-        .client_request_timeout(HEAD_PATIENCE)
-        .shutdown_timeout(DRAIN_SECONDS)
-        .disable_signals()
-        .run();
-    Ok(BoundServer { server })
+    let server = HttpServer::new({
+        let app = app.clone();
+        move || ActixApp::new().configure(|config| app.configure(config))
+    })
+    .listen(listener)?
+    .client_request_timeout(HEAD_PATIENCE)
+    .shutdown_timeout(DRAIN_SECONDS)
+    .disable_signals()
+    .run();
+    Ok(BoundServer { server, app })
 }
 
 impl BoundServer {
-    /// Serves until `stop` is cancelled and requests under way are answered.
+    /// Serves until `stop` is cancelled and requests under way are answered;
+    /// streams end at once.
     ///
     /// # Errors
     /// When the server breaks down.
@@ -43,6 +48,7 @@ impl BoundServer {
         let handle = self.server.handle();
         let stopper = tokio::spawn(async move {
             stop.cancelled().await;
+            self.app.close_streams();
             handle.stop(true).await;
         });
         let result = self.server.await;

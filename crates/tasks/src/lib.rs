@@ -2,8 +2,12 @@
 //! act on.
 
 mod automated_test_import;
+mod bulk_action;
 mod create_ticket_link;
+mod delete_project;
+mod deletion;
 mod external_system;
+mod generate_test_project;
 pub mod http;
 pub mod import;
 mod incident;
@@ -19,6 +23,7 @@ mod reindex;
 mod result_node;
 pub mod search;
 mod sync_incidents;
+mod synthetic;
 pub mod trackers;
 
 use std::borrow::Cow;
@@ -28,7 +33,10 @@ use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 
 pub use automated_test_import::AutomatedTestImport;
+pub use bulk_action::{Action, BulkAction};
 pub use create_ticket_link::CreateTicketLink;
+pub use delete_project::DeleteProject;
+pub use generate_test_project::GenerateTestProject;
 pub use link_ticket_to_agile_run_step::LinkTicketToAgileRunStep;
 pub use link_ticket_to_automated_test_run_result_node::LinkTicketToAutomatedTestRunResultNode;
 pub use link_ticket_to_step_result::LinkTicketToStepResult;
@@ -54,6 +62,9 @@ pub fn registry() -> Registry {
         .with::<CreateTicketLink>()
         .with::<SyncIncidents>()
         .with::<AutomatedTestImport>()
+        .with::<GenerateTestProject>()
+        .with::<DeleteProject>()
+        .with::<BulkAction>()
 }
 
 /// Brings the whole schema up to date: the queue's and the records'.

@@ -17,6 +17,10 @@ macro_rules! kinds {
 kinds! {
     /// Not in the database.
     UNKNOWN_PROJECT = ("unknown-project", 500, "There is no such project");
+    /// A project with that guid is there already.
+    PROJECT_EXISTS = ("project-exists", 500, "There is such a project already");
+    /// A search needs an index, and none has been built.
+    NOT_INDEXED = ("not-indexed", 500, "There is no search index yet");
     /// Not in the database.
     UNKNOWN_SCRIPT_ASSIGNMENT = ("unknown-script-assignment", 404, "There is no such script assignment");
     /// Not in the database.

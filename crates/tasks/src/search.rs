@@ -245,6 +245,29 @@ pub(crate) async fn discard(pool: &PgPool, build: Build) -> sqlx::Result<()> {
     drop_table(pool, build.index_id).await
 }
 
+/// Takes a project's index out of use; [`drop_unused`] then drops its table.
+pub(crate) async fn forget(executor: impl PgExecutor<'_>, project_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM search.index WHERE project_id = $1").bind(project_id).execute(executor).await?;
+    Ok(())
+}
+
+/// A query for the `entity_id`s that fit `$1` (see [`SearchRequest::query`]) in
+/// the indexes in use of one project or all; `None` if there is no index.
+pub(crate) async fn entities_query(
+    executor: impl PgExecutor<'_>,
+    project_id: Option<Uuid>,
+) -> sqlx::Result<Option<String>> {
+    let used: Vec<i64> =
+        sqlx::query_scalar("SELECT index_id FROM search.index WHERE $1::uuid IS NULL OR project_id = $1")
+            .bind(project_id)
+            .fetch_all(executor)
+            .await?;
+    let queries = used.iter().map(|index_id| {
+        format!("SELECT entity_id FROM {} WHERE tsv @@ websearch_to_tsquery('simple', $1)", table(*index_id))
+    });
+    Ok(queries.reduce(|all, next| format!("{all} UNION ALL {next}")))
+}
+
 /// One hit.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct Hit {

@@ -69,12 +69,17 @@ async fn write_one_by_one(shared: &Shared, worker_id: i32, writes: &[ProgressWri
     Ok(written)
 }
 
-/// What was not written has either just ended or been taken away.
+/// What was not written has just ended, been taken away, or was locked, in which
+/// case the next flush has it.
 async fn stop_the_lost(shared: &Shared, worker_id: i32, missing: &[Arc<Attempt>]) -> sqlx::Result<()> {
     let numbers: Vec<i64> = missing.iter().map(|attempt| attempt.lease().number).collect();
     let held = held_leases(&shared.pool, worker_id, &numbers).await?;
-    for attempt in missing.iter().filter(|attempt| !held.contains(&attempt.lease().number)) {
-        attempt.stop(StopReason::LeaseLost);
+    for attempt in missing {
+        if held.contains(&attempt.lease().number) {
+            attempt.mark_changed();
+        } else {
+            attempt.stop(StopReason::LeaseLost);
+        }
     }
     Ok(())
 }

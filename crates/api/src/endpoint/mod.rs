@@ -10,6 +10,7 @@ mod post_task;
 mod queues;
 mod retry_task;
 mod schedule;
+mod task_events;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -41,6 +42,11 @@ pub(crate) fn configure(config: &mut ServiceConfig, settings: &AppSettings) {
                 .route(web::head().to(get_task::handle))
                 .route(web::delete().to(delete_task::handle))
                 .default_service(web::to(|| refuse("GET, HEAD, DELETE"))),
+        );
+    }
+    for path in ["/api/backgroundtask/{id}/events", "/api/backgroundtasks/{id}/events"] {
+        config.service(
+            web::resource(path).route(web::get().to(task_events::handle)).default_service(web::to(|| refuse("GET"))),
         );
     }
     for path in ["/api/backgroundtask/{id}/retry", "/api/backgroundtasks/{id}/retry"] {

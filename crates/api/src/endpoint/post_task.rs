@@ -1,12 +1,15 @@
 //! `POST /api/backgroundtasks`: starts a task.
 
+use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use longhaul_model::ParameterError;
+use serde_json::{Map, Value};
 
 use crate::error::INVALID_REQUEST;
-use crate::negotiation::{idempotency_key, read_json};
+use crate::negotiation::{idempotency_key, must_accept_json, received_json};
 use crate::start::accepted_response;
+use crate::stream::{Form, begin};
 use crate::task_request::TaskRequest;
 use crate::{ApiError, App, StartTask};
 
@@ -16,7 +19,19 @@ pub(crate) async fn handle(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
-    let wanted = parse(read_json(&app, &request, body)?, app.now())?;
+    // What the client must accept depends on what it asks for; whoever takes
+    // neither form is told before anything is read.
+    let form = Form::asked(&request);
+    if form.is_err() {
+        must_accept_json(&request)?;
+    }
+    let (wanted, stream) = parse(received_json(app.inner.settings.body_limit, &request, body)?, app.now())?;
+    let form = if stream {
+        Some(form?)
+    } else {
+        must_accept_json(&request)?;
+        None
+    };
     let start = StartTask {
         type_name: &wanted.type_name,
         parameters: wanted.parameters,
@@ -25,14 +40,52 @@ pub(crate) async fn handle(
         idempotency_key: idempotency_key(&request)?,
         progress: None,
     };
-    Ok(accepted_response(&app.start_task(start).await?))
+    let task = app.start_task(start).await?;
+    let Some(form) = form else { return Ok(accepted_response(&task)) };
+    let mut response = HttpResponse::Accepted();
+    response.insert_header((LOCATION, task.self_url.as_str()));
+    begin(&app, &mut response, task, form, None)
 }
 
-/// The request, or everything that is wrong with its envelope.
-fn parse(json: Value, now: DateTime<Utc>) -> Result<TaskRequest, ApiError> {
-    if !json.is_object() {
+const STREAM_PROGRESS: &str = "StreamProgress";
+
+/// The request and whether to answer with a stream of bodies until the task ends,
+/// or everything that is wrong with its envelope.
+fn parse(json: Value, now: DateTime<Utc>) -> Result<(TaskRequest, bool), ApiError> {
+    let Value::Object(mut members) = json else {
         return Err(ApiError::new(INVALID_REQUEST, "The body must be an object with Type and Parameters."));
-    }
+    };
     let mut errors = Vec::new();
-    TaskRequest::read(json, "", now, &mut errors).ok_or_else(|| ApiError::invalid_request(errors))
+    let stream = take_stream(&mut members, &mut errors);
+    let wanted = TaskRequest::read(Value::Object(members), "", now, &mut errors);
+    match wanted {
+        Some(wanted) if errors.is_empty() => Ok((wanted, stream)),
+        _ => Err(ApiError::invalid_request(errors)),
+    }
+}
+
+/// Takes `StreamProgress` from where it may stand: beside `Parameters` or among
+/// them.
+fn take_stream(members: &mut Map<String, Value>, errors: &mut Vec<ParameterError>) -> bool {
+    let beside = members.remove(STREAM_PROGRESS);
+    let parameters = members.get_mut("Parameters").and_then(Value::as_object_mut);
+    let among = parameters.and_then(|parameters| parameters.remove(STREAM_PROGRESS));
+    let mut complain = |pointer: &str, message: &str| {
+        errors.push(ParameterError { pointer: pointer.to_owned(), message: message.to_owned() });
+    };
+    let mut answers = Vec::new();
+    for (pointer, value) in [("/StreamProgress", beside), ("/Parameters/StreamProgress", among)] {
+        match value {
+            None => {}
+            Some(Value::Bool(stream)) => answers.push(stream),
+            Some(_) => complain(pointer, "true or false is expected."),
+        }
+    }
+    if let [beside, among] = answers[..]
+        && beside != among
+    {
+        let message = "StreamProgress stands beside Parameters too, with another value; leave one out.";
+        complain("/Parameters/StreamProgress", message);
+    }
+    answers.first().copied().unwrap_or(false)
 }

@@ -19,7 +19,11 @@ pub enum Cancelled {
 /// # Errors
 /// When the database does not answer.
 pub async fn cancel(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Cancelled>> {
-    let said: Option<String> = sqlx::query_scalar("SELECT longhaul.cancel($1)").bind(id).fetch_one(executor).await?;
+    let (said, ()): (Option<String>, ()) =
+        sqlx::query_as("SELECT longhaul.cancel($1), longhaul.tell_watchers(ARRAY[$1])")
+            .bind(id)
+            .fetch_one(executor)
+            .await?;
     Ok(said.map(|said| match said.as_str() {
         "Cancelled" => Cancelled::AtOnce,
         "Requested" => Cancelled::Requested,

@@ -144,6 +144,8 @@ const FINISH: &str = "
         RETURNING queue
     ), woken AS (
         SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM again) AS waiting
+    ), told AS (
+        SELECT longhaul.tell_watchers(array_agg(id)) FROM ended WHERE EXISTS (SELECT FROM longhaul.watched)
     ), failed AS (
         INSERT INTO longhaul.attempt_error (task_id, attempt, worker_id, duration_ms, error)
         SELECT i.id, i.attempt, $1, i.elapsed_us / 1000,
@@ -167,7 +169,7 @@ const FINISH: &str = "
                task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
          WHERE worker_id = $1 AND number = ANY ($17::bigint[])
     )
-    SELECT id FROM ended WHERE (SELECT count(*) FROM woken) >= 0";
+    SELECT id FROM ended WHERE (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) >= 0";
 
 /// Ends attempts of one worker, behind the fence: what ran under a lease that
 /// is gone, or was ended by someone else, is left as it is. Returns the tasks

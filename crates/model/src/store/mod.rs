@@ -27,6 +27,7 @@ pub mod retention;
 pub mod schedule;
 pub mod task_type;
 pub mod wakeup;
+pub mod watch;
 pub mod worker;
 
 use uuid::Uuid;

@@ -27,7 +27,7 @@ pub struct ProgressWrite {
 }
 
 macro_rules! write_progress {
-    ($commit:literal) => {
+    ($commit:literal, $free:literal, $join:literal, $written:literal) => {
         concat!(
             "WITH fence AS MATERIALIZED (
                 SELECT number, task_ids, shortened",
@@ -36,7 +36,9 @@ macro_rules! write_progress {
                   FROM longhaul.lease
                  WHERE worker_id = $1 AND number = ANY ($2::bigint[])
                    FOR KEY SHARE
-             )
+             )",
+            $free,
+            ", written AS (
              UPDATE longhaul.task t
                 SET state = 'Running',
                     attempt = u.attempt,
@@ -53,21 +55,40 @@ macro_rules! write_progress {
                            $8::float4[], $9::text[], $10::jsonb[])
                  AS u(lease_number, id, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
                       checkpoint)
-               JOIN fence ON fence.number = u.lease_number AND (NOT fence.shortened OR u.id = ANY (fence.task_ids))
-              WHERE t.id = u.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
-             RETURNING t.id"
+               JOIN fence ON fence.number = u.lease_number AND (NOT fence.shortened OR u.id = ANY (fence.task_ids))",
+            $join,
+            " WHERE t.id = u.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
+             RETURNING t.id)",
+            $written
         )
     };
 }
 
 /// Progress alone need not be durable at once: a crash of the server may cost
-/// the last fraction of a second of it.
-const FLUSH: &str = write_progress!(", set_config('synchronous_commit', 'off', true)");
+/// the last fraction of a second of it. Nor does it wait: a row that is locked is
+/// passed over. It is being ended, in an order of its own (waiting could lock each
+/// other out), or belongs to a handler's open transaction, which writes it itself.
+/// `free` asks for the fence, so that the lease is locked first here too.
+const FLUSH: &str = write_progress!(
+    ", set_config('synchronous_commit', 'off', true)",
+    ", free AS MATERIALIZED (
+        SELECT id FROM longhaul.task
+         WHERE id = ANY ($3::uuid[]) AND (SELECT count(*) FROM fence) > 0
+           FOR NO KEY UPDATE SKIP LOCKED
+    )",
+    " JOIN free ON free.id = u.id",
+    ", told AS (
+        SELECT longhaul.tell_watchers(array_agg(id)) FROM written WHERE EXISTS (SELECT FROM longhaul.watched)
+    )
+    SELECT id FROM written WHERE (SELECT count(*) FROM told) >= 0"
+);
 /// Inside a handler's transaction, whose durability is the handler's choice.
-const WRITE: &str = write_progress!("");
+/// Watchers are told by the next flush: notifying commits wait for each other,
+/// and a handler's may be a long one.
+const WRITE: &str = write_progress!("", "", "", "SELECT id FROM written");
 
 /// Writes progress of tasks of one worker; returns the tasks whose lease still
-/// held and that were still open.
+/// held, that were still open, and that nobody had locked.
 ///
 /// # Errors
 /// When the database does not answer; nothing is written then.

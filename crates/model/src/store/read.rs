@@ -1,4 +1,4 @@
-//! Reading one task.
+//! Reading tasks.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -51,20 +51,36 @@ struct TaskRow {
     error: Option<Value>,
 }
 
-const READ: &str = "
-    SELECT v.id, v.type, v.state::text AS state, v.total_elements, v.processed_elements, t.fraction, v.message,
-           v.attempt::int AS attempt, v.accepted_at,
-           CASE WHEN v.state IN ('Scheduled', 'Retrying') THEN v.run_at END AS run_at, v.finished_at, v.result, v.error
-      FROM longhaul.tasks v JOIN longhaul.task t USING (id)
-     WHERE v.id = $1";
+macro_rules! read {
+    ($where:literal) => {
+        concat!(
+            "SELECT v.id, v.type, v.state::text AS state, v.total_elements, v.processed_elements, t.fraction,
+                    v.message, v.attempt::int AS attempt, v.accepted_at,
+                    CASE WHEN v.state IN ('Scheduled', 'Retrying') THEN v.run_at END AS run_at,
+                    v.finished_at, v.result, v.error
+               FROM longhaul.tasks v JOIN longhaul.task t USING (id)
+              WHERE ",
+            $where
+        )
+    };
+}
 
 /// The task with this guid, or `None` if it is unknown or flushed.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn task(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Task>> {
-    let row: Option<TaskRow> = sqlx::query_as(READ).bind(id).fetch_optional(executor).await?;
+    let row: Option<TaskRow> = sqlx::query_as(read!("v.id = $1")).bind(id).fetch_optional(executor).await?;
     row.map(TaskRow::into_task).transpose()
+}
+
+/// Those of these tasks that there are, in no particular order, in one query.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn tasks(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Task>> {
+    let rows: Vec<TaskRow> = sqlx::query_as(read!("v.id = ANY ($1)")).bind(ids).fetch_all(executor).await?;
+    rows.into_iter().map(TaskRow::into_task).collect()
 }
 
 impl TaskRow {

@@ -117,6 +117,8 @@ const PUT_BACK: &str = "
         RETURNING queue
     ), woken AS (
         SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM ready) AS waiting
+    ), told AS (
+        SELECT longhaul.tell_watchers(array_agg(id)) FROM back WHERE EXISTS (SELECT FROM longhaul.watched)
     ), lost AS (
         INSERT INTO longhaul.attempt_error (task_id, attempt, worker_id, error)
         SELECT id, attempt, worker_id, why FROM back WHERE $2 AND state <> 'Cancelled'
@@ -129,7 +131,7 @@ const PUT_BACK: &str = "
         DELETE FROM longhaul.cancel_request c USING back b WHERE c.task_id = b.id AND b.state <> 'Queued'
     )
     SELECT count(*) FILTER (WHERE state = 'Queued'), count(*) FILTER (WHERE state <> 'Queued')
-      FROM back WHERE (SELECT count(*) FROM woken) >= 0";
+      FROM back WHERE (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) >= 0";
 
 /// `begun`: the attempts count, since the worker may have begun them.
 async fn put_back(transaction: &mut PgConnection, ids: &[Uuid], begun: bool) -> sqlx::Result<(usize, usize)> {

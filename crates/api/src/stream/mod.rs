@@ -1,0 +1,14 @@
+//! Streams of task bodies (`docs/streaming.md`).
+//!
+//! [`Hub`] knows which tasks are streamed and keeps the newest body of each;
+//! `source` learns of changes, for all of them at once; `answer` writes them to
+//! clients in the form that each asked for.
+
+mod answer;
+mod event;
+mod hub;
+mod source;
+
+pub(crate) use answer::{Form, begin};
+pub(crate) use event::Event;
+pub(crate) use hub::Hub;
