@@ -22,7 +22,7 @@ CREATE FUNCTION longhaul.tell_watchers(ids uuid[]) RETURNS void LANGUAGE plpgsql
 BEGIN
     PERFORM pg_notify('longhaul_progress', string_agg(replace(told.id::text, '-', ''), ','))
        FROM (SELECT w.id, (row_number() OVER () - 1) / 240 AS part
-               FROM (SELECT DISTINCT id FROM longhaul.watched WHERE id = ANY (ids)) AS w) AS told
+               FROM (SELECT DISTINCT w.id FROM unnest(ids) AS i(id) JOIN longhaul.watched w ON w.id = i.id) AS w) AS told
       GROUP BY told.part;
 END
 $$;

@@ -70,7 +70,8 @@ fn the_table_of_task_types_is_the_registry() {
             "docs/task-types.md lacks | `{name}` | `{prefix}` | {parameters} |"
         );
     }
-    let types = documented.iter().skip(1).filter(|cells| cells.len() > 3).count();
+    let types =
+        documented.iter().skip(1).take_while(|cells| cells.len() > 3 && cells[0] != "relationships per entity").count();
     assert_eq!(types, registry.iter().count(), "docs/task-types.md has a type that the program has not");
 }
 
