@@ -369,6 +369,7 @@ async fn a_lost_lease_cannot_finish_or_progress_its_task() {
     let first = Hand::register(&stage).await;
     let task = first.claim(&stage, 1).await.remove(0);
     first.is_presumed_dead(&stage).await;
+    assert!(first.claim(&stage, 1).await.is_empty(), "presumed dead, it claims nothing");
     let second = Hand::register(&stage).await;
     let again = second.claim(&stage, 1).await.remove(0);
     assert_eq!((again.id, again.attempt), (task.id, 2));

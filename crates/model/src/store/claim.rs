@@ -13,7 +13,9 @@ use crate::clock::{id_floor, id_ms};
 
 /// The lateral subquery stops as soon as enough rows are found: `probe` comes in
 /// the order of priority, and each probe is one descent of the primary key that
-/// starts at its floor. Deleting by ctid is safe because the rows are locked.
+/// starts at its floor. A worker that was presumed dead gets nothing until it has
+/// registered anew: its leases would only be rescued again, and count as crashes.
+/// Deleting by ctid is safe because the rows are locked.
 /// The arrays (instead of joins) keep the planner from ever scanning `ready` or
 /// `task` as a whole, whatever its statistics say.
 const CLAIM: &str = "
@@ -27,6 +29,7 @@ const CLAIM: &str = "
                -- The smallest id of those that have not waited that long.
                SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint - p.patience_ms), 12, '0')
                        || repeat('0', 20))::uuid AS id) AS cut
+         WHERE EXISTS (SELECT FROM longhaul.worker WHERE worker.id = $5 AND worker.lost_at IS NULL)
     ), picked AS MATERIALIZED (
         SELECT found.place
           FROM probe
