@@ -6,8 +6,7 @@ use longhaul_model::store::queue::{QueueSettings, set};
 use serde_json::Value;
 
 use super::queues::{find, one};
-use crate::error::NOT_JSON;
-use crate::negotiation::must_send_json;
+use crate::negotiation::read_json;
 use crate::{ApiError, App};
 
 /// `200` with the queue as it is then. Members that are left out stay as they are;
@@ -16,11 +15,9 @@ pub(crate) async fn handle(
     app: web::Data<App>,
     name: web::Path<String>,
     request: HttpRequest,
-    body: web::Bytes,
+    body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
-    must_send_json(&request)?;
-    let json: Value = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.")))?;
+    let json = read_json(&app, &request, body)?;
     let mut settings = find(&app, &name).await?.settings();
     let errors = change(&mut settings, &json);
     if !errors.is_empty() {
