@@ -3,6 +3,10 @@
 
 mod crash;
 mod cron;
+#[expect(dead_code, reason = "shared with the tests of other programs")]
 mod program;
 mod refusals;
 mod service;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul");

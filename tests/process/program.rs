@@ -11,7 +11,7 @@ pub(crate) struct Process {
 }
 
 fn command(arguments: &[&str], database_url: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+    let mut command = Command::new(crate::PROGRAM);
     command.args(arguments).env("DATABASE_URL", database_url).env_remove("LONGHAUL_LOG").kill_on_drop(true);
     command
 }
@@ -46,6 +46,11 @@ impl Process {
         // Keep reading, so that the process never writes into a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         (Self { child }, line)
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// SIGKILL.

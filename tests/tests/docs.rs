@@ -56,7 +56,7 @@ fn the_table_of_states_is_the_state_machine() {
 #[test]
 fn the_table_of_task_types_is_the_registry() {
     let documented = rows(&read("docs/task-types.md"));
-    let registry = longhaul_tasks::registry();
+    let registry = longhaul::queue_task::register(longhaul_tasks::registry());
     for entry in registry.iter() {
         let properties = entry.schema().get("properties").and_then(|properties| properties.as_object());
         let mut parameters: Vec<String> =
@@ -110,4 +110,28 @@ fn links_between_documents_lead_somewhere() {
             assert!(path.exists(), "{document} points at {target}, which is not there");
         }
     }
+}
+
+/// Code in documents comes from files that are compiled.
+#[test]
+fn code_in_documents_is_what_its_file_says() {
+    let mut compared = 0;
+    for document in ["docs/embedding.md"] {
+        let text = read(document);
+        for part in text.split("<!-- from ").skip(1) {
+            let (source, rest) = part.split_once(" -->\n```rust\n").expect("a block of Rust after its source");
+            let (code, _) = rest.split_once("```").expect("the block's end");
+            // A doctest stands in comments.
+            let compiled: String = (read(source).lines())
+                .map(|line| line.strip_prefix("//! ").or(line.strip_prefix("/// ")).unwrap_or(line))
+                .flat_map(|line| [line, "\n"])
+                .collect();
+            assert!(
+                compiled.contains(code) || read(source).contains(code),
+                "{document}: this is not in {source}:\n{code}"
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared >= 4, "documents have code from files");
 }

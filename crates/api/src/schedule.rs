@@ -148,8 +148,22 @@ pub(crate) fn read(app: &App, json: Value, named: Option<&str>, now: DateTime<Ut
     if !reader.errors.is_empty() {
         return Err(ApiError::invalid_request(reader.errors));
     }
-    let key = app.inner.registry.get(&type_name).map_err(ApiError::internal)?.keys(&parameters)?.key;
-    Ok(NewSchedule { name, cron, time_zone, type_name, parameters, queue, priority, key, missed, paused, next_at })
+    let keys = app.inner.registry.get(&type_name).map_err(ApiError::internal)?.keys(&parameters)?;
+    let (key, unique_key) = (keys.key, keys.unique_key);
+    Ok(NewSchedule {
+        name,
+        cron,
+        time_zone,
+        type_name,
+        parameters,
+        queue,
+        priority,
+        key,
+        unique_key,
+        missed,
+        paused,
+        next_at,
+    })
 }
 
 /// The form that `schedule_name_form` (migrations) asks for.

@@ -96,7 +96,7 @@ impl App {
             progress,
             run_at,
             key: keys.key,
-            unique_key: keys.unique_key.map(|unique| unique_key(entry, &unique)),
+            unique_key: keys.unique_key,
             ..NewTask::new(self.inner.clock.new_id(), *entry.info(), parameters)
         })
     }
@@ -154,16 +154,4 @@ pub fn accepted_response(body: &TaskBody) -> HttpResponse {
     let mut response = HttpResponse::build(StatusCode::ACCEPTED);
     response.insert_header((LOCATION, body.self_url.as_str()));
     json_with(&mut response, body)
-}
-
-/// Unique within its type; long keys are shortened, as the database's index can't
-/// hold them.
-fn unique_key(entry: &Entry, key: &str) -> String {
-    let name = entry.info().name;
-    if key.len() <= 500 {
-        return format!("u:{name}:{key}");
-    }
-    let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes());
-    let beginning: String = key.chars().take(100).collect();
-    format!("u:{name}:{digest}:{beginning}")
 }

@@ -3,11 +3,10 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use longhaul_model::Resources;
+use longhaul::Resources;
 use longhaul_tasks::trackers::{SecretKey, TrackerSettings, Trackers};
 
 /// A key as it was given: read later, because the parser of the command line
@@ -42,8 +41,8 @@ pub(crate) struct TrackerArgs {
 }
 
 impl TrackerArgs {
-    /// What the host gives to task types.
-    pub(crate) fn resources(self) -> anyhow::Result<Arc<Resources>> {
+    /// Gives the task types a way to trackers.
+    pub(crate) fn provide(self, resources: Resources) -> anyhow::Result<Resources> {
         let secret_key = self.secret_key.map(|text| SecretKey::parse(&text.0)).transpose();
         let settings = TrackerSettings {
             secret_key: secret_key.context("LONGHAUL_SECRET_KEY can't be used")?,
@@ -51,6 +50,6 @@ impl TrackerArgs {
             ..TrackerSettings::default()
         };
         let trackers = Trackers::new(settings).context("no HTTP client for trackers could be made")?;
-        Ok(Arc::new(Resources::new().with(trackers)))
+        Ok(resources.with(trackers))
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::problem::NOT_RUNNABLE;
+use crate::task_type::stored_unique_key;
 use crate::validate::{ParameterError, validate};
 use crate::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType, TaskTypeInfo};
 
@@ -172,7 +173,7 @@ impl Entry {
 pub struct Keys {
     /// Whose task it is.
     pub key: Option<String>,
-    /// What makes it the same as another.
+    /// What makes it the same as another, in the form in which it is stored.
     pub unique_key: Option<String>,
 }
 
@@ -201,7 +202,8 @@ impl<T: TaskType> Typed<T> {
 impl<T: TaskType> Steps for Typed<T> {
     fn keys(&self, parameters: &Value) -> Result<Keys, CreateError> {
         let task = Self::task(parameters)?;
-        Ok(Keys { key: task.key(), unique_key: task.unique_key() })
+        let unique_key = task.unique_key().map(|key| stored_unique_key(T::NAME, &key));
+        Ok(Keys { key: task.key(), unique_key })
     }
 
     fn create<'a>(

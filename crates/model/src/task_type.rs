@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::{CreateContext, CreateError, Outcome, Progress, RetryPolicy, RunContext, RunError};
 
@@ -97,6 +98,17 @@ pub struct TaskTypeInfo {
 pub fn same_parameters<T: Serialize>(task: &T) -> Option<String> {
     // Members come in the order of the struct, so the text is canonical.
     serde_json::to_string(task).ok()
+}
+
+/// A unique key as it is stored: unique within its type. Long ones are shortened, as
+/// the database's index can't hold them. `longhaul.enqueue` (SQL) makes the same.
+pub(crate) fn stored_unique_key(type_name: &str, key: &str) -> String {
+    if key.len() <= 500 {
+        return format!("u:{type_name}:{key}");
+    }
+    let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes());
+    let beginning: String = key.chars().take(100).collect();
+    format!("u:{type_name}:{digest}:{beginning}")
 }
 
 impl TaskTypeInfo {

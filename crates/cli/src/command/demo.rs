@@ -2,25 +2,20 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use longhaul::{Host, Listening, Settings, connect, log_to_stderr, stop_signal};
 use longhaul_devdb::{Options, Server};
 use longhaul_tasks::import::import;
-use longhaul_worker::Settings;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::dev::DATABASE;
 use super::import::import_file;
 use crate::client::Client;
 use crate::corpus::{PROJECT, write_debian};
-use crate::database::connect;
-use crate::process::{listen, serve, stop_signal, work};
-use crate::trackers::TrackerArgs;
 
 /// Shows the main job end to end: starts PostgreSQL, API and worker, imports a
 /// real corpus, starts two Reindex tasks over HTTP, draws their progress, and
@@ -38,15 +33,19 @@ pub(crate) struct Demo {
     listen: SocketAddr,
 }
 
+/// The name of the database on the private server.
+const DATABASE: &str = "longhaul";
 /// What the demo imports where the machine knows no Debian packages.
 const SAMPLE: &[u8] = include_bytes!("../../../../samples/timezones.ndjson");
 
 impl Demo {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
+        // Its own lines are what people want to see.
+        log_to_stderr("warn,sqlx=error");
         let began = Instant::now();
         let stop = stop_signal()?;
-        let listening = listen(self.listen, None, false)?;
-        let base_url = listening.base_url.clone();
+        let listening = Listening::bind(self.listen, None, false)?;
+        let base_url = listening.base_url().to_owned();
         let (server, url) = match self.database_url {
             Some(url) => (None, url),
             None => {
@@ -58,15 +57,17 @@ impl Demo {
             }
         };
         let pool = connect(&url, 10, "longhaul-api").await?;
-        longhaul_tasks::migrate(&pool).await?;
+        host.migrate(&pool).await?;
 
-        let resources = TrackerArgs::default().resources()?;
         let parts_stop = CancellationToken::new();
         let worker = tokio::spawn({
-            let (url, resources, stop) = (url.clone(), Arc::clone(&resources), parts_stop.clone());
-            async move { work(&url, Settings::default(), resources, stop).await }
+            let (host, url, stop) = (host.clone(), url.clone(), parts_stop.clone());
+            async move { host.work(&url, Settings::default(), stop).await }
         });
-        let api = tokio::spawn(serve(pool.clone(), listening, resources, parts_stop.clone()));
+        let api = tokio::spawn({
+            let (pool, stop) = (pool.clone(), parts_stop.clone());
+            async move { host.serve(pool, listening, stop).await }
+        });
 
         let shown = tokio::select! {
             shown = show(&pool, &base_url) => shown,

@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use longhaul::connect;
 use longhaul_tasks::import::{Imported, import};
 use sqlx::PgPool;
-
-use crate::database::{DatabaseArgs, connect};
 
 /// Imports projects, entities and relationships: all of the file or nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    #[command(flatten)]
-    database: DatabaseArgs,
+    /// The database, e.g. postgres://user:password@host/name.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
     /// Newline-delimited JSON, plain or gzip; docs/import.md has the format.
     file: PathBuf,
 }
 
 impl Import {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let pool = connect(&self.database.database_url, 2, "longhaul-import").await?;
+        let pool = connect(&self.database_url, 2, "longhaul-import").await?;
         let imported = import_file(&pool, &self.file).await?;
         println!(
             "Imported {} projects, {} entities, {} relationships.",

@@ -1,9 +1,5 @@
-//! One file a command.
+//! The commands that only this program has, one file each.
 
 pub(crate) mod corpus;
 pub(crate) mod demo;
-pub(crate) mod dev;
 pub(crate) mod import;
-pub(crate) mod migrate;
-pub(crate) mod serve;
-pub(crate) mod work;

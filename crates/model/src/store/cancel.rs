@@ -1,6 +1,6 @@
 //! Cancelling and retrying by hand.
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 /// What became of a request to cancel.
@@ -24,11 +24,17 @@ pub async fn cancel(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opt
             .bind(id)
             .fetch_one(executor)
             .await?;
-    Ok(said.map(|said| match said.as_str() {
-        "Cancelled" => Cancelled::AtOnce,
-        "Requested" => Cancelled::Requested,
-        _ => Cancelled::Ended,
-    }))
+    Ok(said.as_deref().map(Cancelled::said))
+}
+
+impl Cancelled {
+    fn said(word: &str) -> Self {
+        match word {
+            "Cancelled" => Cancelled::AtOnce,
+            "Requested" => Cancelled::Requested,
+            _ => Cancelled::Ended,
+        }
+    }
 }
 
 /// What became of a request to run a task again.
@@ -51,12 +57,61 @@ pub enum Retried {
 /// When the database does not answer.
 pub async fn retry(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Retried>> {
     let said: Option<String> = sqlx::query_scalar("SELECT longhaul.retry($1)").bind(id).fetch_one(executor).await?;
-    Ok(said.map(|said| match said.as_str() {
-        "Queued" => Retried::Queued,
-        "Open" => Retried::Open,
-        "Taken" => Retried::Taken,
-        _ => Retried::Succeeded,
-    }))
+    Ok(said.as_deref().map(Retried::said))
+}
+
+impl Retried {
+    fn said(word: &str) -> Self {
+        match word {
+            "Queued" => Retried::Queued,
+            "Open" => Retried::Open,
+            "Taken" => Retried::Taken,
+            _ => Retried::Succeeded,
+        }
+    }
+}
+
+/// Locks those of these tasks that nobody else has locked, in the order in which
+/// cancelling and retrying go on to lock more, and returns them. What is locked is
+/// being ended, written or cancelled by someone else: take it alone, in a transaction
+/// of its own, so that nobody waits for a whole batch.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn lock_free(transaction: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar("SELECT id FROM longhaul.task WHERE id = ANY ($1) ORDER BY queue, id FOR UPDATE SKIP LOCKED")
+        .bind(ids)
+        .fetch_all(transaction)
+        .await
+}
+
+/// Cancels tasks, one after the other in this order, as [`cancel`] does; those that
+/// there are.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn cancel_each(transaction: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Cancelled>> {
+    let said: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT longhaul.cancel(id) FROM unnest($1::uuid[]) WITH ORDINALITY AS i(id, n) ORDER BY n")
+            .bind(ids)
+            .fetch_all(&mut *transaction)
+            .await?;
+    sqlx::query("SELECT longhaul.tell_watchers($1)").bind(ids).execute(transaction).await?;
+    Ok(said.iter().flatten().map(|said| Cancelled::said(said)).collect())
+}
+
+/// Runs failed or cancelled tasks again, one after the other in this order, as
+/// [`retry`] does; those that there are.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn retry_each(transaction: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Retried>> {
+    let said: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT longhaul.retry(id) FROM unnest($1::uuid[]) WITH ORDINALITY AS i(id, n) ORDER BY n")
+            .bind(ids)
+            .fetch_all(transaction)
+            .await?;
+    Ok(said.iter().flatten().map(|said| Retried::said(said)).collect())
 }
 
 /// Which of these tasks are to stop.

@@ -27,6 +27,8 @@ pub struct NewSchedule {
     pub priority: Option<u8>,
     /// Whose task each is, see [`crate::TaskType::key`].
     pub key: Option<String>,
+    /// What makes each the same as another, as [`crate::Entry::keys`] tells it.
+    pub unique_key: Option<String>,
     /// What becomes of firings that no process was there for.
     pub missed: Missed,
     /// Whether it waits to be resumed.
@@ -104,8 +106,8 @@ pub async fn create(executor: impl PgExecutor<'_>, schedule: &NewSchedule) -> sq
         executor,
         schedule,
         "INSERT INTO longhaul.schedule
-                (name, cron, time_zone, type, parameters, queue, priority, missed, paused, next_at, key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                (name, cron, time_zone, type, parameters, queue, priority, missed, paused, next_at, key, unique_key)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (name) DO NOTHING RETURNING true",
     )
     .await
@@ -122,13 +124,13 @@ pub async fn put(executor: impl PgExecutor<'_>, schedule: &NewSchedule) -> sqlx:
         executor,
         schedule,
         "INSERT INTO longhaul.schedule AS s
-                (name, cron, time_zone, type, parameters, queue, priority, missed, paused, next_at, key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                (name, cron, time_zone, type, parameters, queue, priority, missed, paused, next_at, key, unique_key)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (name) DO UPDATE
             SET cron = excluded.cron, time_zone = excluded.time_zone, type = excluded.type,
                 parameters = excluded.parameters, queue = excluded.queue, priority = excluded.priority,
                 missed = excluded.missed, paused = excluded.paused, next_at = excluded.next_at,
-                key = excluded.key,
+                key = excluded.key, unique_key = excluded.unique_key,
                 problem = NULL, changed_at = now()
          RETURNING s.xmax = 0",
     )
@@ -153,6 +155,7 @@ async fn store(
         .bind(schedule.paused)
         .bind(schedule.next_at)
         .bind(schedule.key.as_deref())
+        .bind(schedule.unique_key.as_deref())
         .fetch_optional(executor)
         .await
 }
@@ -237,23 +240,36 @@ const LOCK_DUE: &str = "
      ORDER BY next_at LIMIT $1
        FOR UPDATE SKIP LOCKED";
 
+/// If another task has the firing's unique key, the firing is that task. Keys are
+/// taken in one order everywhere, so that two processes can't wait for each other.
 const FIRE: &str = "
     WITH due AS MATERIALIZED (
-        SELECT * FROM unnest($1::text[], $2::timestamptz[]) AS d(name, due_at)
+        SELECT d.name, d.due_at, longhaul.new_id() AS id
+          FROM unnest($1::text[], $2::timestamptz[]) AS d(name, due_at)
+         WHERE NOT EXISTS (SELECT FROM longhaul.firing f WHERE f.schedule = d.name AND f.due_at = d.due_at)
+    ), settled AS MATERIALIZED (
+        SELECT o.id, o.name, o.due_at,
+               CASE WHEN o.unique_key IS NOT NULL THEN longhaul.take_key(o.unique_key, o.id, o.unique_seconds) END AS other
+          FROM (SELECT d.*, s.unique_key, y.unique_seconds
+                  FROM due d
+                  JOIN longhaul.schedule s USING (name)
+                  JOIN longhaul.task_type y ON y.name = s.type
+                 ORDER BY s.unique_key, d.due_at) AS o
     ), fired AS (
         INSERT INTO longhaul.firing (schedule, due_at, task_id, fired_by)
-        SELECT name, due_at, longhaul.new_id(), $3 FROM due
-        ON CONFLICT DO NOTHING
-        RETURNING schedule AS name, due_at, task_id AS id
+        SELECT name, due_at, coalesce(other, id), $3 FROM settled
+        RETURNING schedule AS name, due_at
     ), wanted AS MATERIALIZED (
-        SELECT f.id, f.due_at, s.name, s.type, s.parameters, s.key, y.max_attempts,
+        SELECT d.id, d.due_at, s.name, s.type, s.parameters, s.key, s.unique_key, y.max_attempts,
                coalesce(s.queue, y.queue) AS queue, coalesce(s.priority, y.priority) AS priority
-          FROM fired f
+          FROM settled d
           JOIN longhaul.schedule s USING (name)
           JOIN longhaul.task_type y ON y.name = s.type
+         WHERE d.other IS NULL
     ), stored AS (
-        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, key, created_by, message, state)
-        SELECT id, type, queue, priority, max_attempts, parameters, key, 'schedule:' || name,
+        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, key, unique_key, created_by,
+                                   message, state)
+        SELECT id, type, queue, priority, max_attempts, parameters, key, unique_key, 'schedule:' || name,
                'Due ' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'Queued'
           FROM wanted
     ), ready AS (
@@ -266,7 +282,7 @@ const FIRE: &str = "
            SET next_at = m.next_at,
                last_fired_at = coalesce((SELECT max(f.due_at) FROM fired f WHERE f.name = s.name), s.last_fired_at),
                last_skipped_at = coalesce(m.skipped_at, s.last_skipped_at),
-               fired = s.fired + (SELECT count(*) FROM fired f WHERE f.name = s.name),
+               fired = s.fired + (SELECT count(*) FROM wanted w WHERE w.name = s.name),
                problem = m.problem
           FROM unnest($4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[])
                AS m(name, next_at, skipped_at, problem)

@@ -7,7 +7,8 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::{Progress, TaskTypeInfo};
+use crate::task_type::stored_unique_key;
+use crate::{Progress, TaskType, TaskTypeInfo};
 
 /// A task to be stored.
 #[derive(Debug, Clone)]
@@ -26,8 +27,9 @@ pub struct NewTask {
     pub run_at: Option<DateTime<Utc>>,
     /// Whose turn it is in a gated queue, see [`crate::TaskType::key`].
     pub key: Option<String>,
-    /// What no other task may have, see [`crate::TaskType::unique_key`]. Only
-    /// [`super::keyed::enqueue_keyed`] looks at it.
+    /// What no other task may have: [`crate::TaskType::unique_key`] in the form in
+    /// which it is stored, as [`NewTask::of`] and [`crate::Entry::keys`] make it. Only
+    /// [`super::keyed`] looks at it.
     pub unique_key: Option<String>,
 }
 
@@ -45,6 +47,18 @@ impl NewTask {
             key: None,
             unique_key: None,
         }
+    }
+
+    /// The same with the parameters and keys of a task of its own type.
+    ///
+    /// # Errors
+    /// When the parameters have no JSON form.
+    pub fn of<T: TaskType>(id: Uuid, task: &T) -> serde_json::Result<Self> {
+        Ok(Self {
+            key: task.key(),
+            unique_key: task.unique_key().map(|key| stored_unique_key(T::NAME, &key)),
+            ..Self::new(id, TaskTypeInfo::of::<T>(), serde_json::to_value(task)?)
+        })
     }
 }
 

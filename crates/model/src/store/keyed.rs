@@ -1,7 +1,7 @@
 //! Storing tasks of which there may be only one.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::enqueue::{NewTask, enqueue};
@@ -33,7 +33,7 @@ const REMEMBERED_HOURS: f64 = 24.0;
 /// A key whose time is over is free.
 const TAKE_KEY: &str = "
     INSERT INTO longhaul.task_key AS known (key, task_id, fingerprint, expires_at)
-    VALUES ($1, $2, sha256(convert_to($3, 'UTF8')), now() + $4 * interval '1 second')
+    VALUES ($1, $2, sha256(convert_to($3, 'UTF8')), now() + $4 * interval '1 hour')
     ON CONFLICT (key) DO UPDATE
        SET task_id = excluded.task_id, fingerprint = excluded.fingerprint, expires_at = excluded.expires_at
      WHERE known.expires_at <= now()
@@ -66,32 +66,37 @@ pub async fn enqueue_keyed(pool: &PgPool, task: &NewTask, key: Option<&Idempoten
     let mut transaction = pool.begin().await?;
     if let Some(key) = key {
         let name = idempotency(key);
-        if !take(&mut transaction, &name, task.id, &key.request, Some(REMEMBERED_HOURS * 3600.0)).await? {
+        if !take(&mut transaction, &name, task.id, &key.request).await? {
             transaction.rollback().await?;
             // Committed by now: `take` waited for it.
             return Ok(find(pool, key).await?.unwrap_or(Stored::KeyReused));
         }
     }
-    if let Some(unique) = &task.unique_key {
-        let seconds = task.info.unique_for.map(|period| period.as_secs_f64());
-        if !take(&mut transaction, unique, task.id, "", seconds).await? {
-            let existing: Uuid = sqlx::query_scalar("SELECT task_id FROM longhaul.task_key WHERE key = $1")
-                .bind(unique)
-                .fetch_one(&mut *transaction)
-                .await?;
-            if let Some(key) = key {
-                sqlx::query("UPDATE longhaul.task_key SET task_id = $2 WHERE key = $1")
-                    .bind(idempotency(key))
-                    .bind(existing)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            transaction.commit().await?;
-            return Ok(Stored::Existing(existing));
-        }
+    let stored = enqueue_unique(&mut transaction, task).await?;
+    if let (Some(key), Stored::Existing(existing)) = (key, &stored) {
+        sqlx::query("UPDATE longhaul.task_key SET task_id = $2 WHERE key = $1")
+            .bind(idempotency(key))
+            .bind(existing)
+            .execute(&mut *transaction)
+            .await?;
     }
-    let accepted_at = enqueue(&mut *transaction, std::slice::from_ref(task)).await?;
     transaction.commit().await?;
+    Ok(stored)
+}
+
+/// Stores a task in the caller's transaction unless another with its unique key is
+/// there: then that one's id is told, and nothing is stored. Whoever asks for the same
+/// key meanwhile waits for the end of the transaction.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn enqueue_unique(transaction: &mut Transaction<'_, Postgres>, task: &NewTask) -> sqlx::Result<Stored> {
+    if let Some(unique) = &task.unique_key
+        && let Some(other) = take_unique(transaction, unique, task).await?
+    {
+        return Ok(Stored::Existing(other));
+    }
+    let accepted_at = enqueue(&mut **transaction, std::slice::from_ref(task)).await?;
     Ok(Stored::New(accepted_at))
 }
 
@@ -111,13 +116,7 @@ pub async fn enqueue_all(pool: &PgPool, tasks: &[NewTask]) -> sqlx::Result<(Date
     let mut existing = vec![None; tasks.len()];
     let mut transaction = pool.begin().await?;
     for (number, task, key) in keyed {
-        let seconds = task.info.unique_for.map(|period| period.as_secs_f64());
-        if !take(&mut transaction, key, task.id, "", seconds).await? {
-            existing[number] = sqlx::query_scalar("SELECT task_id FROM longhaul.task_key WHERE key = $1")
-                .bind(key)
-                .fetch_one(&mut *transaction)
-                .await?;
-        }
+        existing[number] = take_unique(&mut transaction, key, task).await?;
     }
     let fresh: Vec<NewTask> =
         tasks.iter().zip(&existing).filter(|(_, other)| other.is_none()).map(|(task, _)| task.clone()).collect();
@@ -126,18 +125,24 @@ pub async fn enqueue_all(pool: &PgPool, tasks: &[NewTask]) -> sqlx::Result<(Date
     Ok((accepted_at, existing))
 }
 
-async fn take(
-    transaction: &mut PgConnection,
-    key: &str,
-    task_id: Uuid,
-    request: &str,
-    seconds: Option<f64>,
-) -> sqlx::Result<bool> {
+/// Takes a unique key for a task (`longhaul.take_key`), or tells whose it is.
+async fn take_unique(transaction: &mut PgConnection, key: &str, task: &NewTask) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar("SELECT longhaul.take_key($1, $2, $3)")
+        .bind(key)
+        .bind(task.id)
+        .bind(task.info.unique_for.map(|period| period.as_secs_f64()))
+        .fetch_one(transaction)
+        .await
+}
+
+/// Takes an idempotency key for a task unless another has it. Waits for a transaction
+/// that is taking it.
+async fn take(transaction: &mut PgConnection, key: &str, task_id: Uuid, request: &str) -> sqlx::Result<bool> {
     let taken: Option<bool> = sqlx::query_scalar(TAKE_KEY)
         .bind(key)
         .bind(task_id)
         .bind(request)
-        .bind(seconds)
+        .bind(REMEMBERED_HOURS)
         .fetch_optional(transaction)
         .await?;
     Ok(taken.is_some())

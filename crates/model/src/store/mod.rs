@@ -15,6 +15,7 @@ pub mod cancel;
 pub mod claim;
 pub mod cron;
 pub mod enqueue;
+pub mod find;
 pub mod finish;
 pub mod keyed;
 pub mod leader;

@@ -5,13 +5,14 @@ use sqlx::PgExecutor;
 use crate::Registry;
 
 const REGISTER: &str = "
-    INSERT INTO longhaul.task_type AS known (name, id_prefix, queue, max_attempts, priority)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::smallint[])
+    INSERT INTO longhaul.task_type AS known (name, id_prefix, queue, max_attempts, priority, unique_seconds)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::float8[])
     ON CONFLICT (name) DO UPDATE
        SET id_prefix = excluded.id_prefix, queue = excluded.queue,
-           max_attempts = excluded.max_attempts, priority = excluded.priority, registered_at = now()
-     WHERE (known.id_prefix, known.queue, known.max_attempts, known.priority)
-           IS DISTINCT FROM (excluded.id_prefix, excluded.queue, excluded.max_attempts, excluded.priority)";
+           max_attempts = excluded.max_attempts, priority = excluded.priority,
+           unique_seconds = excluded.unique_seconds, registered_at = now()
+     WHERE (known.id_prefix, known.queue, known.max_attempts, known.priority, known.unique_seconds)
+           IS DISTINCT FROM (excluded.id_prefix, excluded.queue, excluded.max_attempts, excluded.priority, excluded.unique_seconds)";
 
 /// Tells the database what task types this process knows. Called at start-up.
 ///
@@ -26,7 +27,22 @@ pub async fn register(executor: impl PgExecutor<'_>, registry: &Registry) -> sql
         .bind(column(|info| info.queue))
         .bind(infos.iter().map(|info| super::small(info.retry.max_attempts)).collect::<Vec<_>>())
         .bind(infos.iter().map(|info| i16::from(info.priority)).collect::<Vec<_>>())
+        .bind(infos.iter().map(|info| info.unique_for.map(|period| period.as_secs_f64())).collect::<Vec<_>>())
         .execute(executor)
         .await?;
     Ok(())
+}
+
+/// Those of these names that no process has ever made known.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn unknown(executor: impl PgExecutor<'_>, names: &[String]) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT name FROM unnest($1::text[]) AS n(name)
+          WHERE NOT EXISTS (SELECT FROM longhaul.task_type y WHERE y.name = n.name)",
+    )
+    .bind(names)
+    .fetch_all(executor)
+    .await
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::database::{DatabaseArgs, connect};
+use crate::host::Host;
 
 /// Brings the database's schema up to date. Safe to run from several places at
 /// once, and again.
@@ -13,9 +14,9 @@ pub(crate) struct Migrate {
 }
 
 impl Migrate {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
         let pool = connect(&self.database.database_url, 2, "longhaul-migrate").await?;
-        longhaul_tasks::migrate(&pool).await?;
+        host.migrate(&pool).await?;
         println!("The schema is up to date.");
         Ok(())
     }

@@ -7,8 +7,7 @@ use longhaul_model::store::retention::Retention;
 use longhaul_worker::Settings;
 
 use crate::database::DatabaseArgs;
-use crate::process::{stop_signal, work};
-use crate::trackers::TrackerArgs;
+use crate::host::{Host, stop_signal};
 
 /// Runs a worker until SIGTERM or Ctrl-C; it then drains.
 #[derive(Debug, Args)]
@@ -17,8 +16,6 @@ pub(crate) struct Work {
     database: DatabaseArgs,
     #[command(flatten)]
     worker: WorkerArgs,
-    #[command(flatten)]
-    trackers: TrackerArgs,
 }
 
 /// What can be set of a worker.
@@ -85,8 +82,7 @@ impl WorkerArgs {
 }
 
 impl Work {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let resources = self.trackers.resources()?;
-        work(&self.database.database_url, self.worker.settings(), resources, stop_signal()?).await
+    pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
+        host.work(&self.database.database_url, self.worker.settings(), stop_signal()?).await
     }
 }

@@ -19,9 +19,13 @@ pub(crate) struct DatabaseArgs {
 /// as unavailable.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
-/// A pool of at most `connections`. Fails at once when the database can't be
-/// reached, so that a wrong address shows at start-up.
-pub(crate) async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
+/// A pool of at most `connections`, which the server's view of activity shows under
+/// `name`. Fails at once when the database can't be reached, so that a wrong address
+/// shows at start-up.
+///
+/// # Errors
+/// When the address is none, or the database does not answer.
+pub async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
     const SHAPE: &str = "DATABASE_URL is not a PostgreSQL address such as postgres://user:password@host/name";
     ensure!(url.starts_with("postgres://") || url.starts_with("postgresql://"), SHAPE);
     let options: PgConnectOptions = url.parse().context(SHAPE)?;

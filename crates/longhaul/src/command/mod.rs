@@ -1,0 +1,40 @@
+//! The commands that every program has, one file each.
+
+mod dev;
+mod migrate;
+mod serve;
+mod work;
+
+use clap::Subcommand;
+
+use crate::Host;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Standard {
+    /// Run API and worker in one process, on a PostgreSQL that is kept.
+    Dev(dev::Dev),
+    /// Run the HTTP API.
+    Serve(serve::Serve),
+    /// Run a worker.
+    Work(work::Work),
+    /// Bring the database's schema up to date.
+    Migrate(migrate::Migrate),
+}
+
+impl Standard {
+    /// The commands that host task types, and so have the program's own flags.
+    pub(crate) const HOSTING: [&'static str; 3] = ["dev", "serve", "work"];
+
+    pub(crate) fn hosts_tasks(&self) -> bool {
+        !matches!(self, Standard::Migrate(_))
+    }
+
+    pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
+        match self {
+            Standard::Dev(dev) => dev.run(host).await,
+            Standard::Serve(serve) => serve.run(host).await,
+            Standard::Work(work) => work.run(host).await,
+            Standard::Migrate(migrate) => migrate.run(host).await,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! API and worker as parts of a process.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_web::web::ServiceConfig;
+use anyhow::{Context, bail};
+use longhaul_api::{App, AppSettings};
+use longhaul_model::{Registry, Resources};
+use longhaul_worker::{Settings, Worker};
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::database::connect;
+
+/// What a program hosts: its task types and what they need. [`Program`](crate::Program)
+/// makes one for each command; a program with a command line of its own takes it from
+/// [`Program::into_host`](crate::Program::into_host). Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    pub(crate) name: &'static str,
+    pub(crate) registry: Registry,
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) routes: Vec<fn(&mut ServiceConfig)>,
+    pub(crate) migrations: Vec<&'static Migrator>,
+}
+
+impl Host {
+    /// The program's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its task types.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What its task types need.
+    #[must_use]
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.resources
+    }
+
+    /// The same with other resources.
+    #[must_use]
+    pub fn with_resources(mut self, resources: Resources) -> Self {
+        self.resources = Arc::new(resources);
+        self
+    }
+
+    /// Brings the database's schema up to date: the queue's, then the program's own
+    /// migrations in the order in which they were given. Safe from several places at
+    /// once, and again.
+    ///
+    /// # Errors
+    /// When the database does not answer, or a migration fails; that one is rolled
+    /// back.
+    pub async fn migrate(&self, pool: &PgPool) -> anyhow::Result<()> {
+        longhaul_model::store::migrate::run(pool).await?;
+        for migrations in &self.migrations {
+            migrations.run(pool).await?;
+        }
+        Ok(())
+    }
+
+    fn unmigrated(&self, part: &str) -> String {
+        format!("the {part} could not start; run `{} migrate` if the database is new or the program is", self.name)
+    }
+
+    /// Serves the API until `stop`.
+    ///
+    /// # Errors
+    /// When the database does not answer or has not been migrated, or the server
+    /// breaks down.
+    pub async fn serve(&self, pool: PgPool, listening: Listening, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut app = App::builder(pool, self.registry.clone(), AppSettings::new(&listening.base_url))
+            .with_resources(Arc::clone(&self.resources));
+        for routes in &self.routes {
+            app = app.with_routes(*routes);
+        }
+        for migrations in &self.migrations {
+            app = app.with_migrations(migrations);
+        }
+        let app = app.start().await.with_context(|| self.unmigrated("API"))?;
+        tracing::info!(url = listening.base_url, "the API listens");
+        longhaul_api::bind(app, listening.listener)?.run(stop).await.context("the HTTP server broke down")
+    }
+
+    /// Works until `stop`, then drains. Opens connections of its own: one for each
+    /// lane and five, and up to 20 for handlers.
+    ///
+    /// # Errors
+    /// When the database does not answer or has not been migrated. Later failures
+    /// of the database are waited out.
+    pub async fn work(&self, url: &str, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+        let lanes = u32::try_from(settings.lanes).unwrap_or(2);
+        let slots = u32::try_from(settings.slots).unwrap_or(32);
+        // Lanes, keeper, flusher, listener, two maintenance services.
+        let engine = connect(url, lanes + 5, "longhaul-worker").await?;
+        let handlers = connect(url, slots.clamp(2, 20), "longhaul-handlers").await?;
+        Worker::new(engine, self.registry.clone(), settings)
+            .with_handler_pool(handlers)
+            .with_resources(Arc::clone(&self.resources))
+            .run(stop)
+            .await
+            .with_context(|| self.unmigrated("worker"))
+    }
+}
+
+/// A token that SIGTERM or Ctrl-C cancels; a second one ends the process.
+///
+/// # Errors
+/// When the signals can't be handled.
+pub fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            if again {
+                std::process::exit(130);
+            }
+            told.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// Where an API listens.
+pub struct Listening {
+    listener: TcpListener,
+    base_url: String,
+}
+
+impl Listening {
+    /// Binds the API's address; port 0 is any free one. `base_url` is what addresses
+    /// in answers begin with, where it listens if absent. There is no access control
+    /// yet, so an address that others can reach must be asked for in so many words.
+    ///
+    /// # Errors
+    /// When the address is taken, or others can reach it and `open_to_all` is false,
+    /// or `base_url` is none.
+    pub fn bind(address: SocketAddr, base_url: Option<String>, open_to_all: bool) -> anyhow::Result<Self> {
+        if !address.ip().is_loopback() && !open_to_all {
+            bail!(
+                "{address} can be reached by others, and everyone who reaches it may start tasks. \
+                 Listen on 127.0.0.1, or say --open-to-all if something in front of it keeps strangers out"
+            );
+        }
+        let listener = TcpListener::bind(address).with_context(|| format!("could not listen on {address}"))?;
+        let base_url = match base_url {
+            Some(url) if url.starts_with("http://") || url.starts_with("https://") => url,
+            Some(url) => bail!("--base-url must begin with http:// or https://, not '{url}'"),
+            None => format!("http://{}", listener.local_addr()?),
+        };
+        Ok(Self { listener, base_url })
+    }
+
+    /// What addresses in answers begin with.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+}

@@ -1,0 +1,9 @@
+//! For routes that a program adds to the API ([`Program::with_routes`](crate::Program::with_routes)):
+//! they take `web::Data<App>`, answer errors as [`ApiError`], and may start tasks
+//! as the API itself does.
+
+pub use longhaul_api::{
+    ApiError, App, Link, StartTask, TaskBody, accepted_response, idempotency_key, json_response, must_accept_json,
+    read_json,
+};
+pub use longhaul_model::Shape;

@@ -1,0 +1,262 @@
+//! A program with the whole command line.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use actix_web::web::ServiceConfig;
+use clap::builder::{Resettable, StyledStr};
+use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
+use longhaul_model::{Registry, Resources};
+use sqlx::migrate::Migrator;
+use tracing_subscriber::EnvFilter;
+
+use crate::Host;
+use crate::command::Standard;
+
+/// A program over the task types of a [`Registry`]: `serve` (the HTTP API), `work`
+/// (a worker), `dev` (both, on a private PostgreSQL), `migrate`, and what is added.
+/// Its `main` function is one expression:
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// use longhaul::{Program, Registry};
+///
+/// fn main() -> ExitCode {
+///     Program::new(Registry::new()).main()
+/// }
+/// ```
+pub struct Program {
+    name: &'static str,
+    about: &'static str,
+    version: &'static str,
+    registry: Registry,
+    resources: Resources,
+    routes: Vec<fn(&mut ServiceConfig)>,
+    migrations: Vec<&'static Migrator>,
+    settings: Vec<ProgramSettings>,
+    commands: Option<Commands>,
+}
+
+/// Flags that a program adds to every command that hosts task types.
+struct ProgramSettings {
+    augment: fn(clap::Command) -> clap::Command,
+    provide: Box<Provide>,
+}
+
+/// Commands that a program adds.
+struct Commands {
+    augment: fn(clap::Command) -> clap::Command,
+    run: Box<Run>,
+}
+
+type Provide = dyn FnOnce(&ArgMatches, Resources) -> anyhow::Result<Resources>;
+type Run = dyn FnOnce(&ArgMatches, Host) -> anyhow::Result<Running>;
+type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
+
+impl Program {
+    /// A program of these task types and those that every program has
+    /// ([`queue_task`](crate::queue_task)).
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        let started_as = std::env::args_os().next().unwrap_or_default();
+        let name = Path::new(&started_as).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        Self {
+            name: name.map_or("longhaul", |name| name.leak()),
+            about: "",
+            version: env!("CARGO_PKG_VERSION"),
+            registry: crate::queue_task::register(registry),
+            resources: Resources::new(),
+            routes: Vec::new(),
+            migrations: Vec::new(),
+            settings: Vec::new(),
+            commands: None,
+        }
+    }
+
+    /// What it is called, in its help and in the directory where `dev` keeps data;
+    /// what it was started as unless given.
+    #[must_use]
+    pub fn with_name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// What it is for, in one line of its help.
+    #[must_use]
+    pub fn with_about(mut self, about: &'static str) -> Self {
+        self.about = about;
+        self
+    }
+
+    /// What `--version` says, e.g. `env!("CARGO_PKG_VERSION")`; this library's version
+    /// unless given.
+    #[must_use]
+    pub fn with_version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Something that task types need (a client, a configuration), found by its type
+    /// in [`RunContext::resources`](crate::RunContext::resources) and
+    /// [`CreateContext::resources`](crate::CreateContext).
+    #[must_use]
+    pub fn with_resource<R: std::any::Any + Send + Sync>(mut self, resource: R) -> Self {
+        self.resources = self.resources.with(resource);
+        self
+    }
+
+    /// Flags of your own on `serve`, `work` and `dev`, and what they give to task
+    /// types: `provide` is called with the flags as they were given when the program
+    /// starts, and adds to the resources.
+    ///
+    /// ```
+    /// # use longhaul::{Program, Registry, clap};
+    /// #[derive(clap::Args)]
+    /// #[command(next_help_heading = "Mail")]
+    /// struct MailArgs {
+    ///     /// Where letters are handed in.
+    ///     #[arg(long, env = "SMTP_URL")]
+    ///     smtp_url: Option<String>,
+    /// }
+    /// struct Mail(Option<String>);
+    ///
+    /// let program = Program::new(Registry::new())
+    ///     .with_settings(|mail: MailArgs, resources| Ok(resources.with(Mail(mail.smtp_url))));
+    /// ```
+    #[must_use]
+    pub fn with_settings<A: Args>(
+        mut self,
+        provide: impl FnOnce(A, Resources) -> anyhow::Result<Resources> + 'static,
+    ) -> Self {
+        self.settings.push(ProgramSettings {
+            augment: A::augment_args,
+            provide: Box::new(|matches, resources| provide(A::from_arg_matches(matches)?, resources)),
+        });
+        self
+    }
+
+    /// Routes that the API has besides its own; they may take `web::Data<App>`, see
+    /// [`http`](crate::http).
+    #[must_use]
+    pub fn with_routes(mut self, routes: fn(&mut ServiceConfig)) -> Self {
+        self.routes.push(routes);
+        self
+    }
+
+    /// Migrations of your own tables: `migrate` and `dev` apply them after the
+    /// queue's, and the API is not ready before they are. For
+    /// `sqlx::migrate!("./migrations")` your package needs `sqlx` itself, in the
+    /// version of [`longhaul::sqlx`](crate::sqlx), since the macro names that crate.
+    #[must_use]
+    pub fn with_migrations(mut self, migrations: &'static Migrator) -> Self {
+        self.migrations.push(migrations);
+        self
+    }
+
+    /// Commands of your own. They have the flags of [`with_settings`](Program::with_settings)
+    /// only if they flatten them in; call [`log_to_stderr`] if they log.
+    #[must_use]
+    pub fn with_commands<C, F>(mut self, run: impl FnOnce(C, Host) -> F + 'static) -> Self
+    where
+        C: Subcommand + 'static,
+        F: Future<Output = anyhow::Result<()>> + 'static,
+    {
+        self.commands = Some(Commands {
+            augment: C::augment_subcommands,
+            run: Box::new(|matches, host| Ok(Box::pin(run(C::from_arg_matches(matches)?, host)))),
+        });
+        self
+    }
+
+    /// The program's parts, for a command line of your own. Flags of
+    /// [`with_settings`](Program::with_settings) are not read: give resources.
+    #[must_use]
+    pub fn into_host(self) -> Host {
+        let resources = Arc::new(self.resources);
+        Host { name: self.name, registry: self.registry, resources, routes: self.routes, migrations: self.migrations }
+    }
+
+    /// Reads the command line and does what it says; ends with the process's exit
+    /// code: 0 if all went well, 1 with a line on standard error if not, 2 if the
+    /// command line is wrong.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        let name = self.name;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let result = match runtime {
+            Ok(runtime) => runtime.block_on(self.run(std::env::args_os())),
+            Err(error) => Err(error.into()),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// Does what these arguments say, the first of which is the program's name. Ends
+    /// the process if they are wrong or ask for help.
+    ///
+    /// # Errors
+    /// Why it could not be done.
+    pub async fn run(mut self, arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+        let matches = self.command_line().get_matches_from(arguments);
+        let Some((name, of_command)) = matches.subcommand() else { unreachable!("clap requires a subcommand") };
+        if !Standard::has_subcommand(name) {
+            let Some(commands) = self.commands.take() else { unreachable!("clap knows the subcommands") };
+            return (commands.run)(&matches, self.into_host())?.await;
+        }
+        log_to_stderr("info,sqlx=error,actix_server=warn");
+        let standard = Standard::from_arg_matches(&matches)?;
+        if standard.hosts_tasks() {
+            for settings in std::mem::take(&mut self.settings) {
+                self.resources = (settings.provide)(of_command, std::mem::take(&mut self.resources))?;
+            }
+        }
+        standard.run(self.into_host()).await
+    }
+
+    fn command_line(&self) -> clap::Command {
+        let mut command = clap::Command::new(self.name)
+            .version(self.version)
+            .propagate_version(true)
+            .subcommand_required(true)
+            .arg_required_else_help(true);
+        command = Standard::augment_subcommands(command);
+        if let Some(commands) = &self.commands {
+            command = (commands.augment)(command);
+        }
+        for name in Standard::HOSTING {
+            for settings in &self.settings {
+                let augment = settings.augment;
+                command = command.mut_subcommand(name, |subcommand| {
+                    let (about, long_about) = abouts(&subcommand);
+                    augment(subcommand).about(about).long_about(long_about)
+                });
+            }
+        }
+        command.about(self.about).long_about(Resettable::Reset)
+    }
+}
+
+/// What a command says of itself: the doc comments of groups of flags would take its
+/// place.
+fn abouts(command: &clap::Command) -> (Resettable<StyledStr>, Resettable<StyledStr>) {
+    let kept = |about: Option<&StyledStr>| about.cloned().map_or(Resettable::Reset, Resettable::Value);
+    (kept(command.get_about()), kept(command.get_long_about()))
+}
+
+/// Lets what the program logs go to standard error: what `LONGHAUL_LOG` says, else
+/// `default_filter`, e.g. `info,sqlx=error`. The first call counts.
+pub fn log_to_stderr(default_filter: &str) {
+    let filter = EnvFilter::try_from_env("LONGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _set_before = subscriber.try_init();
+}

@@ -1,0 +1,159 @@
+//! Which tasks a task is about.
+
+use longhaul_model::chrono::{DateTime, Utc};
+use longhaul_model::store::find::TaskFilter;
+use longhaul_model::store::task_type;
+use longhaul_model::{CreateContext, CreateError, ParameterError, State};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which tasks: those that fit all of what is given, which must be something.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+pub struct Filter<S> {
+    /// Names of task types.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub types: Vec<String>,
+    /// States.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub states: Vec<S>,
+    /// A queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub queue: Option<String>,
+    /// Whose they are: the key that their type gives them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub key: Option<String>,
+    /// Who asked for them, e.g. `schedule:nightly`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub created_by: Option<String>,
+    /// Accepted then or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_after: Option<DateTime<Utc>>,
+    /// Accepted before then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_before: Option<DateTime<Utc>>,
+    /// The `code` of why they failed, or why their last attempt did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub error_code: Option<String>,
+}
+
+impl<S> Default for Filter<S> {
+    fn default() -> Self {
+        Self {
+            types: Vec::new(),
+            states: Vec::new(),
+            queue: None,
+            key: None,
+            created_by: None,
+            accepted_after: None,
+            accepted_before: None,
+            error_code: None,
+        }
+    }
+}
+
+/// The states in which a task can be cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "the states are described where they come from")]
+pub enum OpenState {
+    Scheduled,
+    Queued,
+    Running,
+    Retrying,
+}
+
+/// The states in which a task can be run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "the states are described where they come from")]
+pub enum EndState {
+    Failed,
+    Cancelled,
+}
+
+/// States that a filter can name.
+pub trait FilterState: Copy + 'static {
+    /// All of them: what is meant if none is named.
+    const ALL: &'static [Self];
+
+    /// The state in general.
+    fn state(self) -> State;
+}
+
+impl FilterState for OpenState {
+    const ALL: &'static [Self] = &[Self::Scheduled, Self::Queued, Self::Running, Self::Retrying];
+
+    fn state(self) -> State {
+        match self {
+            Self::Scheduled => State::Scheduled,
+            Self::Queued => State::Queued,
+            Self::Running => State::Running,
+            Self::Retrying => State::Retrying,
+        }
+    }
+}
+
+impl FilterState for EndState {
+    const ALL: &'static [Self] = &[Self::Failed, Self::Cancelled];
+
+    fn state(self) -> State {
+        match self {
+            Self::Failed => State::Failed,
+            Self::Cancelled => State::Cancelled,
+        }
+    }
+}
+
+impl<S: FilterState> Filter<S> {
+    /// Refuses what would mean every task, or none.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with JSON pointers.
+    pub(super) async fn check(&self, context: &CreateContext) -> Result<(), CreateError> {
+        let mut errors = Vec::new();
+        let mut complain = |pointer: String, message: &str| {
+            errors.push(ParameterError { pointer, message: message.to_owned() });
+        };
+        if self.is_empty() {
+            complain("/Parameters".to_owned(), "Say which tasks: give at least one parameter.");
+        }
+        for name in task_type::unknown(&context.pool, &self.types).await? {
+            let at = self.types.iter().position(|known| *known == name).unwrap_or_default();
+            complain(format!("/Parameters/Types/{at}"), "There is no such task type; case matters.");
+        }
+        if let (Some(after), Some(before)) = (self.accepted_after, self.accepted_before)
+            && after >= before
+        {
+            complain("/Parameters/AcceptedBefore".to_owned(), "It must be later than AcceptedAfter.");
+        }
+        if errors.is_empty() { Ok(()) } else { Err(CreateError::Invalid(errors)) }
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { types, states, queue, key, created_by, accepted_after, accepted_before, error_code } = self;
+        types.is_empty()
+            && states.is_empty()
+            && [queue, key, created_by, error_code].iter().all(|given| given.is_none())
+            && accepted_after.is_none()
+            && accepted_before.is_none()
+    }
+
+    pub(super) fn to_store(&self) -> TaskFilter {
+        let states = if self.states.is_empty() { S::ALL } else { &self.states };
+        TaskFilter {
+            types: self.types.clone(),
+            states: states.iter().map(|state| state.state()).collect(),
+            queue: self.queue.clone(),
+            key: self.key.clone(),
+            created_by: self.created_by.clone(),
+            accepted_after: self.accepted_after,
+            accepted_before: self.accepted_before,
+            error_code: self.error_code.clone(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A program for tests of the fleet: its tasks record when they began and ended, and
+//! look whether more of them are at work than may be.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use longhaul::schemars::JsonSchema;
+use longhaul::serde::{Deserialize, Serialize};
+use longhaul::{Outcome, Program, Registry, RunContext, RunError, TaskType, sqlx};
+
+/// Records its beginning and end in the table `record`.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "longhaul::serde", deny_unknown_fields)]
+#[schemars(crate = "longhaul::schemars")]
+struct Record {
+    /// How many of these may be at work at once.
+    places: i32,
+    /// How long it takes.
+    milliseconds: u64,
+}
+
+impl TaskType for Record {
+    const NAME: &'static str = "Record";
+    const ID_PREFIX: &'static str = "record_";
+    const QUEUE: &'static str = "records";
+
+    /// Each place is a lock that belongs to a session: the server frees it when the
+    /// process is gone, whatever killed it. No place free means one too many at work.
+    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        let mut session = context.pool().acquire().await?;
+        let place: Option<i32> =
+            sqlx::query_scalar("SELECT n FROM generate_series(1, $1) AS n WHERE pg_try_advisory_lock(77, n) LIMIT 1")
+                .bind(self.places)
+                .fetch_optional(&mut *session)
+                .await?;
+        sqlx::query("INSERT INTO record (task_id, attempt, place, process) VALUES ($1, $2, $3, $4)")
+            .bind(context.task_id())
+            .bind(i32::from(context.attempt()))
+            .bind(place)
+            .bind(i64::from(std::process::id()))
+            .execute(&mut *session)
+            .await?;
+        tokio::time::sleep(Duration::from_millis(self.milliseconds)).await;
+        sqlx::query("UPDATE record SET ended_at = clock_timestamp() WHERE task_id = $1 AND attempt = $2")
+            .bind(context.task_id())
+            .bind(i32::from(context.attempt()))
+            .execute(&mut *session)
+            .await?;
+        sqlx::query("SELECT pg_advisory_unlock(77, $1)").bind(place).execute(&mut *session).await?;
+        Ok(Outcome::done())
+    }
+}
+
+fn main() -> ExitCode {
+    Program::new(Registry::new().with::<Record>()).with_name("recorder").main()
+}

@@ -1,0 +1,113 @@
+//! Limits over a fleet of real processes.
+
+#[path = "../process/program.rs"]
+#[expect(dead_code, reason = "shared with the tests of the shipped program")]
+mod program;
+
+use longhaul_devdb::testing::TestDatabase;
+use longhaul_tests::until;
+use sqlx::PgPool;
+
+use crate::program::{Process, run};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_recorder");
+
+const TASKS: i64 = 2_000;
+const PLACES: i32 = 3;
+
+const RECORD: &str = "
+    CREATE TABLE record (
+        task_id  uuid NOT NULL,
+        attempt  integer NOT NULL,
+        -- NULL: more were at work than may be.
+        place    integer,
+        process  bigint NOT NULL,
+        began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        ended_at timestamptz,
+        PRIMARY KEY (task_id, attempt)
+    )";
+
+/// The most intervals that overlap: at each beginning, those begun and not ended. An
+/// end at the very moment of a beginning comes first.
+const MOST_AT_ONCE: &str = "
+    SELECT max(at_once) FROM (
+        SELECT sum(step) OVER (ORDER BY at, step ROWS UNBOUNDED PRECEDING) AS at_once
+          FROM (SELECT began_at AS at, 1 AS step FROM record
+                UNION ALL
+                SELECT coalesce(ended_at, 'infinity'), -1 FROM record) AS steps) AS sums";
+
+async fn value<T>(pool: &PgPool, sql: &'static str) -> T
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+{
+    sqlx::query_scalar(sql).fetch_one(pool).await.expect(sql)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_three_holds_over_four_processes_also_when_one_is_killed() {
+    let database = TestDatabase::new("empty", async |_url| Ok::<_, std::io::Error>(())).await.expect("a database");
+    let url = database.url();
+    let (code, _, error) = run(&["migrate"], url).await;
+    assert_eq!(code, Some(0), "{error}");
+    let pool = PgPool::connect(url).await.expect("the database answers");
+    sqlx::raw_sql(RECORD).execute(&pool).await.expect("a table");
+
+    let mut processes = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        let work = ["work", "--name", name, "--slots", "8", "--heartbeat", "0.5"];
+        processes.push(Process::start_until(&work, url, "worker started").await.0);
+    }
+    sqlx::query("SELECT longhaul.set_queue('records', max_running => $1)")
+        .bind(PLACES)
+        .execute(&pool)
+        .await
+        .expect("a limit");
+    // The one that takes long goes after some of the others, and dies with its process.
+    for (priority, milliseconds, count) in [(5, 2, TASKS - 601), (4, 2_000, 1), (3, 2, 600)] {
+        sqlx::query("SELECT count(longhaul.enqueue('Record', $1, priority => $2)) FROM generate_series(1, $3)")
+            .bind(serde_json::json!({"places": PLACES, "milliseconds": milliseconds}))
+            .bind(priority)
+            .bind(count)
+            .execute(&pool)
+            .await
+            .expect("the tasks are stored");
+    }
+
+    let process: i64 = until("the long one to be at work in the middle of the others", async || {
+        sqlx::query_scalar(
+            "SELECT r.process FROM record r JOIN longhaul.task t ON t.id = r.task_id
+              WHERE r.ended_at IS NULL AND t.parameters ->> 'milliseconds' = '2000'
+                AND (SELECT count(*) FROM record WHERE ended_at IS NOT NULL) > 600",
+        )
+        .fetch_optional(&pool)
+        .await
+        .expect("an answer")
+    })
+    .await;
+    let at = processes.iter().position(|one| i64::from(one.id()) == process).expect("one of ours");
+    processes.remove(at).kill().await;
+    // What it had in its hands ended then.
+    sqlx::query("UPDATE record SET ended_at = clock_timestamp() WHERE process = $1 AND ended_at IS NULL")
+        .bind(process)
+        .execute(&pool)
+        .await
+        .expect("the dead have ended");
+
+    let ended = "SELECT count(*) FROM longhaul.tasks WHERE state = 'Succeeded'";
+    until("all tasks to end", async || (value::<i64>(&pool, ended).await == TASKS).then_some(())).await;
+    assert_eq!(value::<i64>(&pool, "SELECT count(*) FROM record WHERE place IS NULL").await, 0, "one too many at work");
+    assert_eq!(value::<i64>(&pool, MOST_AT_ONCE).await, i64::from(PLACES), "as many as may be, and never more");
+    assert_eq!(value::<i64>(&pool, "SELECT count(DISTINCT task_id) FROM record").await, TASKS);
+    assert_eq!(
+        value::<i64>(&pool, "SELECT count(DISTINCT process) FROM record").await,
+        4,
+        "each process had its share"
+    );
+    let again: i64 = value(&pool, "SELECT count(*) FROM record WHERE attempt = 2").await;
+    assert!((1..=i64::from(PLACES)).contains(&again), "what died with its process ran again, nothing else: {again}");
+    assert_eq!(value::<i64>(&pool, "SELECT count(*) FROM longhaul.admitted").await, 0);
+    for process in processes {
+        assert_eq!(process.terminate().await, Some(0));
+    }
+}
