@@ -1,6 +1,7 @@
 //! Tests against the real program: its processes are started, told to stop,
 //! and killed.
 
+mod bench;
 mod crash;
 mod cron;
 #[expect(dead_code, reason = "shared with the tests of other programs")]

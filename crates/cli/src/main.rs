@@ -21,6 +21,8 @@ enum Command {
     Import(command::import::Import),
     /// Write this machine's Debian packages as records to import.
     Corpus(command::corpus::Corpus),
+    /// Measure the engine on a database of its own.
+    Bench(command::bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -42,5 +44,6 @@ async fn run(command: Command, host: Host) -> anyhow::Result<()> {
         }
         Command::Import(import) => import.run().await,
         Command::Corpus(corpus) => corpus.run(),
+        Command::Bench(bench) => bench.run().await,
     }
 }

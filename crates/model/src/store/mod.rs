@@ -19,6 +19,7 @@ pub mod find;
 pub mod finish;
 pub mod keyed;
 pub mod leader;
+pub mod measure;
 pub mod migrate;
 pub mod progress;
 pub mod queue;

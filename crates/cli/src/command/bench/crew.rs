@@ -1,0 +1,62 @@
+//! A worker in this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use longhaul_model::{Resources, store::measure};
+use longhaul_worker::{Settings, Worker, WorkerError};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::chatter::Over;
+use super::ground::Ground;
+use super::pulse::Ends;
+use super::registry;
+use super::tally::Tally;
+
+/// A worker with connections of its own, and what its handlers tell.
+pub(super) struct Crew {
+    pub(super) tally: Tally,
+    pub(super) over: Over,
+    pub(super) ends: Ends,
+    pool: PgPool,
+    stop: CancellationToken,
+    worker: JoinHandle<Result<(), WorkerError>>,
+}
+
+impl Crew {
+    pub(super) async fn start(ground: &Ground, tally: Tally, settings: Settings) -> anyhow::Result<Self> {
+        // Lanes, keeper, flusher, listener, maintenance services.
+        let pool = ground.connect(settings.lanes + 8).await?;
+        let (over, ends, stop) = (Over::default(), Ends::default(), CancellationToken::new());
+        let resources = Resources::new().with(tally.clone()).with(over.clone()).with(ends.clone());
+        let worker = Worker::new(pool.clone(), registry(), settings).with_resources(Arc::new(resources));
+        let worker = tokio::spawn(worker.run(stop.clone()));
+        Ok(Self { tally, over, ends, pool, stop, worker })
+    }
+
+    /// Waits until that many tasks have begun and all ends are stored.
+    pub(super) async fn drain(&self, ground: &Ground, tasks: usize) -> anyhow::Result<()> {
+        self.tally.until(tasks).await?;
+        while !measure::is_drained(&ground.pool).await? {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    /// Stops the worker and closes its connections.
+    pub(super) async fn dismiss(self) -> anyhow::Result<()> {
+        self.over.0.cancel();
+        self.stop.cancel();
+        self.worker.await.context("the worker broke down")??;
+        self.pool.close().await;
+        Ok(())
+    }
+}
+
+/// Settings of a worker for short tasks: as many slots as asked for.
+pub(super) fn settings(slots: usize) -> Settings {
+    Settings { slots, ..Settings::default() }
+}
