@@ -1,17 +1,18 @@
 //! The engine: claiming, running, failing, rescuing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longhaul_devdb::{Options, Server};
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict, finish};
-use longhaul_model::store::progress::{ProgressWrite, flush};
+use longhaul_model::store::progress::{Details, ProgressWrite, flush, last_words};
 use longhaul_model::store::rescue::rescue;
 use longhaul_model::store::worker::{WorkerInfo, register};
 use longhaul_model::store::{ClaimedTask, LeaseKey};
 use longhaul_model::{
-    DatabaseClock, Outcome, ProblemKind, Progress, Registry, RetryPolicy, RunContext, RunError, TaskType, TaskTypeInfo,
+    DatabaseClock, LogLevel, LogLine, Outcome, ProblemKind, Progress, Registry, RetryPolicy, RunContext, RunError,
+    TaskType, TaskTypeInfo,
 };
 use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
 use schemars::JsonSchema;
@@ -223,7 +224,8 @@ async fn an_outcome_that_can_not_be_stored_fails_its_task_and_holds_up_no_other(
     let bad = stage.start(&json!({"Type": "Unsteady", "Parameters": {"how": "nul", "until_attempt": 9}})).await;
     let good = stage.start(&json!({"Type": "Note", "Parameters": {"number": 1}})).await;
     assert_eq!(stage.ended(&good).await["State"], "Succeeded");
-    assert_eq!(stage.ended(&bad).await["State"], "Failed");
+    let bad = stage.ended(&bad).await;
+    assert_eq!((&bad["State"], &bad["Error"]["code"]), (&json!("Failed"), &json!("not-storable")));
     worker.stop().await;
 }
 
@@ -381,8 +383,16 @@ async fn a_lost_lease_cannot_finish_or_progress_its_task() {
         elapsed: Duration::ZERO,
         progress: Progress::of(1, 2).with_message("from the dead"),
         checkpoint: Some(json!("stale")),
+        details: Details {
+            lines: vec![LogLine { number: 1, at: Instant::now(), level: LogLevel::Info, text: "stale".into() }],
+            logged: Some(1),
+            log_lines: 10,
+            ..Details::default()
+        },
     };
+    assert!(last_words(&stage.pool, first.worker_id, std::slice::from_ref(&write)).await.expect("no words").is_empty());
     assert!(flush(&stage.pool, first.worker_id, &[write]).await.expect("a flush").is_empty());
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task_log").await, 0);
     let ends = [Hand::end(&task, Verdict::Failed(longhaul_model::Problem::new(HOPELESS, "late"), None))];
     assert!(finish(&stage.pool, first.worker_id, &ends, &LeaseChanges::default()).await.expect("a finish").is_empty());
     let untouched: bool =
@@ -538,6 +548,7 @@ async fn a_flush_passes_over_a_locked_task_and_writes_the_others() {
             elapsed: Duration::ZERO,
             progress: Progress::of(1, 2),
             checkpoint: None,
+            details: Details::default(),
         })
         .collect();
     // As while it is being ended, or in the transaction of its handler.

@@ -9,7 +9,7 @@ use longhaul_model::store::cancel::{cancel, retry};
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict, finish};
-use longhaul_model::store::progress::{ProgressWrite, flush};
+use longhaul_model::store::progress::{Details, ProgressWrite, flush};
 use longhaul_model::store::rescue::{POISON, rescue};
 use longhaul_model::store::schedule::promote;
 use longhaul_model::store::worker::{WorkerInfo, register};
@@ -173,6 +173,7 @@ impl Play {
             elapsed: Duration::ZERO,
             progress: Progress::of(1, 2),
             checkpoint: None,
+            details: Details::default(),
         };
         let written = flush(&self.stage.pool, task.lease.worker_id, &[write]).await.expect("a flush");
         let expected = self.tasks.get_mut(&task.id).expect("a known task");

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use longhaul_model::store::read::Task;
-use longhaul_model::{PublicId, Report, ReportLink, State, wire_fraction};
+use longhaul_model::{PublicId, Report, ReportLink, State, TimeLeft, wire_fraction};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -48,6 +48,13 @@ pub struct TaskBody {
     /// Why it failed: an RFC 9457 problem object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
+    /// The steps that it is at, from the outermost; or was at, if it did not succeed.
+    /// Only of task types that have steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Value>,
+    /// How long it will still take, while it runs and that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_left: Option<TimeLeftBody>,
     /// Addresses that belong to the task.
     pub links: Vec<Link>,
     /// What its handler put at the top of the body ([`Report`]).
@@ -55,8 +62,26 @@ pub struct TaskBody {
     pub members: Map<String, Value>,
 }
 
+/// How long a task will still take, in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TimeLeftBody {
+    /// The best guess.
+    pub seconds: i64,
+    /// In nine of ten cases it takes this long at least …
+    pub low: i64,
+    /// … and this long at most.
+    pub high: i64,
+}
+
+impl From<TimeLeft> for TimeLeftBody {
+    fn from(left: TimeLeft) -> Self {
+        Self { seconds: left.seconds.round() as i64, low: left.low.floor() as i64, high: left.high.ceil() as i64 }
+    }
+}
+
 /// The members above, which a handler's report can't replace.
-const OWN: [&str; 15] = [
+const OWN: [&str; 17] = [
     "Complete",
     "TotalElements",
     "ProcessedElements",
@@ -71,6 +96,8 @@ const OWN: [&str; 15] = [
     "Attempt",
     "Result",
     "Error",
+    "Steps",
+    "TimeLeft",
     "Links",
 ];
 
@@ -102,7 +129,9 @@ impl TaskBody {
         let Report { result, mut members, links } = task.result.map(Report::from_stored).unwrap_or_default();
         members.retain(|name, _| !OWN.contains(&name.as_str()));
         let own = Link { href: self_url.clone(), rel: "Self".to_owned() };
-        let links = std::iter::once(own).chain(links.into_iter().map(|link| Link::of(link, base_url))).collect();
+        let log = (task.logged > 0).then(|| Link { href: format!("{self_url}/log"), rel: "Log".to_owned() });
+        let links =
+            std::iter::once(own).chain(links.into_iter().map(|link| Link::of(link, base_url))).chain(log).collect();
         Self {
             complete: task.state.is_end(),
             total_elements: task.progress.total,
@@ -121,6 +150,8 @@ impl TaskBody {
             attempt: task.attempt,
             result,
             error: task.error,
+            steps: task.steps,
+            time_left: task.time_left.map(TimeLeftBody::from),
         }
     }
 }
@@ -133,7 +164,7 @@ pub(crate) fn whole_seconds(at: DateTime<Utc>) -> String {
 mod tests {
     use super::{OWN, TaskBody};
     use longhaul_model::store::read::Task;
-    use longhaul_model::{Progress, Report, State};
+    use longhaul_model::{Progress, Report, State, TimeLeft};
     use serde_json::{Value, json};
 
     fn body(report: Report) -> Value {
@@ -148,6 +179,9 @@ mod tests {
             finished_at: Some(chrono::DateTime::UNIX_EPOCH),
             result: report.into_stored(),
             error: Some(json!({})),
+            steps: Some(json!([])),
+            time_left: Some(TimeLeft { seconds: 1.5, low: 0.9, high: 2.1 }),
+            logged: 0,
         };
         serde_json::to_value(TaskBody::new(task, "t_", "http://h")).expect("JSON")
     }
@@ -165,6 +199,7 @@ mod tests {
         assert_eq!(body["Links"][1], json!({"Href": "http://h/api/incident/x", "Rel": "Incident"}));
         assert_eq!(body["Links"][2]["Href"], "https://other/");
         assert_eq!(body.get("Result"), None);
+        assert_eq!(body["TimeLeft"], json!({"Seconds": 2, "Low": 0, "High": 3}), "rounded outwards");
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod stream;
 mod task_request;
 
 pub use app::{App, AppBuilder, AppSettings};
-pub use body::{Link, TaskBody};
+pub use body::{Link, TaskBody, TimeLeftBody};
 pub use enqueuer::{EnqueueError, Enqueuer};
 pub use error::{ApiError, KINDS};
 pub use negotiation::{idempotency_key, json_response, must_accept_json, read_json, unreadable};

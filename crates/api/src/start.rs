@@ -115,6 +115,9 @@ impl App {
             finished_at: None,
             result: None,
             error: None,
+            steps: None,
+            time_left: None,
+            logged: 0,
         };
         TaskBody::new(accepted, task.info.id_prefix, self.base_url())
     }

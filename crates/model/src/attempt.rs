@@ -1,16 +1,20 @@
 //! One attempt at a task, as the worker and the handler share it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::context::MixedCheckpoints;
-use crate::progress::{Progress, cut, even_fraction};
-use crate::store::progress::ProgressWrite;
+use crate::handle::ProgressHandle;
+use crate::log::{LogBuffer, LogHandle, LogLevel};
+use crate::progress::{Progress, even_fraction};
+use crate::steps::Steps;
+use crate::store::progress::{Details, ProgressWrite};
 use crate::store::{ClaimedTask, LeaseKey};
-use crate::{Plan, PublicId};
+use crate::time_left::Forecast;
+use crate::{Limits, Problem, PublicId};
 
 /// One attempt at a task. The handler writes its progress here, in memory; the
 /// worker's flusher reads it.
@@ -22,18 +26,27 @@ pub struct Attempt {
     number: u16,
     began: Instant,
     cancellation: CancellationToken,
+    limits: Limits,
     live: Mutex<Live>,
 }
 
 #[derive(Debug)]
-struct Live {
-    progress: Progress,
-    /// Weighted by the handler: the fraction no longer follows the elements.
-    weighted: bool,
+pub(crate) struct Live {
+    pub(crate) progress: Progress,
+    /// The handler counts elements of the task; else they follow its steps.
+    pub(crate) counts: bool,
+    pub(crate) steps: Steps,
+    /// The fraction as the handler's last words have it, which may have fallen;
+    /// `None` until it has said anything.
+    reported: Option<f64>,
+    forecast: Forecast,
+    log: LogBuffer,
     checkpoint: Option<serde_json::Value>,
     style: Option<CheckpointStyle>,
     changed: bool,
     stop: Option<StopReason>,
+    /// The database refuses what the attempt has to say.
+    refused: Option<Problem>,
 }
 
 /// Why an attempt was asked to stop.
@@ -69,16 +82,34 @@ impl Attempt {
             number: task.attempt,
             began: Instant::now(),
             cancellation,
+            limits: Limits::DEFAULT,
             live: Mutex::new(Live {
+                counts: progress.total > 0,
                 progress,
-                weighted: false,
+                steps: Steps::new(),
+                reported: None,
+                forecast: Forecast::default(),
+                log: LogBuffer::after(task.logged),
                 checkpoint: None,
                 style: None,
                 // Its start is worth a write: it shows who runs it since when.
                 changed: true,
                 stop: None,
+                refused: None,
             }),
         }
+    }
+
+    /// The same, with these limits instead of the usual ones.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How much it may keep.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The lease it runs under.
@@ -123,27 +154,96 @@ impl Attempt {
         ProgressHandle { attempt: self }
     }
 
-    /// The state to write now.
+    /// Writes to the task's log.
+    #[must_use]
+    pub fn log(&self) -> LogHandle<'_> {
+        LogHandle { attempt: self }
+    }
+
+    /// The state to write now, without lines of the log.
     #[must_use]
     pub fn snapshot(&self) -> ProgressWrite {
-        let live = self.live();
+        self.write(&self.live(), self.began.elapsed())
+    }
+
+    fn write(&self, live: &Live, elapsed: Duration) -> ProgressWrite {
         ProgressWrite {
             id: self.id,
             lease_number: self.lease.number,
             attempt: self.number,
-            elapsed: self.began.elapsed(),
+            elapsed,
             progress: live.progress.clone(),
             checkpoint: live.checkpoint.clone(),
+            details: Details {
+                steps: Some(live.steps.states()).filter(|path| !path.is_empty()),
+                time_left: live.forecast.left_at(elapsed.as_secs_f64()),
+                ..Details::default()
+            },
         }
     }
 
-    /// For the flusher: what has changed since the last call, if anything.
+    /// For the flusher: what has changed since the last call, if anything. Lines
+    /// of the log are in it until they are [`stored`](Attempt::stored).
     #[must_use]
     pub fn take_changes(&self) -> Option<ProgressWrite> {
-        if !std::mem::take(&mut self.live().changed) {
+        let mut live = self.live();
+        if !std::mem::take(&mut live.changed) {
             return None;
         }
-        Some(self.snapshot())
+        let elapsed = self.began.elapsed();
+        if let Some(fraction) = live.reported {
+            live.forecast.report(elapsed.as_secs_f64(), fraction);
+        }
+        let mut write = self.write(&live, elapsed);
+        self.add_log(&live, &mut write);
+        Some(write)
+    }
+
+    /// What is to be written before the attempt's end, which tells neither of
+    /// steps nor of the log: the steps it `failed` at, and the last lines. `None`
+    /// for most attempts.
+    #[must_use]
+    pub fn last_words(&self, failed: bool) -> Option<ProgressWrite> {
+        let live = self.live();
+        if live.log.is_empty() && !(failed && live.steps.any()) {
+            return None;
+        }
+        let mut write = self.write(&live, self.began.elapsed());
+        self.add_log(&live, &mut write);
+        Some(write)
+    }
+
+    fn add_log(&self, live: &Live, write: &mut ProgressWrite) {
+        if !live.log.is_empty() {
+            write.details.lines = live.log.lines();
+            write.details.logged = Some(live.log.last());
+            write.details.log_lines = self.limits.log_lines;
+        }
+    }
+
+    /// For the flusher: a write is in the database.
+    pub fn stored(&self, write: &ProgressWrite) {
+        if let Some(number) = write.details.logged {
+            self.live().log.stored(number);
+        }
+    }
+
+    /// For the flusher: the database refuses what this attempt has to say, not
+    /// just now. The handler is asked to stop, and the task fails with this
+    /// problem.
+    pub fn refuse(&self, problem: Problem) {
+        let mut live = self.live();
+        live.refused.get_or_insert(problem);
+        live.checkpoint = None;
+        live.log = LogBuffer::after(live.log.last());
+        drop(live);
+        self.cancellation.cancel();
+    }
+
+    /// Why the attempt can't be stored, if so.
+    #[must_use]
+    pub fn refused(&self) -> Option<Problem> {
+        self.live().refused.clone()
     }
 
     /// For the flusher: the write failed, so it is still to be done.
@@ -179,68 +279,50 @@ impl Attempt {
         if used == style { Ok(()) } else { Err(MixedCheckpoints) }
     }
 
-    fn live(&self) -> MutexGuard<'_, Live> {
+    pub(crate) fn log_line(&self, level: LogLevel, text: Arc<str>) {
+        let mut live = self.live();
+        live.log.push(level, text, &self.limits);
+        live.changed = true;
+    }
+
+    pub(crate) fn set_message(&self, message: String) {
+        let mut live = self.live();
+        live.progress.message = Some(message);
+        live.changed = true;
+    }
+
+    /// Changes the progress, and works out what follows from it.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Live) -> T) -> T {
+        let mut live = self.live();
+        let changed = change(&mut live);
+        live.settle();
+        changed
+    }
+
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
         // A panic while the lock is held can't leave it half-written: every
         // section only assigns.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Sets an attempt's progress. Every call is cheap and in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct ProgressHandle<'a> {
-    attempt: &'a Attempt,
-}
-
-impl ProgressHandle<'_> {
-    /// How many elements there are in all.
-    pub fn set_total(self, total: i64) {
-        self.change(|progress| progress.total = total.max(0));
-    }
-
-    /// How many are done; more than the total counts as the total.
-    pub fn set_processed(self, processed: i64) {
-        self.change(|progress| progress.processed = processed);
-    }
-
-    /// That many more are done.
-    pub fn advance(self, by: i64) {
-        self.change(|progress| progress.processed += by);
-    }
-
-    /// What is being done now, in words.
-    pub fn set_message(self, message: impl Into<String>) {
-        let message = cut(message.into());
-        self.change(|progress| progress.message = Some(message));
-    }
-
-    /// The first `done` steps of a plan are over: sets elements, fraction and
-    /// message at once.
-    pub fn set_step(self, plan: &Plan, done: usize) {
-        let next = plan.after(done);
-        let mut live = self.attempt.live();
-        live.weighted = true;
-        let fraction = next.fraction.max(live.progress.fraction);
-        live.progress = Progress { fraction, ..next };
-        live.changed = true;
-    }
-
-    /// What has been reported so far.
-    #[must_use]
-    pub fn get(self) -> Progress {
-        self.attempt.live().progress.clone()
-    }
-
-    fn change(self, change: impl FnOnce(&mut Progress)) {
-        let mut live = self.attempt.live();
-        change(&mut live.progress);
-        let Progress { total, processed, fraction, .. } = live.progress;
-        live.progress.processed = processed.clamp(0, total);
-        if !live.weighted {
-            // Never falls within one attempt (contract, "The task body").
-            live.progress.fraction = even_fraction(live.progress.processed, total).max(fraction);
+impl Live {
+    /// The one place where a fraction comes from: the steps, if there are any,
+    /// else the elements. What is shown never falls within one attempt (contract,
+    /// "The task body").
+    fn settle(&mut self) {
+        let progress = &mut self.progress;
+        progress.processed = progress.processed.clamp(0, progress.total);
+        let fraction =
+            if self.steps.any() { self.steps.fraction() } else { even_fraction(progress.processed, progress.total) };
+        progress.fraction = progress.fraction.max(fraction);
+        if self.steps.any() && !self.counts {
+            let whole = i64::from(self.steps.whole());
+            progress.total = whole;
+            progress.processed = ((fraction * whole as f64 + 1e-9) as i64).clamp(0, whole);
         }
-        live.changed = true;
+        self.reported = Some(fraction);
+        self.changed = true;
     }
 }
 
@@ -262,6 +344,7 @@ mod tests {
             parameters: serde_json::Value::Null,
             checkpoint: None,
             progress: Progress::unknown(),
+            logged: 0,
         };
         Attempt::begin(&task, "t-", CancellationToken::new())
     }

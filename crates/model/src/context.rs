@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{CheckpointStyle, ProgressHandle, StopReason};
+use crate::attempt::{CheckpointStyle, StopReason};
+use crate::limits::storable_checkpoint;
 use crate::store::progress::{ProgressWrite, write_fenced};
-use crate::{Attempt, CreateError, RunError};
+use crate::{Attempt, CreateError, LogHandle, ProgressHandle, RunError};
 
 /// Things that task types need from the program that hosts them (clients,
 /// configuration), found by their type.
@@ -122,6 +123,19 @@ impl RunContext {
         self.attempt.progress()
     }
 
+    /// Writes a line for people to the task's log, e.g. what was skipped and why.
+    /// Cheap, in memory, and bounded, see [`LogHandle`].
+    ///
+    /// ```
+    /// # fn run(context: longhaul_model::RunContext, key: &str) {
+    /// context.log().warn(format_args!("{key} has no name; it was left out"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn log(&self) -> LogHandle<'_> {
+        self.attempt.log()
+    }
+
     /// Cancelled when someone cancels the task, when the worker has lost it to
     /// another one, or when the worker must stop. Long handlers look at it
     /// between batches.
@@ -152,9 +166,14 @@ impl RunContext {
     /// # Errors
     /// When the value has no JSON form, or when this attempt already saved
     /// checkpoints in transactions: the two styles would overtake each other.
+    /// Permanent ones when it is larger than [`Limits::checkpoint_bytes`]
+    /// (`checkpoint-too-large`), or nothing that the database can hold: U+0000 in a
+    /// text, more than 100 levels (`not-storable`). Nothing is saved then.
+    ///
+    /// [`Limits::checkpoint_bytes`]: crate::Limits::checkpoint_bytes
     pub fn save_checkpoint(&self, checkpoint: &impl Serialize) -> Result<(), RunError> {
         self.attempt.use_checkpoints(CheckpointStyle::Flushed)?;
-        self.attempt.set_checkpoint(serde_json::to_value(checkpoint)?);
+        self.attempt.set_checkpoint(storable_checkpoint(checkpoint, self.attempt.limits())?);
         Ok(())
     }
 
@@ -164,15 +183,16 @@ impl RunContext {
     /// commit.
     ///
     /// # Errors
-    /// When the lease is lost, the database fails, the value has no JSON form,
-    /// or this attempt already used [`save_checkpoint`](RunContext::save_checkpoint).
+    /// When the lease is lost, the database fails, or this attempt already used
+    /// [`save_checkpoint`](RunContext::save_checkpoint), which also says what can't
+    /// be saved.
     pub async fn save_checkpoint_in(
         &self,
         transaction: &mut PgConnection,
         checkpoint: &impl Serialize,
     ) -> Result<(), RunError> {
         self.attempt.use_checkpoints(CheckpointStyle::InTransaction)?;
-        let checkpoint = serde_json::to_value(checkpoint)?;
+        let checkpoint = storable_checkpoint(checkpoint, self.attempt.limits())?;
         let write = ProgressWrite { checkpoint: Some(checkpoint), ..self.attempt.snapshot() };
         let written = write_fenced(transaction, self.attempt.lease().worker_id, &[write]).await?;
         if written.contains(&self.attempt.id()) {

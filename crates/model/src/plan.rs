@@ -39,6 +39,10 @@ impl Plan {
         Self { steps }
     }
 
+    pub(crate) const fn steps(&self) -> &'static [Step] {
+        self.steps
+    }
+
     /// How far the task is once the first `done` steps are over; the message is
     /// the step that comes next, or the last one's.
     #[must_use]

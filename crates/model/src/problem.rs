@@ -67,7 +67,25 @@ pub const POISON_TASK: ProblemKind =
 /// The attempt took longer than its type allows.
 pub const ATTEMPT_TIMED_OUT: ProblemKind =
     ProblemKind { code: "attempt-timed-out", title: "The attempt took too long", status: 500 };
+/// The handler returned more than a task may keep ([`crate::Limits`]).
+pub const RESULT_TOO_LARGE: ProblemKind =
+    ProblemKind { code: "result-too-large", title: "The result is too large", status: 500 };
+/// The handler saved a checkpoint of more than a task may keep.
+pub const CHECKPOINT_TOO_LARGE: ProblemKind =
+    ProblemKind { code: "checkpoint-too-large", title: "The checkpoint is too large", status: 500 };
+/// What the handler returned or saved is nothing that the database can hold.
+pub const NOT_STORABLE: ProblemKind =
+    ProblemKind { code: "not-storable", title: "The outcome can't be stored", status: 500 };
 
 /// The problems that the engine itself makes.
-pub const KINDS: &[ProblemKind] =
-    &[ATTEMPT_FAILED, ATTEMPT_PANICKED, NOT_RUNNABLE, WORKER_LOST, POISON_TASK, ATTEMPT_TIMED_OUT];
+pub const KINDS: &[ProblemKind] = &[
+    ATTEMPT_FAILED,
+    ATTEMPT_PANICKED,
+    NOT_RUNNABLE,
+    WORKER_LOST,
+    POISON_TASK,
+    ATTEMPT_TIMED_OUT,
+    RESULT_TOO_LARGE,
+    CHECKPOINT_TOO_LARGE,
+    NOT_STORABLE,
+];

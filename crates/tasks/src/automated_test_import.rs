@@ -112,6 +112,10 @@ impl TaskType for AutomatedTestImport {
         context.progress().set_processed(i64::MAX);
         context.save_checkpoint_in(&mut transaction, &imported).await?;
         transaction.commit().await?;
+        let Imported { suites, cases, passed, failed, errors, skipped, .. } = imported;
+        context.log().info(format_args!(
+            "{cases} cases in {suites} suites: {passed} passed, {failed} failed, {errors} errors, {skipped} skipped."
+        ));
         done(&imported)
     }
 }

@@ -190,6 +190,7 @@ impl Run {
                 index_id = build.index_id,
                 "the unfinished index is gone; building it anew"
             );
+            self.context.log().warn("The unfinished index of an earlier attempt is gone; it is built anew.");
             self.checkpoint.processed -= current.documents;
             self.checkpoint.current = None;
         }
@@ -224,6 +225,11 @@ impl Run {
             self.context.progress().set_processed(QUEUING + next.processed);
             self.context.save_checkpoint_in(&mut transaction, &next).await?;
             transaction.commit().await?;
+            for key in batch.cut {
+                self.context.log().warn(format_args!(
+                    "{key}: its fields have 250,000 characters or more; words beyond that can't be searched for."
+                ));
+            }
             tracing::debug!(task = self.context.public_id(), attempt = self.context.attempt(), %last, documents = batch.documents, "batch indexed");
             self.checkpoint = next;
         }
@@ -247,9 +253,15 @@ impl Run {
             Swapped::InUse { replaced: None } => {}
             Swapped::Overtaken => {
                 tracing::info!(index_id = build.index_id, "a Reindex that began later has already replaced the index");
+                self.context
+                    .log()
+                    .info("A Reindex that began later has already replaced the index; this one was dropped.");
                 search::discard(self.context.pool(), build).await?;
             }
-            Swapped::NoProject => search::discard(self.context.pool(), build).await?,
+            Swapped::NoProject => {
+                self.context.log().warn(format_args!("The project {} was deleted meanwhile.", build.project_id));
+                search::discard(self.context.pool(), build).await?;
+            }
         }
         Ok(())
     }

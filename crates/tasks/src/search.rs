@@ -11,11 +11,13 @@ pub(crate) struct Build {
 }
 
 /// What one batch did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BatchDone {
     pub(crate) documents: i64,
     /// The last entity of the batch; `None` at the end of the project.
     pub(crate) last: Option<Uuid>,
+    /// Keys of entities whose fields are too long to be indexed whole.
+    pub(crate) cut: Vec<String>,
 }
 
 fn table(index_id: i64) -> String {
@@ -86,25 +88,26 @@ pub(crate) async fn add_batch(
     // words at most 1 MB (PostgreSQL manual, 12.11), hence the cuts.
     let sql = format!(
         "WITH batch AS MATERIALIZED (
-             SELECT id, key, name, fields FROM records.entity
+             SELECT id, key, name, fields, length(fields::text) AS field_length FROM records.entity
               WHERE project_id = $1 AND id > $2
               ORDER BY project_id, id LIMIT $3
          ), added AS (
              INSERT INTO {table} (entity_id, tsv)
              SELECT batch.id,
                     setweight(to_tsvector('simple', left(batch.name || ' ' || batch.key, 100000)), 'A')
-                    || setweight(CASE WHEN length(batch.fields::text) < 250000
+                    || setweight(CASE WHEN batch.field_length < 250000
                                       THEN jsonb_to_tsvector('simple', batch.fields, '[\"string\", \"numeric\"]')
                                       ELSE to_tsvector('simple', left(batch.fields::text, 250000)) END, 'B')
                     {related}
                FROM batch
              RETURNING 1
          )
-         SELECT (SELECT count(*) FROM added), (SELECT id FROM batch ORDER BY id DESC LIMIT 1)"
+         SELECT (SELECT count(*) FROM added), (SELECT id FROM batch ORDER BY id DESC LIMIT 1),
+                ARRAY(SELECT key FROM batch WHERE field_length >= 250000 ORDER BY id)"
     );
-    let (documents, last) =
+    let (documents, last, cut) =
         sqlx::query_as(AssertSqlSafe(sql)).bind(build.project_id).bind(after).bind(limit).fetch_one(connection).await?;
-    Ok(BatchDone { documents, last })
+    Ok(BatchDone { documents, last, cut })
 }
 
 /// Settings of one batch's transaction. A batch need not be durable by itself

@@ -1,5 +1,6 @@
 //! `SyncIncidents`: refreshes incidents from their tickets.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
@@ -216,7 +217,11 @@ async fn ask(
             Ok(ticket) => answers.0.push((row.id, ticket)),
             Err(error) => {
                 tracing::warn!(task = context.public_id(), link = %row.external_system_link_id, ?error, "a tracker failed");
-                answers.1.insert(row.external_system_link_id, error.detail());
+                let detail = error.detail();
+                if let Entry::Vacant(first) = answers.1.entry(row.external_system_link_id) {
+                    context.log().warn(format_args!("External system link {}: {detail}", first.key()));
+                    first.insert(detail);
+                }
             }
         }
     }

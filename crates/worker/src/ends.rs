@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use longhaul_model::problem::{ATTEMPT_FAILED, Problem};
+use longhaul_model::problem::{NOT_STORABLE, Problem};
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict, finish};
 use longhaul_model::store::is_unavailable;
+use longhaul_model::store::progress::{ProgressWrite, last_words};
 use sqlx::PgPool;
 
 /// Counts what each lease still has at work, and keeps ended attempts until the
@@ -12,6 +13,8 @@ use sqlx::PgPool;
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     waiting: Vec<AttemptEnd>,
+    /// What some of those have to say first.
+    last_words: Vec<ProgressWrite>,
     /// Tasks of each lease that have not ended, by lease number.
     open: HashMap<i64, usize>,
 }
@@ -23,6 +26,11 @@ impl Ends {
 
     pub(crate) fn push(&mut self, end: AttemptEnd) {
         self.waiting.push(end);
+    }
+
+    /// What an attempt has to say before its end, which was pushed.
+    pub(crate) fn say(&mut self, last_words: Option<ProgressWrite>) {
+        self.last_words.extend(last_words);
     }
 
     /// An attempt whose outcome is not to be stored.
@@ -47,6 +55,7 @@ impl Ends {
     /// longer its own.
     pub(crate) fn forget(&mut self) {
         self.waiting.clear();
+        self.last_words.clear();
         self.open.clear();
     }
 
@@ -54,6 +63,7 @@ impl Ends {
     /// away, waits on. An end that the database refuses (not just now) is turned
     /// into a failure that it can take, so that it holds up nobody.
     pub(crate) async fn flush(&mut self, pool: &PgPool, worker_id: i32) -> sqlx::Result<()> {
+        self.write_last_words(pool, worker_id).await?;
         let ends = std::mem::take(&mut self.waiting);
         let result = self.write(pool, worker_id, &ends).await;
         match result {
@@ -76,6 +86,34 @@ impl Ends {
             }
             Err(error) => self.write(pool, worker_id, &unstorable(ends, &error)).await,
         }
+    }
+
+    /// Before the ends, after which nothing can be said. Words that the database
+    /// refuses (not just now) are lost: they hold up no end.
+    async fn write_last_words(&mut self, pool: &PgPool, worker_id: i32) -> sqlx::Result<()> {
+        if self.last_words.is_empty() {
+            return Ok(());
+        }
+        match last_words(pool, worker_id, &self.last_words).await {
+            Ok(_fenced) => self.last_words.clear(),
+            Err(error) if is_unavailable(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a batch of last words was refused; trying them one by one");
+                while let Some(words) = self.last_words.pop() {
+                    match last_words(pool, worker_id, std::slice::from_ref(&words)).await {
+                        Ok(_fenced) => {}
+                        Err(error) if is_unavailable(&error) => {
+                            self.last_words.push(words);
+                            return Err(error);
+                        }
+                        Err(error) => {
+                            tracing::error!(task = %words.id, %error, "the last lines of a task's log can't be stored");
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn write(&mut self, pool: &PgPool, worker_id: i32, ends: &[AttemptEnd]) -> sqlx::Result<()> {
@@ -121,7 +159,7 @@ fn unstorable(ends: Vec<AttemptEnd>, error: &sqlx::Error) -> Vec<AttemptEnd> {
             end.checkpoint = None;
             end.progress.message = None;
             let problem = Problem::new(
-                ATTEMPT_FAILED,
+                NOT_STORABLE,
                 "The handler's outcome could not be stored; the log names the cause under this task's id.",
             );
             end.verdict = Verdict::Failed(problem, None);

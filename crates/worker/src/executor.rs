@@ -8,8 +8,11 @@ use futures_util::FutureExt;
 use longhaul_model::problem::NOT_RUNNABLE;
 use longhaul_model::store::ClaimedTask;
 use longhaul_model::store::finish::{AttemptEnd, Verdict};
-use longhaul_model::store::progress::flush;
-use longhaul_model::{Attempt, Outcome, Registry, Resources, RunContext, RunError, StopReason};
+use longhaul_model::store::progress::{ProgressWrite, flush};
+use longhaul_model::{
+    Attempt, ERROR_TEXT_LIMIT, Outcome, Registry, Resources, RunContext, RunError, StopReason, bounded_text,
+    check_result,
+};
 use sqlx::PgPool;
 
 /// What every attempt of this worker shares.
@@ -26,9 +29,13 @@ pub(crate) struct Executor {
 
 impl Executor {
     /// Runs the handler of a claimed task to its end. A panic or an error ends
-    /// this attempt only. `None` if the lease was lost meanwhile: whoever has the
-    /// task now decides.
-    pub(crate) async fn run(&self, task: ClaimedTask, attempt: Arc<Attempt>) -> Option<AttemptEnd> {
+    /// this attempt only. With the end come the attempt's last words, if it has any.
+    /// `None` if the lease was lost meanwhile: whoever has the task now decides.
+    pub(crate) async fn run(
+        &self,
+        task: ClaimedTask,
+        attempt: Arc<Attempt>,
+    ) -> Option<(AttemptEnd, Option<ProgressWrite>)> {
         let (type_name, max_attempts) = (task.type_name.clone(), task.max_attempts);
         let context =
             RunContext::new(Arc::clone(&attempt), self.pool.clone(), Arc::clone(&self.resources), task.checkpoint);
@@ -47,8 +54,9 @@ impl Executor {
             Err(unknown) => Err(RunError::permanent(NOT_RUNNABLE, unknown.to_string())),
         };
         let verdict = self.verdict(&type_name, max_attempts, &attempt, result)?;
+        let last_words = attempt.last_words(!matches!(verdict, Verdict::Succeeded(_)));
         let snapshot = attempt.snapshot();
-        Some(AttemptEnd {
+        let end = AttemptEnd {
             id: attempt.id(),
             lease_number: attempt.lease().number,
             attempt: attempt.number(),
@@ -56,7 +64,8 @@ impl Executor {
             progress: snapshot.progress,
             checkpoint: snapshot.checkpoint,
             verdict,
-        })
+        };
+        Some((end, last_words))
     }
 
     /// A task that may have killed its worker before: should it do so again, the
@@ -116,8 +125,16 @@ impl Executor {
             );
             return None;
         }
+        if let Some(problem) = attempt.refused() {
+            return Some(Verdict::Failed(problem, None));
+        }
         Some(match (result, stop) {
-            (Ok(Outcome::Done(result)), _) => Verdict::Succeeded(result),
+            (Ok(Outcome::Done(result)), _) => {
+                match result.as_ref().map_or(Ok(()), |result| check_result(result, attempt.limits())) {
+                    Ok(()) => Verdict::Succeeded(result),
+                    Err(error) => self.failure(type_name, max_attempts, attempt, &error),
+                }
+            }
             // Whether the handler said so or failed on the way out: it was asked to stop.
             (Ok(Outcome::Cancelled) | Err(_), Some(StopReason::WorkerStops)) => Verdict::Release,
             (Ok(Outcome::Cancelled), _) | (Err(_) | Ok(Outcome::Snooze(_)), Some(StopReason::Cancelled)) => {
@@ -129,7 +146,9 @@ impl Executor {
     }
 
     fn failure(&self, type_name: &str, max_attempts: u16, attempt: &Attempt, error: &RunError) -> Verdict {
-        let (problem, cause) = (error.problem().clone(), error.cause());
+        let mut problem = error.problem().clone();
+        problem.detail = bounded_text(problem.detail, ERROR_TEXT_LIMIT);
+        let cause = error.cause().map(|cause| bounded_text(cause, ERROR_TEXT_LIMIT));
         let policy = self.registry.get(type_name).map(|entry| entry.info().retry).unwrap_or_default();
         let delay =
             error.next_delay(attempt.number(), &policy, jitter(attempt)).filter(|_| attempt.number() < max_attempts);

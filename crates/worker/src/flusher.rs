@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use longhaul_model::problem::{NOT_STORABLE, Problem};
 use longhaul_model::store::is_unavailable;
 use longhaul_model::store::progress::{ProgressWrite, flush};
 use longhaul_model::store::worker::held_leases;
@@ -47,9 +48,14 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
         Err(error) => {
             // One of them can't be stored: the others must not suffer.
             tracing::warn!(%error, "a batch of progress was refused; trying it one by one");
-            write_one_by_one(shared, worker_id, &writes).await?
+            write_one_by_one(shared, worker_id, &attempts, &writes).await?
         }
     };
+    for (attempt, write) in attempts.iter().zip(&writes) {
+        if written.contains(&attempt.id()) {
+            attempt.stored(write);
+        }
+    }
     let missing: Vec<_> = attempts.into_iter().filter(|attempt| !written.contains(&attempt.id())).collect();
     if !missing.is_empty() {
         stop_the_lost(shared, worker_id, &missing).await?;
@@ -57,13 +63,25 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
     Ok(())
 }
 
-async fn write_one_by_one(shared: &Shared, worker_id: i32, writes: &[ProgressWrite]) -> sqlx::Result<Vec<uuid::Uuid>> {
+/// Those that are refused have their attempts failed, or they would be refused
+/// again and again.
+async fn write_one_by_one(
+    shared: &Shared,
+    worker_id: i32,
+    attempts: &[Arc<Attempt>],
+    writes: &[ProgressWrite],
+) -> sqlx::Result<Vec<uuid::Uuid>> {
     let mut written = Vec::new();
-    for write in writes {
+    for (attempt, write) in attempts.iter().zip(writes) {
         match flush(&shared.pool, worker_id, std::slice::from_ref(write)).await {
             Ok(ids) => written.extend(ids),
             Err(error) if is_unavailable(&error) => return Err(error),
-            Err(error) => tracing::error!(task = %write.id, %error, "progress can't be stored"),
+            Err(error) => {
+                tracing::error!(task = %write.id, %error, "progress can't be stored; the task fails");
+                let detail =
+                    "The progress or checkpoint could not be stored; the log names the cause under this task's id.";
+                attempt.refuse(Problem::new(NOT_STORABLE, detail));
+            }
         }
     }
     Ok(written)

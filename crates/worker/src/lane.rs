@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::finish::{AttemptEnd, Verdict};
+use longhaul_model::store::progress::ProgressWrite;
 use longhaul_model::store::rescue::release_lease;
 use longhaul_model::store::{ClaimedTask, LeaseKey};
-use longhaul_model::{Attempt, Progress};
+use longhaul_model::{Attempt, Limits, Progress};
 use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: InFlight,
     pub(crate) poll_every: Duration,
     pub(crate) ageing: Option<Duration>,
+    /// How much a task may keep.
+    pub(crate) limits: Limits,
     /// No more claims; what runs may go on.
     pub(crate) stopping: CancellationToken,
     /// Every lane has ended.
@@ -61,11 +64,12 @@ pub(crate) struct Lane {
     hungry: bool,
 }
 
-/// One attempt is over; `None` if its outcome is to be dropped.
+/// One attempt is over, with its last words; `None` if its outcome is to be
+/// dropped.
 struct Ended {
     lease: LeaseKey,
     took: Duration,
-    end: Option<AttemptEnd>,
+    end: Option<(AttemptEnd, Option<ProgressWrite>)>,
 }
 
 /// Ends are written in batches of at most this many.
@@ -190,7 +194,7 @@ impl Lane {
 
     fn spawn(&self, task: ClaimedTask) {
         let prefix = self.shared.executor.registry.get(&task.type_name).map_or("", |entry| entry.info().id_prefix);
-        let attempt = Arc::new(Attempt::begin(&task, prefix, CancellationToken::new()));
+        let attempt = Arc::new(Attempt::begin(&task, prefix, CancellationToken::new()).with_limits(self.shared.limits));
         let (shared, end, running) = (Arc::clone(&self.shared), self.end.clone(), Arc::clone(&attempt));
         // The handler may end before `add`: it waits for this signal to begin.
         let (go, begin) = tokio::sync::oneshot::channel::<()>();
@@ -220,7 +224,10 @@ impl Lane {
             return;
         }
         match ended.end {
-            Some(end) => self.ends.push(end),
+            Some((end, last_words)) => {
+                self.ends.push(end);
+                self.ends.say(last_words);
+            }
             None => self.ends.dropped(ended.lease.number),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longhaul_model::Limits;
 use longhaul_model::store::retention::Retention;
 
 /// Settings of one worker process.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How often to look for tasks to flush. Default 60 s.
     pub retention_every: Duration,
+    /// How much one task may keep: result, checkpoint, log.
+    pub limits: Limits,
 }
 
 impl Default for Settings {
@@ -55,6 +58,7 @@ impl Default for Settings {
             grace: Duration::from_secs(5),
             retention: Retention::default(),
             retention_every: Duration::from_secs(60),
+            limits: Limits::DEFAULT,
         }
     }
 }

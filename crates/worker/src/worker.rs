@@ -100,6 +100,7 @@ impl Worker {
             in_flight: InFlight::default(),
             poll_every: self.settings.poll_every,
             ageing: self.settings.ageing,
+            limits: self.settings.limits,
             stopping: stop.clone(),
             wakes: (0..lanes).map(|_| Notify::new()).collect(),
         });

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::split_public_id;
-use longhaul_model::store::read;
+use longhaul_model::store::read::{self, Task};
 use uuid::Uuid;
 
 use crate::error::UNKNOWN_TASK;
@@ -23,13 +23,19 @@ pub(crate) async fn handle(
 
 /// The guid and the body of the task with this public id.
 pub(super) async fn find(app: &App, id: &str) -> Result<(Uuid, TaskBody), ApiError> {
+    let (task, id_prefix) = find_task(app, id).await?;
+    Ok((task.id, TaskBody::new(task, id_prefix, app.base_url())))
+}
+
+/// The task with this public id, and its type's prefix of ids.
+pub(super) async fn find_task(app: &App, id: &str) -> Result<(Task, &'static str), ApiError> {
     let (prefix, guid) = split_public_id(id).ok_or_else(|| unknown(id))?;
     let entry = app.inner.registry.by_id_prefix(prefix).ok_or_else(|| unknown(id))?;
     let task = read::task(app.pool(), guid)
         .await?
         .filter(|task| task.type_name == entry.info().name)
         .ok_or_else(|| unknown(id))?;
-    Ok((guid, TaskBody::new(task, entry.info().id_prefix, app.base_url())))
+    Ok((task, entry.info().id_prefix))
 }
 
 pub(super) fn unknown(id: &str) -> ApiError {

@@ -11,6 +11,9 @@ mod queues;
 mod retry_task;
 mod schedule;
 mod task_events;
+mod task_log;
+
+pub(crate) use task_log::LineBody;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -47,6 +50,11 @@ pub(crate) fn configure(config: &mut ServiceConfig, settings: &AppSettings) {
     for path in ["/api/backgroundtask/{id}/events", "/api/backgroundtasks/{id}/events"] {
         config.service(
             web::resource(path).route(web::get().to(task_events::handle)).default_service(web::to(|| refuse("GET"))),
+        );
+    }
+    for path in ["/api/backgroundtask/{id}/log", "/api/backgroundtasks/{id}/log"] {
+        config.service(
+            web::resource(path).route(web::get().to(task_log::handle)).default_service(web::to(|| refuse("GET"))),
         );
     }
     for path in ["/api/backgroundtask/{id}/retry", "/api/backgroundtasks/{id}/retry"] {

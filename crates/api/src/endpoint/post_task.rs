@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::INVALID_REQUEST;
 use crate::negotiation::{idempotency_key, must_accept_json, received_json};
 use crate::start::accepted_response;
-use crate::stream::{Form, begin};
+use crate::stream::{Beginning, Form, begin};
 use crate::task_request::TaskRequest;
 use crate::{ApiError, App, StartTask};
 
@@ -44,7 +44,7 @@ pub(crate) async fn handle(
     let Some(form) = form else { return Ok(accepted_response(&task)) };
     let mut response = HttpResponse::Accepted();
     response.insert_header((LOCATION, task.self_url.as_str()));
-    begin(&app, &mut response, task, form, None)
+    begin(&app, &mut response, Beginning { body: task, logged: 0, form, seen: None, lines: None })
 }
 
 const STREAM_PROGRESS: &str = "StreamProgress";

@@ -11,8 +11,8 @@ use longhaul_model::split_public_id;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Event;
 use super::hub::Subscription;
+use super::{Event, Lines};
 use crate::error::NOT_ACCEPTABLE;
 use crate::negotiation::{Preference, preference};
 use crate::{ApiError, App, TaskBody};
@@ -77,24 +77,36 @@ impl Form {
     }
 }
 
-/// Answers with a task's states from `body` on until it ends. `seen` is the last
-/// event that the client says it has seen: it is not sent again, and if it is the
-/// final one, the answer is 204, which stops a browser from asking again.
+/// Where a stream begins.
+pub(crate) struct Beginning<'a> {
+    /// The state that the task is in.
+    pub(crate) body: TaskBody,
+    /// How many lines its log has had.
+    pub(crate) logged: i64,
+    /// How the client takes it.
+    pub(crate) form: Form,
+    /// The last event that the client says it has seen: it is not sent again.
+    pub(crate) seen: Option<&'a str>,
+    /// If the client wants the lines of the log between the states.
+    pub(crate) lines: Option<Lines>,
+}
+
+/// Answers with a task's states until it ends. If the client has seen the final
+/// one, the answer is 204, which stops a browser from asking again.
 ///
 /// # Errors
 /// When the body has no JSON form.
 pub(crate) fn begin(
     app: &App,
     response: &mut HttpResponseBuilder,
-    body: TaskBody,
-    form: Form,
-    seen: Option<&str>,
+    beginning: Beginning<'_>,
 ) -> Result<HttpResponse, ApiError> {
-    let state = Event::of(&body).map_err(ApiError::internal)?;
-    let seen = |event: &Event| seen == Some(event.id());
+    let Beginning { body, logged, form, seen, lines } = beginning;
+    let state = Event::of(&body, logged).map_err(ApiError::internal)?;
+    let seen = |event: &Event| lines.as_ref().map_or(seen, |lines| Some(lines.state())) == Some(event.id());
     let hub = &app.inner.hub;
     let (first, subscription) = if state.is_final() {
-        if seen(&state) {
+        if seen(&state) && lines.as_ref().is_none_or(|lines| lines.sent() >= logged) {
             return Ok(HttpResponse::NoContent().finish());
         }
         (Arc::new(state), None)
@@ -106,10 +118,13 @@ pub(crate) fn begin(
     };
     let heartbeat = app.inner.settings.stream_heartbeat;
     // A client that knows this state is sent a heartbeat, to know that it is heard.
-    let first = if seen(&first) { None } else { Some(first) };
+    let heard = seen(&first);
     let open = Open {
         preface: form.preface(),
-        first: Some(first),
+        greeting: heard.then(|| form.heartbeat()),
+        last_sent: if heard { first.id().to_owned() } else { String::new() },
+        state: Some(first),
+        lines,
         subscription,
         form,
         heartbeat,
@@ -129,8 +144,14 @@ pub(crate) fn begin(
 /// takes more, so a slow client is sent fewer states, never old ones.
 struct Open {
     preface: Option<Bytes>,
-    /// Still to be sent: the first state, or a heartbeat in its stead.
-    first: Option<Option<Arc<Event>>>,
+    /// What tells a client that it is heard.
+    greeting: Option<Bytes>,
+    /// Still to be sent, after the lines that came before it.
+    state: Option<Arc<Event>>,
+    /// The id of the state that was sent last.
+    last_sent: String,
+    /// If the client wants the log, too.
+    lines: Option<Lines>,
     /// `None` once the final state has been sent.
     subscription: Option<Subscription>,
     form: Form,
@@ -152,23 +173,45 @@ impl Open {
         if let Some(preface) = self.preface.take() {
             return Some(preface);
         }
-        match self.first.take() {
-            Some(Some(event)) => return Some(self.item(&event)),
-            Some(None) => return Some(self.form.heartbeat()),
-            None => {}
+        if let Some(greeting) = self.greeting.take() {
+            return Some(greeting);
         }
-        let event = tokio::select! {
-            () = self.closed.cancelled() => return None,
-            event = self.subscription.as_mut()?.next() => event?,
-            () = self.silence.as_mut() => return Some(self.form.heartbeat()),
-        };
-        Some(self.item(&event))
+        loop {
+            if let Some(state) = self.state.clone() {
+                if let Some(lines) = &mut self.lines {
+                    let line = tokio::select! {
+                        () = self.closed.cancelled() => return None,
+                        line = lines.next(state.logged(), self.form) => line,
+                    };
+                    if line.is_some() {
+                        return line;
+                    }
+                }
+                self.state = None;
+                if state.is_final() {
+                    self.subscription = None;
+                }
+                if state.id() != self.last_sent {
+                    return Some(self.item(&state));
+                }
+            }
+            let next = tokio::select! {
+                () = self.closed.cancelled() => return None,
+                next = self.subscription.as_mut()?.next() => next?,
+                () = self.silence.as_mut() => return Some(self.form.heartbeat()),
+            };
+            self.state = Some(next);
+        }
     }
 
-    fn item(&mut self, event: &Event) -> Bytes {
-        if event.is_final() {
-            self.subscription = None;
+    fn item(&mut self, state: &Event) -> Bytes {
+        state.id().clone_into(&mut self.last_sent);
+        match (&mut self.lines, self.form) {
+            (Some(lines), Form::Sse) => {
+                lines.state_is_sent(state.id());
+                state.sse_with_log(lines.sent())
+            }
+            _ => self.form.item(state),
         }
-        self.form.item(event)
     }
 }

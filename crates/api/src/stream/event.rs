@@ -14,18 +14,25 @@ pub(crate) struct Event {
     ndjson: Bytes,
     sse: Bytes,
     complete: bool,
+    logged: i64,
 }
 
 impl Event {
-    pub(crate) fn of(body: &TaskBody) -> serde_json::Result<Self> {
+    /// `logged`: how many lines the task's log has had.
+    pub(crate) fn of(body: &TaskBody, logged: i64) -> serde_json::Result<Self> {
         let json = serde_json::to_string(body)?;
-        let id = fingerprint(&json);
+        // The time left runs down by itself: that makes no new state.
+        let id = match body.time_left {
+            None => fingerprint(&json),
+            Some(_) => fingerprint(&serde_json::to_string(&TaskBody { time_left: None, ..body.clone() })?),
+        };
         Ok(Self {
             // JSON as serde_json writes it has no line breaks of its own.
             sse: format!("id: {id}\ndata: {json}\n\n").into(),
             ndjson: format!("{json}\n").into(),
             id,
             complete: body.complete,
+            logged,
         })
     }
 
@@ -40,6 +47,11 @@ impl Event {
         self.complete
     }
 
+    /// How many lines the task's log had had.
+    pub(crate) fn logged(&self) -> i64 {
+        self.logged
+    }
+
     /// The body and a line break.
     pub(crate) fn ndjson(&self) -> Bytes {
         self.ndjson.clone()
@@ -48,6 +60,12 @@ impl Event {
     /// The body as a server-sent event with its id.
     pub(crate) fn sse(&self) -> Bytes {
         self.sse.clone()
+    }
+
+    /// The same, whose id also says up to which line the log was sent.
+    pub(crate) fn sse_with_log(&self, line: i64) -> Bytes {
+        let json = String::from_utf8_lossy(&self.ndjson);
+        format!("id: {}.{line}\ndata: {json}\n", self.id).into()
     }
 }
 

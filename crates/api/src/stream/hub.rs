@@ -132,8 +132,8 @@ impl Hub {
 }
 
 impl Subscription {
-    /// Waits for a state newer than the last one; `None` if the task has been
-    /// flushed. What came between is skipped.
+    /// Waits for a state newer than the last one, or the same with more lines in
+    /// its log; `None` if the task has been flushed. What came between is skipped.
     pub(crate) async fn next(&mut self) -> Option<Arc<Event>> {
         self.newest.changed().await.ok()?;
         Some(Arc::clone(&self.newest.borrow_and_update()))
@@ -246,7 +246,8 @@ impl Shared {
             missing.remove(&task.id);
             let Some(topic) = topics.by_task.get_mut(&task.id) else { continue };
             topic.read_at = Instant::now();
-            let event = match Event::of(&TaskBody::new(task, topic.id_prefix, &self.base_url)) {
+            let logged = task.logged;
+            let event = match Event::of(&TaskBody::new(task, topic.id_prefix, &self.base_url), logged) {
                 Ok(event) => event,
                 Err(error) => {
                     tracing::error!(%error, "a task's body could not be written as JSON");
@@ -254,7 +255,7 @@ impl Shared {
                 }
             };
             topic.newest.send_if_modified(|newest| {
-                let changed = newest.id() != event.id();
+                let changed = newest.id() != event.id() || newest.logged() != event.logged();
                 if changed {
                     *newest = Arc::new(event);
                 }

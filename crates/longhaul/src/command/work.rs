@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use longhaul_model::Limits;
 use longhaul_model::store::retention::Retention;
 use longhaul_worker::Settings;
 
@@ -45,6 +46,15 @@ pub(crate) struct WorkerArgs {
     /// Days that tasks are kept after they failed.
     #[arg(long, env = "LONGHAUL_KEEP_FAILED", default_value_t = 30.0, value_parser = days)]
     keep_failed: f64,
+    /// Bytes of a task's result at most; a larger one fails the task.
+    #[arg(long, env = "LONGHAUL_RESULT_LIMIT", default_value_t = 1024 * 1024, value_parser = bytes)]
+    result_limit: usize,
+    /// Bytes of a task's checkpoint at most; a larger one fails the attempt.
+    #[arg(long, env = "LONGHAUL_CHECKPOINT_LIMIT", default_value_t = 1024 * 1024, value_parser = bytes)]
+    checkpoint_limit: usize,
+    /// Lines of a task's log that are kept; of more, the oldest go.
+    #[arg(long, env = "LONGHAUL_LOG_LINES", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    log_lines: u32,
 }
 
 fn heartbeat(text: &str) -> Result<f64, String> {
@@ -58,6 +68,16 @@ fn days(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(days) if (0.0..=36_500.0).contains(&days) => Ok(days),
         _ => Err("a number of days from 0 to 36500 is expected; 0.5 is twelve hours".to_owned()),
+    }
+}
+
+/// The most that makes sense in one row.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
+fn bytes(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(bytes) if (16..=MOST_BYTES).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("a number of bytes from 16 to {MOST_BYTES} is expected")),
     }
 }
 
@@ -75,6 +95,12 @@ impl WorkerArgs {
                 succeeded: kept(self.keep_succeeded),
                 cancelled: kept(self.keep_cancelled),
                 failed: kept(self.keep_failed),
+            },
+            limits: Limits {
+                result_bytes: self.result_limit,
+                checkpoint_bytes: self.checkpoint_limit,
+                log_lines: self.log_lines,
+                ..Limits::DEFAULT
             },
             ..Settings::default()
         }

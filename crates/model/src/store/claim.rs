@@ -50,7 +50,8 @@ const CLAIM: &str = "
         SELECT $5, $6, array_agg(id) FROM taken HAVING count(*) > 0
     )
     SELECT taken.queue, taken.priority, taken.place, task.id, task.type, task.attempt, task.max_attempts, task.crashes, task.parameters,
-           task.checkpoint, task.total_elements, task.processed_elements, task.fraction, task.message
+           task.checkpoint, task.total_elements, task.processed_elements, task.fraction, task.message,
+           task.logged
       FROM taken
       JOIN longhaul.task ON task.id = taken.id
      ORDER BY taken.priority, taken.place";
@@ -198,6 +199,7 @@ struct ClaimRow {
     processed_elements: i64,
     fraction: f32,
     message: Option<String>,
+    logged: Option<i64>,
 }
 
 /// Takes at most `limit` ready tasks, by priority and then age, and puts them
@@ -249,6 +251,7 @@ impl ClaimRow {
                 fraction: f64::from(self.fraction),
                 message: self.message,
             },
+            logged: self.logged.unwrap_or(0),
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod find;
 pub mod finish;
 pub mod keyed;
 pub mod leader;
+pub mod log;
 pub mod measure;
 pub mod migrate;
 pub mod progress;
@@ -67,6 +68,8 @@ pub struct ClaimedTask {
     pub checkpoint: Option<serde_json::Value>,
     /// How far it was when it was claimed.
     pub progress: Progress,
+    /// How many lines its log has had.
+    pub logged: i64,
 }
 
 /// Whether an error means that the database can't be reached or is not ready

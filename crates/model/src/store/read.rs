@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
-use crate::{Progress, State};
+use crate::{Progress, State, TimeLeft};
 
 /// A task as it is now.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,12 @@ pub struct Task {
     pub result: Option<Value>,
     /// Why it failed: an RFC 9457 problem object.
     pub error: Option<Value>,
+    /// The steps it is at (while it runs) or was at (if it did not succeed).
+    pub steps: Option<Value>,
+    /// How long it will still take, if that is known.
+    pub time_left: Option<TimeLeft>,
+    /// How many lines its log has had.
+    pub logged: i64,
 }
 
 #[derive(FromRow)]
@@ -49,6 +55,11 @@ struct TaskRow {
     finished_at: Option<DateTime<Utc>>,
     result: Option<Value>,
     error: Option<Value>,
+    steps: Option<Value>,
+    seconds_left: Option<f64>,
+    seconds_left_low: Option<f64>,
+    seconds_left_high: Option<f64>,
+    logged: Option<i64>,
 }
 
 macro_rules! read {
@@ -57,8 +68,15 @@ macro_rules! read {
             "SELECT v.id, v.type, v.state::text AS state, v.total_elements, v.processed_elements, t.fraction,
                     v.message, v.attempt::int AS attempt, v.accepted_at,
                     CASE WHEN v.state IN ('Scheduled', 'Retrying') THEN v.run_at END AS run_at,
-                    v.finished_at, v.result, v.error
+                    v.finished_at, v.result, v.error,
+                    CASE WHEN v.state = t.state AND t.state NOT IN ('Scheduled', 'Queued', 'Succeeded') THEN t.steps END AS steps,
+                    guess.seconds_left, guess.seconds_left_low, guess.seconds_left_high, t.logged
                FROM longhaul.tasks v JOIN longhaul.task t USING (id)
+               LEFT JOIN LATERAL (
+                    SELECT extract(epoch FROM t.ends_at - now())::float8 AS seconds_left,
+                           extract(epoch FROM t.ends_from - now())::float8 AS seconds_left_low,
+                           extract(epoch FROM t.ends_until - now())::float8 AS seconds_left_high
+                     WHERE v.state = 'Running' AND t.state = 'Running' AND t.ends_until > now()) AS guess ON true
               WHERE ",
             $where
         )
@@ -101,6 +119,14 @@ impl TaskRow {
             finished_at: self.finished_at,
             result: self.result,
             error: self.error,
+            steps: self.steps,
+            time_left: match (self.seconds_left, self.seconds_left_low, self.seconds_left_high) {
+                (Some(seconds), Some(low), Some(high)) => {
+                    Some(TimeLeft { seconds: seconds.max(0.0), low: low.max(0.0), high: high.max(0.0) })
+                }
+                _ => None,
+            },
+            logged: self.logged.unwrap_or(0),
         })
     }
 }
