@@ -1,10 +1,12 @@
 //! The stage that tests play on: a database of their own, a real API on a port
 //! of its own, workers, and ways to wait for what must happen.
 
+mod described;
 mod records;
 mod stage;
 mod wait;
 
+pub use described::{Described, Exchange, strict_client};
 pub use records::{Project, fill_project};
 pub use stage::{RunningWorker, Stage, StageBuilder, mortal_worker, quick_worker};
 pub use wait::{DEADLINE, until};

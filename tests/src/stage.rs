@@ -9,6 +9,7 @@ use longhaul_devdb::testing::TestDatabase;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::{DatabaseClock, Registry, Resources, TaskTypeInfo};
 use longhaul_worker::{Settings, Worker};
+use reqwest_middleware::ClientWithMiddleware;
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -16,17 +17,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::until;
+use crate::{strict_client, until};
 
 /// A database of its own with the whole schema, a real HTTP API on a free port,
 /// and as many workers as a test starts. Everything stops with it.
 pub struct Stage {
     /// The database, with a few connections.
     pub pool: PgPool,
-    /// A client without proxies.
-    pub http: reqwest::Client,
+    /// A client without proxies. It panics when an answer is not as the API's
+    /// OpenAPI document describes it.
+    pub http: ClientWithMiddleware,
     /// Where the API listens.
     pub base_url: String,
+    /// The API's OpenAPI document.
+    pub openapi: Value,
     registry: Registry,
     resources: Arc<Resources>,
     url: String,
@@ -196,12 +200,14 @@ impl StageBuilder {
             .start()
             .await
             .expect("the app starts");
+        let openapi = app.openapi().clone();
         let server = longhaul_api::bind(app, listener).expect("the server binds");
         let stop = CancellationToken::new();
         tokio::spawn(server.run(stop.clone()));
         Stage {
             pool,
-            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            http: strict_client(&openapi),
+            openapi,
             base_url,
             registry: self.registry,
             resources: self.resources,

@@ -9,6 +9,7 @@ use longhaul_model::{DatabaseClock, Registry, Resources};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
+use crate::openapi::{Document, Routes};
 use crate::stream::Hub;
 use crate::{Enqueuer, endpoint};
 
@@ -55,7 +56,8 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     pub(crate) settings: AppSettings,
     pub(crate) migrators: Vec<&'static Migrator>,
-    routes: Vec<fn(&mut ServiceConfig)>,
+    pub(crate) openapi: Document,
+    routes: Routes,
 }
 
 /// Assembles an [`App`].
@@ -65,7 +67,7 @@ pub struct AppBuilder {
     resources: Arc<Resources>,
     settings: AppSettings,
     migrators: Vec<&'static Migrator>,
-    routes: Vec<fn(&mut ServiceConfig)>,
+    routes: Vec<fn(&mut Routes)>,
 }
 
 impl App {
@@ -105,14 +107,18 @@ impl App {
         self.inner.hub.close();
     }
 
+    /// What this API can do: its OpenAPI 3.1 document, as `GET /api/openapi.json`
+    /// answers it.
+    #[must_use]
+    pub fn openapi(&self) -> &serde_json::Value {
+        &self.inner.openapi.value
+    }
+
     /// Adds every route to an actix-web application.
     pub fn configure(&self, config: &mut ServiceConfig) {
         config.app_data(web::Data::new(self.clone()));
         config.app_data(web::PayloadConfig::new(self.inner.settings.body_limit));
-        endpoint::configure(config, &self.inner.settings);
-        for routes in &self.inner.routes {
-            routes(config);
-        }
+        self.inner.routes.configure(config);
         config.default_service(web::to(endpoint::unknown_route));
     }
 }
@@ -125,9 +131,10 @@ impl AppBuilder {
         self
     }
 
-    /// Routes that task types bring along; they may take `web::Data<App>`.
+    /// Routes that task types bring along; their handlers may take
+    /// `web::Data<App>`.
     #[must_use]
-    pub fn with_routes(mut self, routes: fn(&mut ServiceConfig)) -> Self {
+    pub fn with_routes(mut self, routes: fn(&mut Routes)) -> Self {
         self.routes.push(routes);
         self
     }
@@ -147,7 +154,13 @@ impl AppBuilder {
     pub async fn start(self) -> sqlx::Result<App> {
         let clock = DatabaseClock::learn(&self.pool).await?;
         longhaul_model::store::task_type::register(&self.pool, &self.registry).await?;
+        let mut routes = Routes::default();
+        endpoint::add(&mut routes, &self.settings);
+        for more in self.routes {
+            more(&mut routes);
+        }
         let inner = Arc::new(Inner {
+            openapi: Document::new(&routes, &self.registry, &self.settings.base_url),
             enqueuer: Enqueuer::start(&self.pool),
             hub: Hub::start(self.pool.clone(), self.settings.base_url.clone()),
             pool: self.pool,
@@ -156,7 +169,7 @@ impl AppBuilder {
             clock,
             settings: self.settings,
             migrators: self.migrators,
-            routes: self.routes,
+            routes,
         });
         tokio::spawn(keep_clock(Arc::downgrade(&inner)));
         Ok(App { inner })

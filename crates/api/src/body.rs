@@ -2,24 +2,30 @@
 
 use chrono::{DateTime, Utc};
 use longhaul_model::store::read::Task;
-use longhaul_model::{PublicId, Report, ReportLink, State, TimeLeft, wire_fraction};
+use longhaul_model::{Problem, PublicId, Report, ReportLink, State, StepState, TimeLeft, wire_fraction};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The task body of the contract ("The task body"): eight members that are
 /// always there, `FinishedAt` at the end, and ours after them.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "Task", example = example())]
 pub struct TaskBody {
     /// True for every end: succeeded, failed, cancelled.
     pub complete: bool,
     /// 0 while unknown.
+    #[schemars(range(min = 0))]
     pub total_elements: i64,
     /// 0 to `TotalElements`.
+    #[schemars(range(min = 0))]
     pub processed_elements: i64,
     /// UTC, whole seconds: when the task was accepted.
+    #[schemars(regex(pattern = WHOLE_SECONDS))]
     pub started_at: String,
     /// A fraction from 0 to 1 with two decimals, in spite of its name.
+    #[schemars(range(min = 0, max = 1))]
     pub progress_in_percent: f64,
     /// Prefix and guid.
     pub id: String,
@@ -29,10 +35,12 @@ pub struct TaskBody {
     #[serde(rename = "Self")]
     pub self_url: String,
     /// UTC, whole seconds; once `Complete` is true.
+    #[schemars(with = "String", regex(pattern = WHOLE_SECONDS))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<String>,
     /// UTC, whole seconds: when it will be ready, while it is scheduled or waits
     /// for its next attempt.
+    #[schemars(with = "String", regex(pattern = WHOLE_SECONDS))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<String>,
     /// Where the task is in its life.
@@ -44,16 +52,20 @@ pub struct TaskBody {
     pub attempt: u16,
     /// What the handler returned, once succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Value")]
     pub result: Option<Value>,
     /// Why it failed: an RFC 9457 problem object.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Problem")]
     pub error: Option<Value>,
     /// The steps that it is at, from the outermost; or was at, if it did not succeed.
     /// Only of task types that have steps.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<StepState>")]
     pub steps: Option<Value>,
     /// How long it will still take, while it runs and that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TimeLeftBody")]
     pub time_left: Option<TimeLeftBody>,
     /// Addresses that belong to the task.
     pub links: Vec<Link>,
@@ -63,8 +75,9 @@ pub struct TaskBody {
 }
 
 /// How long a task will still take, in whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "TimeLeft")]
 pub struct TimeLeftBody {
     /// The best guess.
     pub seconds: i64,
@@ -102,7 +115,7 @@ const OWN: [&str; 17] = [
 ];
 
 /// An address and what it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Link {
     /// The address.
@@ -154,6 +167,20 @@ impl TaskBody {
             time_left: task.time_left.map(TimeLeftBody::from),
         }
     }
+}
+
+/// The form of a time in a body.
+pub(crate) const WHOLE_SECONDS: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$";
+
+/// The body of the seed's examples of a Reindex, with our members.
+fn example() -> Value {
+    let own = "http://localhost/api/backgroundtask/reindex-7bdba522-590a-4df4-b409-a2939851241b";
+    json!({
+        "Complete": false, "TotalElements": 10, "ProcessedElements": 1, "StartedAt": "2011-12-31T21:50:00Z",
+        "ProgressInPercent": 0.1, "Id": "reindex-7bdba522-590a-4df4-b409-a2939851241b",
+        "Message": "Queuing index events", "Self": own, "State": "Queued", "Type": "Reindex", "Attempt": 0,
+        "Links": [{"Href": own, "Rel": "Self"}],
+    })
 }
 
 pub(crate) fn whole_seconds(at: DateTime<Utc>) -> String {

@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use longhaul_model::{CreateError, ParameterError, Problem, ProblemKind};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -51,7 +52,7 @@ kinds! {
 pub struct ApiError {
     problem: Box<Problem>,
     errors: Vec<ParameterError>,
-    allow: Option<&'static str>,
+    allow: Option<String>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -82,8 +83,10 @@ impl ApiError {
 
     /// 405 with the methods there are.
     #[must_use]
-    pub fn method_not_allowed(allow: &'static str) -> Self {
-        Self { allow: Some(allow), ..Self::new(METHOD_NOT_ALLOWED, format!("Use one of: {allow}.")) }
+    pub fn method_not_allowed(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
+        let error = Self::new(METHOD_NOT_ALLOWED, format!("Use one of: {allow}."));
+        Self { allow: Some(allow), ..error }
     }
 
     /// 500; the cause goes to the log.
@@ -161,12 +164,16 @@ impl StdError for ApiError {
     }
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+/// An RFC 9457 problem object.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ErrorBody<'a> {
     #[serde(flatten)]
     problem: &'a Problem,
+    /// Everything that is wrong with the request.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [ParameterError],
+    /// The log has the cause under it.
     #[serde(rename = "traceId")]
     trace_id: String,
 }
@@ -188,8 +195,8 @@ impl ResponseError for ApiError {
         }
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, "application/problem+json; charset=utf-8"));
-        if let Some(allow) = self.allow {
-            response.insert_header((ALLOW, allow));
+        if let Some(allow) = &self.allow {
+            response.insert_header((ALLOW, allow.as_str()));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));

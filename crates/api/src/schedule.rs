@@ -2,18 +2,20 @@
 
 use chrono::{DateTime, Utc};
 use longhaul_model::store::cron::{NewSchedule, Schedule};
-use longhaul_model::{CronError, CronSchedule, Missed, ParameterError, has_nul};
+use longhaul_model::{CronError, CronSchedule, Missed, ParameterError, escape, has_nul};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::body::{Link, whole_seconds};
+use crate::body::{Link, WHOLE_SECONDS, whole_seconds};
 use crate::{ApiError, App};
 
 const MEMBERS: &str = "Name, Cron, TimeZone, Type, Parameters, Queue, Priority, Missed, Paused";
 
-/// A schedule on the wire.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A cron schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "Schedule")]
 pub(crate) struct ScheduleBody {
     name: String,
     cron: String,
@@ -21,19 +23,31 @@ pub(crate) struct ScheduleBody {
     #[serde(rename = "Type")]
     type_name: String,
     parameters: Value,
+    /// If not the type's.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
+    /// If not the type's.
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<i16>,
+    /// What becomes of firings that no worker was there for.
+    #[schemars(extend("enum" = ["Skip", "Once", "All"]))]
     missed: String,
     paused: bool,
     /// `active`, `paused`, `over` or `broken`.
+    #[schemars(extend("enum" = ["active", "paused", "over", "broken"]))]
     state: String,
+    /// When it fires next.
+    #[schemars(regex(pattern = WHOLE_SECONDS))]
     next_at: Option<String>,
+    /// The due time of its last task.
+    #[schemars(regex(pattern = WHOLE_SECONDS))]
     last_fired_at: Option<String>,
+    /// The due time that was skipped last.
+    #[schemars(regex(pattern = WHOLE_SECONDS))]
     last_skipped_at: Option<String>,
     /// Tasks made so far.
     fired: i64,
+    /// Why it is broken.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     #[serde(rename = "Self")]
@@ -121,9 +135,8 @@ pub(crate) fn read(app: &App, json: Value, named: Option<&str>, now: DateTime<Ut
             false
         })
     });
-    let unknown: Vec<String> = reader.members.keys().map(|name| name.chars().take(100).collect()).collect();
-    for name in unknown {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    let unknown: Vec<String> = reader.members.keys().map(|name| format!("/{}", escape(name))).collect();
+    for pointer in unknown {
         reader.complain(&pointer, &format!("Unknown member; the known ones are {MEMBERS}."));
     }
     if !reader.errors.iter().any(|error| error.pointer == "/Type") {

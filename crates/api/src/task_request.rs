@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use longhaul_model::store::enqueue::LONGEST_DELAY;
-use longhaul_model::{ParameterError, has_nul};
+use longhaul_model::{ParameterError, escape, has_nul};
 use serde_json::{Map, Value};
 
 /// The members of a request that are understood.
@@ -71,11 +71,7 @@ impl TaskRequest {
         let run_at = run_at.map(|value| read_time(&value, now).map_err(|message| complain("/RunAt", message)));
         let delay = delay.map(|value| read_delay(&value, now).map_err(|message| complain("/DelaySeconds", message)));
         for name in members.keys() {
-            let name: String = name.chars().take(100).collect();
-            complain(
-                &format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-                format!("Unknown member; the known ones are {MEMBERS}."),
-            );
+            complain(&format!("/{}", escape(name)), format!("Unknown member; the known ones are {MEMBERS}."));
         }
         let run_at = run_at.or(delay).and_then(Result::ok);
         (errors.len() == before).then_some(TaskRequest { type_name, parameters, run_at, timing })

@@ -3,9 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use actix_web::web::ServiceConfig;
 use anyhow::{Context, bail};
-use longhaul_api::{App, AppSettings};
+use longhaul_api::{App, AppSettings, Routes};
 use longhaul_model::{Registry, Resources};
 use longhaul_worker::{Settings, Worker};
 use sqlx::PgPool;
@@ -23,7 +22,7 @@ pub struct Host {
     pub(crate) name: &'static str,
     pub(crate) registry: Registry,
     pub(crate) resources: Arc<Resources>,
-    pub(crate) routes: Vec<fn(&mut ServiceConfig)>,
+    pub(crate) routes: Vec<fn(&mut Routes)>,
     pub(crate) migrations: Vec<&'static Migrator>,
 }
 

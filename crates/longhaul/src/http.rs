@@ -1,9 +1,10 @@
 //! For routes that a program adds to the API ([`Program::with_routes`](crate::Program::with_routes)):
-//! they take `web::Data<App>`, answer errors as [`ApiError`], and may start tasks
-//! as the API itself does.
+//! they come with what they do ([`Operation`]), for the OpenAPI document, take
+//! `web::Data<App>`, answer errors as [`ApiError`], and may start tasks as the API
+//! itself does.
 
 pub use longhaul_api::{
-    ApiError, App, Link, StartTask, TaskBody, accepted_response, idempotency_key, json_response, must_accept_json,
-    read_json,
+    ApiError, App, Link, Operation, Resource, Routes, StartTask, TaskBody, accepted_response, idempotency_key,
+    json_response, must_accept_json, openapi, read_json,
 };
 pub use longhaul_model::Shape;

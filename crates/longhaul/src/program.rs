@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use actix_web::web::ServiceConfig;
 use clap::builder::{Resettable, StyledStr};
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
+use longhaul_api::Routes;
 use longhaul_model::{Registry, Resources};
 use sqlx::migrate::Migrator;
 use tracing_subscriber::EnvFilter;
@@ -36,7 +36,7 @@ pub struct Program {
     version: &'static str,
     registry: Registry,
     resources: Resources,
-    routes: Vec<fn(&mut ServiceConfig)>,
+    routes: Vec<fn(&mut Routes)>,
     migrations: Vec<&'static Migrator>,
     settings: Vec<ProgramSettings>,
     commands: Option<Commands>,
@@ -143,7 +143,7 @@ impl Program {
     /// Routes that the API has besides its own; they may take `web::Data<App>`, see
     /// [`http`](crate::http).
     #[must_use]
-    pub fn with_routes(mut self, routes: fn(&mut ServiceConfig)) -> Self {
+    pub fn with_routes(mut self, routes: fn(&mut Routes)) -> Self {
         self.routes.push(routes);
         self
     }

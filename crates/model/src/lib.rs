@@ -50,7 +50,7 @@ pub use steps::{DEEPEST_STEP, StepState};
 pub use task_id::{PublicId, split_public_id};
 pub use task_type::{DEFAULT_PRIORITY, TaskType, TaskTypeInfo, same_parameters};
 pub use time_left::TimeLeft;
-pub use validate::{ParameterError, Shape, has_nul};
+pub use validate::{ParameterError, Shape, escape, has_nul};
 
 // The crates whose types stand in our signatures, for authors of task types.
 pub use {chrono, schemars, serde, serde_json, sqlx, tokio_util::sync::CancellationToken, uuid};

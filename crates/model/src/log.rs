@@ -5,12 +5,13 @@ use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Attempt, Limits};
 
 /// How much a line of a log matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub enum LogLevel {
     /// What happened.
     Info,

@@ -1,5 +1,6 @@
 //! What went wrong, as clients read it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A kind of problem: one row of the table of error codes. Every crate that
@@ -19,7 +20,8 @@ pub struct ProblemKind {
 /// Why a request, an attempt or a task failed: an RFC 9457 problem object, as
 /// it is stored in the task row and shown as `Error`. Nothing internal (SQL,
 /// paths, stack) belongs in it; the log has that, tied by the task id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ProblemDetails")]
 pub struct Problem {
     /// A stable identifier: `urn:longhaul:problem:{code}`.
     #[serde(rename = "type")]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::problem::NOT_RUNNABLE;
 use crate::task_type::stored_unique_key;
 use crate::validate::{ParameterError, validate};
-use crate::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType, TaskTypeInfo};
+use crate::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType, TaskTypeInfo};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -26,6 +26,7 @@ pub struct Registry {
 #[derive(Clone)]
 pub struct Entry {
     info: TaskTypeInfo,
+    problems: &'static [ProblemKind],
     schema: Arc<Value>,
     validator: Arc<jsonschema::Validator>,
     steps: Arc<dyn Steps>,
@@ -70,6 +71,7 @@ impl Registry {
             .unwrap_or_else(|error| panic!("{}: its parameters' schema is invalid: {error}", info.name));
         let entry = Entry {
             info,
+            problems: T::PROBLEMS,
             schema: Arc::new(schema),
             validator: Arc::new(validator),
             steps: Arc::new(Typed::<T>(PhantomData)),
@@ -115,6 +117,12 @@ impl Entry {
     #[must_use]
     pub fn info(&self) -> &TaskTypeInfo {
         &self.info
+    }
+
+    /// What its `create` step may find impossible.
+    #[must_use]
+    pub fn problems(&self) -> &'static [ProblemKind] {
+        self.problems
     }
 
     /// The JSON Schema (2020-12) of its parameters.

@@ -1,5 +1,6 @@
 //! Steps within steps: where an attempt is, and how far that makes the task.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Plan;
@@ -13,7 +14,7 @@ pub const DEEPEST_STEP: usize = 16;
 const PER_CENT: u32 = 100;
 
 /// One step at work, as it is stored with the task and shown as `Steps`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct StepState {
     /// What it does, in words.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{CreateContext, CreateError, Outcome, Progress, RetryPolicy, RunContext, RunError};
+use crate::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RetryPolicy, RunContext, RunError};
 
 /// The priority of tasks that ask for none. 0 goes first, 9 last.
 pub const DEFAULT_PRIORITY: u8 = 5;
@@ -39,6 +39,10 @@ pub trait TaskType: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 's
     /// task keeps others with its key out, even if it has ended. Until it ends, if
     /// absent.
     const UNIQUE_FOR: Option<Duration> = None;
+
+    /// What [`create`](TaskType::create) may find impossible: the OpenAPI document
+    /// lists these as answers to a POST.
+    const PROBLEMS: &'static [ProblemKind] = &[];
 
     /// Whose task it is: a tenant, an account, a host … In a queue that is fair or
     /// has a limit per key, keys take turns.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// One complaint about a request's parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ParameterError {
     /// Where, as a JSON pointer (RFC 6901) from the root of the request body.
     pub pointer: String,
@@ -145,7 +145,9 @@ fn bounded(text: &str) -> String {
     }
 }
 
-/// RFC 6901: `~` is `~0`, `/` is `~1`.
-fn escape(name: &str) -> String {
+/// A member's name as a part of a JSON pointer (RFC 6901: `~` is `~0`, `/` is
+/// `~1`), cut where it is very long.
+#[must_use]
+pub fn escape(name: &str) -> String {
     bounded(&name.replace('~', "~0").replace('/', "~1"))
 }

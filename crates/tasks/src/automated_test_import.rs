@@ -2,7 +2,8 @@
 
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{
-    CreateContext, CreateError, Outcome, ParameterError, Progress, Report as BodyReport, RunContext, RunError, TaskType,
+    CreateContext, CreateError, Outcome, ParameterError, ProblemKind, Progress, Report as BodyReport, RunContext,
+    RunError, TaskType,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -55,6 +56,7 @@ struct Imported {
 impl TaskType for AutomatedTestImport {
     const NAME: &'static str = "AutomatedTestImport";
     const ID_PREFIX: &'static str = "automatedtestimport_";
+    const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT, UNKNOWN_UPLOAD, INVALID_JUNIT];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         context.require(EDIT_AUTOMATED_TESTS)?;

@@ -2,7 +2,8 @@
 
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{
-    CreateContext, CreateError, Outcome, ParameterError, Progress, RunContext, RunError, StopReason, TaskType,
+    CreateContext, CreateError, Outcome, ParameterError, ProblemKind, Progress, RunContext, RunError, StopReason,
+    TaskType,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -85,6 +86,7 @@ struct Report {
 impl TaskType for BulkAction {
     const NAME: &'static str = "bulkaction";
     const ID_PREFIX: &'static str = "bulkaction_";
+    const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT, NOT_INDEXED];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         let errors = self.misfits();

@@ -1,7 +1,9 @@
 //! `CreateTicketLink`: creates an incident that is synchronized with a ticket.
 
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, Plan, Progress, RunContext, RunError, Step, TaskType};
+use longhaul_model::{
+    CreateContext, CreateError, Outcome, Plan, ProblemKind, Progress, RunContext, RunError, Step, TaskType,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -9,7 +11,10 @@ use crate::external_system::{known_link, ticket_by_id, trackers};
 use crate::incident;
 use crate::linking::{Linked, begin, linked};
 use crate::permission::EDIT_INCIDENTS;
-use crate::problem::ALREADY_LINKED;
+use crate::problem::{
+    ALREADY_LINKED, TICKET_NOT_FOUND, TRACKER_MISBEHAVED, TRACKER_NOT_ALLOWED, TRACKER_REFUSED,
+    UNKNOWN_EXTERNAL_SYSTEM_LINK,
+};
 use crate::refusal::Refusal;
 
 /// Creates an incident that is synchronized with a ticket of an external
@@ -17,7 +22,7 @@ use crate::refusal::Refusal;
 /// result.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-#[schemars(crate = "longhaul_model::schemars")]
+#[schemars(crate = "longhaul_model::schemars", example = serde_json::json!({"TicketId": "12345", "ExternalSystemLinkId": "3aaf3505-85ca-43c4-a822-fe468118aab7"}))]
 pub struct CreateTicketLink {
     /// The tracker's internal id of the ticket, not its key.
     #[schemars(length(min = 1, max = 200))]
@@ -34,6 +39,14 @@ const PLAN: Plan =
 impl TaskType for CreateTicketLink {
     const NAME: &'static str = "CreateTicketLink";
     const ID_PREFIX: &'static str = "ticketlinking_";
+    const PROBLEMS: &'static [ProblemKind] = &[
+        UNKNOWN_EXTERNAL_SYSTEM_LINK,
+        TICKET_NOT_FOUND,
+        ALREADY_LINKED,
+        TRACKER_REFUSED,
+        TRACKER_NOT_ALLOWED,
+        TRACKER_MISBEHAVED,
+    ];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         context.require(EDIT_INCIDENTS)?;

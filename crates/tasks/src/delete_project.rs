@@ -1,7 +1,7 @@
 //! `DeleteProject`: deletes a project with everything in it.
 
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType};
+use longhaul_model::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -47,6 +47,7 @@ struct Report {
 impl TaskType for DeleteProject {
     const NAME: &'static str = "DeleteProject";
     const ID_PREFIX: &'static str = "deleteproject_";
+    const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         let entities: Option<i64> = sqlx::query_scalar(

@@ -1,7 +1,7 @@
 //! `GenerateTestProject`: makes a project of any size with readable text.
 
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType};
+use longhaul_model::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -71,6 +71,7 @@ struct Report {
 impl TaskType for GenerateTestProject {
     const NAME: &'static str = "GenerateTestProject";
     const ID_PREFIX: &'static str = "generatetestproject_";
+    const PROBLEMS: &'static [ProblemKind] = &[PROJECT_EXISTS];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         if let Some(project_id) = self.project_id {

@@ -1,18 +1,22 @@
 //! `LinkTicketToAgileRunStep`: links a ticket to a step of an agile run.
 
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType};
+use longhaul_model::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::incident::Target;
 use crate::linking::Linking;
+use crate::problem::{
+    ALREADY_LINKED, AMBIGUOUS_TICKET_KEY, TICKET_NOT_FOUND, TRACKER_MISBEHAVED, TRACKER_NOT_ALLOWED, TRACKER_REFUSED,
+    UNKNOWN_AGILE_RUN, UNKNOWN_AGILE_RUN_STEP, UNKNOWN_EXTERNAL_SYSTEM_LINK,
+};
 
 /// Links a ticket of an external tracker to a step of an agile run. If the ticket
 /// has no incident yet, one is created.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-#[schemars(crate = "longhaul_model::schemars")]
+#[schemars(crate = "longhaul_model::schemars", example = serde_json::json!({"AgileRunId": "161e7eed-2cd7-45cc-97d9-a00f010e3aa4", "StepId": "79853241-febd-4f5d-93bf-4d380d024206", "Key": "TST-123"}))]
 pub struct LinkTicketToAgileRunStep {
     /// The agile run.
     pub agile_run_id: Uuid,
@@ -29,6 +33,17 @@ pub struct LinkTicketToAgileRunStep {
 impl TaskType for LinkTicketToAgileRunStep {
     const NAME: &'static str = "LinkTicketToAgileRunStep";
     const ID_PREFIX: &'static str = "linktickettoagilerunstep_";
+    const PROBLEMS: &'static [ProblemKind] = &[
+        UNKNOWN_AGILE_RUN,
+        UNKNOWN_AGILE_RUN_STEP,
+        UNKNOWN_EXTERNAL_SYSTEM_LINK,
+        TICKET_NOT_FOUND,
+        AMBIGUOUS_TICKET_KEY,
+        ALREADY_LINKED,
+        TRACKER_REFUSED,
+        TRACKER_NOT_ALLOWED,
+        TRACKER_MISBEHAVED,
+    ];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         self.linking().create(context).await

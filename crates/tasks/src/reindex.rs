@@ -1,7 +1,9 @@
 //! `Reindex`: rebuilds the search index of one project or all.
 
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, StopReason, TaskType};
+use longhaul_model::{
+    CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, StopReason, TaskType,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -16,7 +18,7 @@ use crate::search::{self, Build, Compacted, Swapped};
 /// new index is built beside the one in use and swapped in at once.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-#[schemars(crate = "longhaul_model::schemars")]
+#[schemars(crate = "longhaul_model::schemars", example = serde_json::json!({"Optimize": true, "ProjectId": "c651ed19-5375-475a-a539-9f6401467130"}), example = serde_json::json!({"Optimize": false, "SkipRelationships": true}))]
 pub struct Reindex {
     /// The project; all projects if absent.
     #[serde(default)]
@@ -79,6 +81,7 @@ struct Report {
 impl TaskType for Reindex {
     const NAME: &'static str = "Reindex";
     const ID_PREFIX: &'static str = "reindex-";
+    const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         if let Some(project_id) = self.project_id

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use futures_util::future::join_all;
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType};
+use longhaul_model::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
@@ -73,6 +73,7 @@ struct Row {
 impl TaskType for SyncIncidents {
     const NAME: &'static str = "SyncIncidents";
     const ID_PREFIX: &'static str = "syncincidents_";
+    const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT, UNKNOWN_EXTERNAL_SYSTEM_LINK];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         context.require(EDIT_INCIDENTS)?;

@@ -5,9 +5,18 @@ use actix_web::{HttpResponse, web};
 use longhaul_model::State;
 use longhaul_model::store::cancel::{Cancelled, cancel};
 
-use super::get_task::{find, unknown};
-use crate::error::TASK_ENDED;
-use crate::{ApiError, App, json_response};
+use super::get_task::{find, public_id, unknown};
+use crate::error::{TASK_ENDED, UNKNOWN_TASK};
+use crate::{ApiError, App, Operation, TaskBody, json_response};
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tasks", "cancelTask", "Cancels a task.")
+        .path("id", "The task's `Id`; case does not matter.", public_id())
+        .answers::<TaskBody>(200, "It is cancelled.")
+        .answers::<TaskBody>(202, "It runs, and its worker has been asked to stop it.")
+        .problem(UNKNOWN_TASK)
+        .problem(TASK_ENDED)
+}
 
 /// `200` with the body if it is cancelled now (or was before), `202` if it runs
 /// and its worker has been asked to stop it, `409` if it ended otherwise.

@@ -4,11 +4,26 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::split_public_id;
 use longhaul_model::store::read::{self, Task};
+use utoipa::openapi::Object;
 use uuid::Uuid;
 
 use crate::error::UNKNOWN_TASK;
 use crate::negotiation::must_accept_json;
-use crate::{ApiError, App, TaskBody, json_response};
+use crate::openapi::text;
+use crate::{ApiError, App, Operation, TaskBody, json_response};
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tasks", "getTask", "How far a task is.")
+        .path("id", "The task's `Id`; case does not matter.", public_id())
+        .negotiated()
+        .answers::<TaskBody>(200, "The task as it is now.")
+        .problem(UNKNOWN_TASK)
+}
+
+/// The schema of a task's id in an address.
+pub(super) fn public_id() -> Object {
+    text()
+}
 
 /// `200` with the body, `404` if the id is unknown or the task was flushed. The
 /// prefix must be that of the task's type; case does not matter.

@@ -5,14 +5,31 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use longhaul_model::store::migrate::is_current;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::{ApiError, App, json_response};
+use crate::{ApiError, App, Operation, json_response};
+
+/// How a process is.
+#[derive(Serialize, JsonSchema)]
+struct Health {
+    #[schemars(extend("enum" = ["live", "ready"]))]
+    status: &'static str,
+}
+
+pub(super) fn live_operation() -> Operation {
+    Operation::new("Health", "isLive", "The process runs.").without_database().answers::<Health>(200, "It does.")
+}
+
+pub(super) fn ready_operation() -> Operation {
+    Operation::new("Health", "isReady", "The process can serve: the database answers and its schema is up to date.")
+        .answers::<Health>(200, "It can.")
+}
 
 /// The process runs. Asks nobody else, so that a database outage does not make
 /// an orchestrator restart it.
 pub(crate) async fn live() -> HttpResponse {
-    json_response(StatusCode::OK, &json!({"status": "live"}))
+    json_response(StatusCode::OK, &Health { status: "live" })
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,5 +49,5 @@ pub(crate) async fn ready(app: web::Data<App>) -> Result<HttpResponse, ApiError>
     tokio::time::timeout(PATIENCE, check)
         .await
         .map_err(|_| ApiError::unavailable("The database does not answer in time."))??;
-    Ok(json_response(StatusCode::OK, &json!({"status": "ready"})))
+    Ok(json_response(StatusCode::OK, &Health { status: "ready" }))
 }

@@ -1,8 +1,10 @@
 //! One file an endpoint.
 
 mod delete_task;
+mod docs;
 mod get_task;
 mod health;
+mod openapi;
 mod patch_queue;
 mod pause_type;
 mod post_batch;
@@ -13,82 +15,65 @@ mod schedule;
 mod task_events;
 mod task_log;
 
-pub(crate) use task_log::LineBody;
-
-use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::ApiError;
 use crate::app::AppSettings;
 use crate::error::UNKNOWN_ROUTE;
+use crate::openapi::{Resource, Routes};
 
-pub(crate) fn configure(config: &mut ServiceConfig, settings: &AppSettings) {
+pub(crate) use post_batch::TASKS_AT_ONCE;
+pub(crate) use task_log::LineBody;
+
+/// Every route of this crate. The contract names tasks in both numbers.
+pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
     // Before the addresses of single tasks, which would take `batch` for an id.
-    for path in ["/api/backgroundtasks/batch", "/api/backgroundtask/batch"] {
-        config.service(
-            web::resource(path)
-                .app_data(web::PayloadConfig::new(settings.batch_body_limit))
-                .route(web::post().to(post_batch::handle))
-                .default_service(web::to(|| refuse("POST"))),
-        );
-    }
-    // The contract names the resource in both numbers.
-    for path in ["/api/backgroundtasks", "/api/backgroundtask"] {
-        config.service(
-            web::resource(path).route(web::post().to(post_task::handle)).default_service(web::to(|| refuse("POST"))),
-        );
-    }
-    for path in ["/api/backgroundtask/{id}", "/api/backgroundtasks/{id}"] {
-        config.service(
-            web::resource(path)
-                .route(web::get().to(get_task::handle))
-                .route(web::head().to(get_task::handle))
-                .route(web::delete().to(delete_task::handle))
-                .default_service(web::to(|| refuse("GET, HEAD, DELETE"))),
-        );
-    }
-    for path in ["/api/backgroundtask/{id}/events", "/api/backgroundtasks/{id}/events"] {
-        config.service(
-            web::resource(path).route(web::get().to(task_events::handle)).default_service(web::to(|| refuse("GET"))),
-        );
-    }
-    for path in ["/api/backgroundtask/{id}/log", "/api/backgroundtasks/{id}/log"] {
-        config.service(
-            web::resource(path).route(web::get().to(task_log::handle)).default_service(web::to(|| refuse("GET"))),
-        );
-    }
-    for path in ["/api/backgroundtask/{id}/retry", "/api/backgroundtasks/{id}/retry"] {
-        config.service(
-            web::resource(path).route(web::post().to(retry_task::handle)).default_service(web::to(|| refuse("POST"))),
-        );
-    }
-    config.service(
-        web::resource("/api/queues").route(web::get().to(queues::list)).default_service(web::to(|| refuse("GET"))),
+    routes.add(
+        Resource::at("/api/backgroundtasks/batch")
+            .or_at("/api/backgroundtask/batch")
+            .body_limit(settings.batch_body_limit)
+            .post(post_batch::handle, post_batch::operation()),
     );
-    config.service(
-        web::resource("/api/queues/{name}")
-            .route(web::get().to(queues::one))
-            .route(web::patch().to(patch_queue::handle))
-            .default_service(web::to(|| refuse("GET, PATCH"))),
+    routes.add(
+        Resource::at("/api/backgroundtasks")
+            .or_at("/api/backgroundtask")
+            .post(post_task::handle, post_task::operation()),
     );
-    for (path, paused) in [("/api/tasktypes/{name}/pause", true), ("/api/tasktypes/{name}/resume", false)] {
-        config.service(
-            web::resource(path)
-                .route(web::post().to(move |app, name| pause_type::handle(app, name, paused)))
-                .default_service(web::to(|| refuse("POST"))),
-        );
-    }
-    schedule::configure(config);
-    config.service(
-        web::resource("/health/live").route(web::get().to(health::live)).default_service(web::to(|| refuse("GET"))),
+    routes.add(
+        Resource::at("/api/backgroundtask/{id}")
+            .or_at("/api/backgroundtasks/{id}")
+            .get_and_head(get_task::handle, get_task::operation())
+            .delete(delete_task::handle, delete_task::operation()),
     );
-    config.service(
-        web::resource("/health/ready").route(web::get().to(health::ready)).default_service(web::to(|| refuse("GET"))),
+    routes.add(
+        Resource::at("/api/backgroundtask/{id}/events")
+            .or_at("/api/backgroundtasks/{id}/events")
+            .get(task_events::handle, task_events::operation()),
     );
-}
-
-async fn refuse(allow: &'static str) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::method_not_allowed(allow))
+    routes.add(
+        Resource::at("/api/backgroundtask/{id}/log")
+            .or_at("/api/backgroundtasks/{id}/log")
+            .get(task_log::handle, task_log::operation()),
+    );
+    routes.add(
+        Resource::at("/api/backgroundtask/{id}/retry")
+            .or_at("/api/backgroundtasks/{id}/retry")
+            .post(retry_task::handle, retry_task::operation()),
+    );
+    routes.add(Resource::at("/api/queues").get(queues::list, queues::list_operation()));
+    routes.add(
+        Resource::at("/api/queues/{name}")
+            .get(queues::one, queues::one_operation())
+            .patch(patch_queue::handle, patch_queue::operation()),
+    );
+    routes.add(Resource::at("/api/tasktypes/{name}/pause").post(pause_type::pause, pause_type::pause_operation()));
+    routes.add(Resource::at("/api/tasktypes/{name}/resume").post(pause_type::resume, pause_type::resume_operation()));
+    schedule::add(routes);
+    routes.add(Resource::at("/api/openapi.json").get(openapi::handle, openapi::operation()));
+    routes.add(Resource::at("/api/docs").get(docs::redirect, docs::redirect_operation()));
+    routes.add(Resource::at("/api/docs/{file}").get(docs::file, docs::file_operation()));
+    routes.add(Resource::at("/health/live").get(health::live, health::live_operation()));
+    routes.add(Resource::at("/health/ready").get(health::ready, health::ready_operation()));
 }
 
 pub(crate) async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {

@@ -1,13 +1,50 @@
 //! `PATCH /api/queues/{name}`: pauses or resumes a queue, changes its limits.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_model::ParameterError;
 use longhaul_model::store::queue::{QueueSettings, set};
+use longhaul_model::{ParameterError, escape};
+use schemars::JsonSchema;
 use serde_json::Value;
 
-use super::queues::{find, one};
+use super::queues::{QueueBody, find, one};
+use crate::error::UNKNOWN_QUEUE;
 use crate::negotiation::read_json;
-use crate::{ApiError, App};
+use crate::openapi::text;
+use crate::{ApiError, App, Operation};
+
+/// What to change of a queue; members that are left out stay as they are.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "PascalCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "it says the form; `change` reads member by member, since null and absent differ")]
+struct QueueChange {
+    /// Its tasks wait.
+    #[schemars(extend("type" = "boolean"))]
+    paused: Option<bool>,
+    /// Tasks at once over the whole fleet; null for no limit.
+    #[schemars(range(min = 0))]
+    max_running: Option<i32>,
+    /// The same for each key.
+    #[schemars(range(min = 0))]
+    max_per_key: Option<i32>,
+    /// Keys take turns.
+    #[schemars(extend("type" = "boolean"))]
+    fair: Option<bool>,
+    /// Tasks that may begin in `RateSeconds`; both or none are set.
+    #[schemars(range(min = 1))]
+    rate_count: Option<i32>,
+    /// Above 0.
+    rate_seconds: Option<f64>,
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Queues", "changeQueue", "Pauses or resumes a queue, changes its limits.")
+        .description("Effective at once, over the whole fleet. Members that are left out stay as they are; null takes a limit away.")
+        .path("name", "The queue's name.", text())
+        .reads::<QueueChange>()
+        .negotiated()
+        .answers::<QueueBody>(200, "The queue as it is then.")
+        .problem(UNKNOWN_QUEUE)
+}
 
 /// `200` with the queue as it is then. Members that are left out stay as they are;
 /// null takes a limit away. Effective at once, over the whole fleet.
@@ -35,7 +72,7 @@ fn change(settings: &mut QueueSettings, json: &Value) -> Vec<ParameterError> {
     let mut errors = Vec::new();
     let mut rate = settings.rate.map(|(count, seconds)| (Some(count), Some(seconds))).unwrap_or_default();
     for (name, value) in members {
-        let pointer = format!("/{}", name.chars().take(100).collect::<String>().replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("/{}", escape(name));
         let mut number = |least: i64| match value {
             Value::Null => None,
             _ => {

@@ -4,18 +4,47 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use longhaul_model::store::queue::pause_type;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::error::UNKNOWN_TYPE;
-use crate::{ApiError, App, json_response};
+use crate::openapi::text;
+use crate::{ApiError, App, Operation, json_response};
+
+/// Whether a task type is paused.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+struct TypePause {
+    name: &'static str,
+    paused: bool,
+}
+
+pub(super) fn pause_operation() -> Operation {
+    operation("pauseType", "Holds the tasks of a type, whatever their queue; those that run go on.")
+}
+
+pub(super) fn resume_operation() -> Operation {
+    operation("resumeType", "Lets the tasks of a paused type go.")
+}
+
+fn operation(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new("Queues", id, summary)
+        .path("name", "The type's name; case matters.", text())
+        .answers::<TypePause>(200, "The type as it is then.")
+        .problem(UNKNOWN_TYPE)
+}
+
+pub(super) async fn pause(app: web::Data<App>, name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    handle(app, name, true).await
+}
+
+pub(super) async fn resume(app: web::Data<App>, name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    handle(app, name, false).await
+}
 
 /// `200`; tasks that run go on.
-pub(crate) async fn handle(
-    app: web::Data<App>,
-    name: web::Path<String>,
-    paused: bool,
-) -> Result<HttpResponse, ApiError> {
+async fn handle(app: web::Data<App>, name: web::Path<String>, paused: bool) -> Result<HttpResponse, ApiError> {
     let entry = app.inner.registry.get(&name).map_err(|unknown| ApiError::new(UNKNOWN_TYPE, format!("{unknown}.")))?;
     pause_type(app.pool(), entry.info().name, paused).await?;
-    Ok(json_response(StatusCode::OK, &json!({"Name": entry.info().name, "Paused": paused})))
+    Ok(json_response(StatusCode::OK, &TypePause { name: entry.info().name, paused }))
 }

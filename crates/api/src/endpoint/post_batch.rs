@@ -5,23 +5,40 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use longhaul_model::store::keyed::enqueue_all;
-use longhaul_model::{CreateContext, CreateError, Entry, ParameterError, Progress};
+use longhaul_model::{CreateContext, CreateError, Entry, ParameterError, Progress, escape};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::negotiation::{json_response, read_json_within};
+use crate::openapi::BATCH_REQUEST;
 use crate::task_request::TaskRequest;
-use crate::{ApiError, App, TaskBody};
+use crate::{ApiError, App, Operation, TaskBody};
 
 /// Tasks in one request at most.
 pub(crate) const TASKS_AT_ONCE: usize = 10_000;
 /// `create` steps at once; each may use a connection.
 const CREATES_AT_ONCE: usize = 4;
 
-#[derive(Serialize)]
+/// The bodies of many tasks.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "TaskBatch")]
 struct BatchBody {
+    /// In the order of the request.
     tasks: Vec<TaskBody>,
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tasks", "startTasks", "Starts many tasks, or none.")
+        .description(
+            "If anything is wrong with any of them, none is stored, and every complaint is listed with its pointer. A \
+             task whose unique key another one has is not stored; its place has the body of that one.",
+        )
+        .reads_component(BATCH_REQUEST)
+        .starts_tasks(None)
+        .negotiated()
+        .answers::<BatchBody>(202, "All tasks are durable.")
 }
 
 /// `202` with the bodies in the order of the request, sent after all tasks are
@@ -76,9 +93,10 @@ fn parse(app: &App, json: Value, now: DateTime<Utc>) -> Result<Vec<(&Entry, Task
                 None => errors.push(complaint("/Tasks", "This member is required: a list of tasks.".to_owned())),
             }
             for name in members.keys() {
-                let name: String = name.chars().take(100).collect();
-                let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                errors.push(complaint(&pointer, "Unknown member; the only one is Tasks.".to_owned()));
+                errors.push(complaint(
+                    &format!("/{}", escape(name)),
+                    "Unknown member; the only one is Tasks.".to_owned(),
+                ));
             }
         }
         _ => errors.push(complaint("", "An object with the member Tasks is expected.".to_owned())),

@@ -8,10 +8,28 @@ use serde_json::{Map, Value};
 
 use crate::error::INVALID_REQUEST;
 use crate::negotiation::{idempotency_key, must_accept_json, received_json};
+use crate::openapi::TASK_REQUEST;
 use crate::start::accepted_response;
 use crate::stream::{Beginning, Form, begin};
 use crate::task_request::TaskRequest;
-use crate::{ApiError, App, StartTask};
+use crate::{ApiError, App, Operation, StartTask, TaskBody};
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tasks", "startTask", "Starts a task.")
+        .description(
+            "The `202` is sent once the task is durable. `500` with the code of a task type means that its `create` step \
+             found the job impossible; nothing is stored then.",
+        )
+        .reads_component(TASK_REQUEST)
+        .names_a_type()
+        .starts_tasks(None)
+        .idempotent()
+        .negotiated()
+        .answers::<TaskBody>(202, "The task; with `StreamProgress`, a stream of bodies until it ends.")
+        .answers_as::<TaskBody>(202, "application/x-ndjson", "")
+        .answers_as::<TaskBody>(202, "text/event-stream", "")
+        .with_header("Location", "The task's address.")
+}
 
 /// `202` with the body and `Location`, sent after the task is durable.
 pub(crate) async fn handle(

@@ -3,27 +3,56 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use longhaul_model::store::queue::{Queue, list as read};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::error::UNKNOWN_QUEUE;
-use crate::{ApiError, App, json_response};
+use crate::openapi::text;
+use crate::{ApiError, App, Operation, json_response};
 
-/// A queue as the wire shows it.
-#[derive(Serialize)]
+/// A queue: what waits in it, and its limits.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
-struct QueueBody {
+#[schemars(rename = "Queue")]
+pub(super) struct QueueBody {
     name: String,
+    /// Tasks that may run now.
     ready: i64,
+    /// Tasks that a limit or a pause holds back.
     held: i64,
+    /// Tasks that wait for their time.
     scheduled: i64,
     running: i64,
     paused: bool,
+    /// Tasks at once over the whole fleet.
     max_running: Option<i32>,
+    /// The same for each key.
     max_per_key: Option<i32>,
+    /// Keys take turns.
     fair: bool,
+    /// Tasks that may begin in `RateSeconds`.
     rate_count: Option<i32>,
     rate_seconds: Option<f64>,
+}
+
+/// Every queue.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schemars(rename = "QueueList")]
+struct QueuesBody {
+    items: Vec<QueueBody>,
+}
+
+pub(super) fn list_operation() -> Operation {
+    Operation::new("Queues", "listQueues", "Every queue: depth, pause, limits.")
+        .answers::<QueuesBody>(200, "All queues that a task type, a worker or a setting names.")
+}
+
+pub(super) fn one_operation() -> Operation {
+    Operation::new("Queues", "getQueue", "One queue: depth, pause, limits.")
+        .path("name", "The queue's name.", text())
+        .answers::<QueueBody>(200, "The queue as it is now.")
+        .problem(UNKNOWN_QUEUE)
 }
 
 impl From<Queue> for QueueBody {
@@ -45,8 +74,8 @@ impl From<Queue> for QueueBody {
 }
 
 pub(crate) async fn list(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    let queues: Vec<QueueBody> = read(app.pool(), None).await?.into_iter().map(QueueBody::from).collect();
-    Ok(json_response(StatusCode::OK, &json!({"Items": queues})))
+    let items = read(app.pool(), None).await?.into_iter().map(QueueBody::from).collect();
+    Ok(json_response(StatusCode::OK, &QueuesBody { items }))
 }
 
 pub(crate) async fn one(app: web::Data<App>, name: web::Path<String>) -> Result<HttpResponse, ApiError> {

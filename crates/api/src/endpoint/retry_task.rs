@@ -4,9 +4,19 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use longhaul_model::store::cancel::{Retried, retry};
 
-use super::get_task::{find, unknown};
-use crate::error::{TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS};
-use crate::{ApiError, App, json_response};
+use super::get_task::{find, public_id, unknown};
+use crate::error::{TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
+use crate::{ApiError, App, Operation, TaskBody, json_response};
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tasks", "retryTask", "Runs a failed or cancelled task again, from its last checkpoint.")
+        .path("id", "The task's `Id`; case does not matter.", public_id())
+        .answers::<TaskBody>(202, "It is queued.")
+        .problem(UNKNOWN_TASK)
+        .problem(TASK_OPEN)
+        .problem(TASK_ENDED)
+        .problem(UNIQUE_TASK_EXISTS)
+}
 
 /// `202` with the body; it goes on from its last checkpoint. `409` if the task is
 /// not over, or succeeded.

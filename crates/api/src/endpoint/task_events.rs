@@ -4,11 +4,15 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use longhaul_model::ParameterError;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::get_task::find_task;
+use super::LineBody;
+use super::get_task::{find_task, public_id};
+use crate::error::UNKNOWN_TASK;
+use crate::openapi::{boolean, text};
 use crate::stream::{Beginning, Form, Lines, begin};
-use crate::{ApiError, App, TaskBody};
+use crate::{ApiError, App, Operation, TaskBody};
 
 /// What a client that lost its connection has seen (WHATWG HTML, 9.2).
 const LAST_EVENT_ID: &str = "Last-Event-ID";
@@ -18,6 +22,49 @@ struct Wanted {
     /// The lines of the task's log, too.
     #[serde(default)]
     log: bool,
+}
+
+/// A line of newline-delimited JSON: a body, or a line of the log.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "it says the form of what the stream sends")]
+enum StreamLine {
+    Body(TaskBody),
+    Log(LoggedLine),
+}
+
+/// A line of the log among bodies.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "PascalCase")]
+#[expect(dead_code, reason = "it says the form of what the stream sends")]
+struct LoggedLine {
+    log: LineBody,
+}
+
+/// The data of a server-sent event: a body, or a line of the log if it is a `log`
+/// event.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "it says the form of what the stream sends")]
+enum EventData {
+    Body(TaskBody),
+    Log(LineBody),
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tasks", "streamTask", "A task's states as they change, until it ends.")
+        .path("id", "The task's `Id`; case does not matter.", public_id())
+        .query("log", "The lines of the task's log, too.", boolean())
+        .header(LAST_EVENT_ID, "The last event that the client has seen: it is not sent again.", text())
+        .negotiated()
+        .answers_as::<StreamLine>(
+            200,
+            "application/x-ndjson",
+            "One body a line, or one an event; see docs/streaming.md.",
+        )
+        .answers_as::<EventData>(200, "text/event-stream", "")
+        .answers_nothing(204, "The client has seen the final state.")
+        .problem(UNKNOWN_TASK)
 }
 
 /// `200` with the stream, beginning with the state that the task is in unless

@@ -9,13 +9,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::SecondsFormat;
 use longhaul_model::store::log::{StoredLine, kept, lines};
 use longhaul_model::{LogLevel, ParameterError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::get_task::find_task;
+use super::get_task::{find_task, public_id};
 use crate::body::Link;
-use crate::error::NOT_ACCEPTABLE;
+use crate::error::{NOT_ACCEPTABLE, UNKNOWN_TASK};
 use crate::negotiation::{Preference, preference};
-use crate::{ApiError, App, TaskBody, json_response};
+use crate::openapi::integer;
+use crate::{ApiError, App, Operation, TaskBody, json_response};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,13 +30,15 @@ struct Page {
 const LIMIT: u32 = 100;
 const LIMIT_AT_MOST: u32 = 1_000;
 
-/// A line of a log as the wire shows it.
-#[derive(Debug, Serialize)]
+/// A line of a log.
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "LogLine")]
 pub(crate) struct LineBody {
     /// Counted from 1; numbers that are missing are of lines that were dropped.
     number: i64,
     /// UTC, with milliseconds.
+    #[schemars(with = "chrono::DateTime<chrono::Utc>")]
     at: String,
     attempt: u16,
     level: LogLevel,
@@ -53,13 +57,26 @@ impl From<StoredLine> for LineBody {
     }
 }
 
-#[derive(Serialize)]
+/// A page of a log.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "Log")]
 struct LogBody {
     items: Vec<LineBody>,
     /// How many lines of the whole log are gone.
     dropped: i64,
     links: Vec<Link>,
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tasks", "getTaskLog", "What a task's handler wrote down for people, a page at a time.")
+        .path("id", "The task's `Id`; case does not matter.", public_id())
+        .query("after", "The number that the page before ended with.", integer(0, i64::MAX, 0))
+        .query("limit", "Lines on a page.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
+        .negotiated()
+        .answers::<LogBody>(200, "A page, as JSON or as plain text with a `Link` to the next one.")
+        .answers_bytes(200, "text/plain", "")
+        .problem(UNKNOWN_TASK)
 }
 
 /// `200` with the lines after the one with number `after`, `limit` of them (1 to

@@ -17,20 +17,22 @@ use super::step::{NewStep, ShownStep, columns};
 use crate::problem::UNKNOWN_AGILE_RUN;
 
 /// One as it is shown.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct AgileRun {
     id: Uuid,
     project_id: Uuid,
     name: String,
     created_at: DateTime<Utc>,
+    #[schemars(with = "Vec<ShownStep>")]
     steps: Json<Vec<ShownStep>>,
 }
 
 /// A new one.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-#[schemars(crate = "longhaul_model::schemars")]
+#[schemars(crate = "longhaul_model::schemars", rename = "NewAgileRun")]
 pub(super) struct New {
     #[serde(default)]
     id: Option<Uuid>,
@@ -45,6 +47,7 @@ pub(super) struct New {
 impl Record for AgileRun {
     const ONE: &'static str = "agilerun";
     const MANY: &'static str = "agileruns";
+    const WORDS: (&'static str, &'static str) = ("an agile run", "agile runs");
     const SELECT: &'static str = "SELECT r.id, r.project_id, r.name, r.created_at, \
         (SELECT coalesce(json_agg(json_build_object('Id', s.id, 'Name', s.name, 'Status', s.status) ORDER BY s.position), '[]') \
            FROM records.agile_run_step s WHERE s.agile_run_id = r.id) AS steps \

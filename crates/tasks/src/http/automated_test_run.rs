@@ -16,8 +16,9 @@ use crate::problem::UNKNOWN_AUTOMATED_TEST_RUN;
 use crate::result_node::{Node, NodeKind, NodeStatus, insert_nodes};
 
 /// A run as it is shown, with the number of its cases by how they went.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct AutomatedTestRun {
     id: Uuid,
     project_id: Uuid,
@@ -33,7 +34,7 @@ pub(super) struct AutomatedTestRun {
 /// A new run.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-#[schemars(crate = "longhaul_model::schemars")]
+#[schemars(crate = "longhaul_model::schemars", rename = "NewAutomatedTestRun")]
 pub(super) struct New {
     #[serde(default)]
     id: Option<Uuid>,
@@ -62,6 +63,7 @@ struct NewNode {
 impl Record for AutomatedTestRun {
     const ONE: &'static str = "automatedtestrun";
     const MANY: &'static str = "automatedtestruns";
+    const WORDS: (&'static str, &'static str) = ("an automated test run", "automated test runs");
     const SELECT: &'static str = "SELECT r.id, r.project_id, r.name, r.created_at, \
         n.cases, n.passed, n.failed, n.errors, n.skipped \
         FROM records.automated_test_run AS r CROSS JOIN LATERAL ( \

@@ -11,15 +11,17 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::record::{Creatable, Record, refused};
-use crate::problem::{NO_SECRET_KEY, UNKNOWN_EXTERNAL_SYSTEM};
+use crate::problem::{ALREADY_EXISTS, NO_SECRET_KEY, UNKNOWN_EXTERNAL_SYSTEM};
 use crate::trackers::{Credentials, TrackerKind, Trackers};
 
 /// A tracker as it is shown.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct ExternalSystem {
     id: Uuid,
     name: String,
+    #[schemars(with = "TrackerKind")]
     kind: String,
     base_url: String,
     /// Whether there are any; what they are is never shown.
@@ -30,7 +32,7 @@ pub(super) struct ExternalSystem {
 /// A new tracker.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-#[schemars(crate = "longhaul_model::schemars")]
+#[schemars(crate = "longhaul_model::schemars", rename = "NewExternalSystem")]
 pub(super) struct New {
     #[serde(default)]
     id: Option<Uuid>,
@@ -46,6 +48,7 @@ pub(super) struct New {
 impl Record for ExternalSystem {
     const ONE: &'static str = "externalsystem";
     const MANY: &'static str = "externalsystems";
+    const WORDS: (&'static str, &'static str) = ("an external system", "external systems");
     const SELECT: &'static str = "SELECT r.id, r.name, r.kind, r.base_url, r.credentials IS NOT NULL AS has_credentials, \
                                   r.created_at FROM records.external_system AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.external_system WHERE id = $1");
@@ -58,6 +61,8 @@ impl Record for ExternalSystem {
 
 impl Creatable for ExternalSystem {
     type New = New;
+
+    const PROBLEMS: &'static [ProblemKind] = &[ALREADY_EXISTS, NO_SECRET_KEY];
 
     fn shape() -> &'static Shape<New> {
         static SHAPE: LazyLock<Shape<New>> = LazyLock::new(Shape::new);

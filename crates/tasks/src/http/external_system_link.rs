@@ -15,8 +15,9 @@ use super::record::{Creatable, Record, refused};
 use crate::problem::UNKNOWN_EXTERNAL_SYSTEM_LINK;
 
 /// A connection as it is shown.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct ExternalSystemLink {
     id: Uuid,
     project_id: Uuid,
@@ -28,7 +29,7 @@ pub(super) struct ExternalSystemLink {
 /// A new connection.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-#[schemars(crate = "longhaul_model::schemars")]
+#[schemars(crate = "longhaul_model::schemars", rename = "NewExternalSystemLink")]
 pub(super) struct New {
     #[serde(default)]
     id: Option<Uuid>,
@@ -44,6 +45,7 @@ pub(super) struct New {
 impl Record for ExternalSystemLink {
     const ONE: &'static str = "externalsystemlink";
     const MANY: &'static str = "externalsystemlinks";
+    const WORDS: (&'static str, &'static str) = ("an external system link", "external system links");
     const SELECT: &'static str = "SELECT r.id, r.project_id, r.external_system_id, r.remote_project, r.created_at \
                                   FROM records.external_system_link AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.external_system_link WHERE id = $1");

@@ -2,6 +2,7 @@
 
 use longhaul_model::ProblemKind;
 use longhaul_model::chrono::{DateTime, Utc};
+use longhaul_model::schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::FromRow;
@@ -12,8 +13,9 @@ use super::record::Record;
 use crate::problem::UNKNOWN_INCIDENT;
 
 /// An incident as it is shown.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct Incident {
     id: Uuid,
     project_id: Uuid,
@@ -21,6 +23,8 @@ pub(super) struct Incident {
     ticket_id: String,
     key: String,
     name: String,
+    /// `Ticket` follows the ticket; the others are ours.
+    #[schemars(with = "serde_json::Map<String, Value>")]
     fields: Value,
     created_at: DateTime<Utc>,
     synchronized_at: DateTime<Utc>,
@@ -30,6 +34,7 @@ pub(super) struct Incident {
 impl Record for Incident {
     const ONE: &'static str = "incident";
     const MANY: &'static str = "incidents";
+    const WORDS: (&'static str, &'static str) = ("an incident", "incidents");
     const SELECT: &'static str = "SELECT r.id, e.project_id, r.external_system_link_id, r.ticket_id, e.key, e.name, \
         e.fields, r.created_at, r.synchronized_at, r.vanished_at \
         FROM records.incident AS r JOIN records.entity AS e ON e.id = r.id";

@@ -2,6 +2,7 @@
 
 use longhaul_model::ProblemKind;
 use longhaul_model::chrono::{DateTime, Utc};
+use longhaul_model::schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -11,8 +12,9 @@ use super::record::Record;
 use crate::problem::UNKNOWN_INCIDENT_LINK;
 
 /// A link as it is shown: exactly one target is not null.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct IncidentLink {
     id: Uuid,
     incident_id: Uuid,
@@ -25,6 +27,7 @@ pub(super) struct IncidentLink {
 impl Record for IncidentLink {
     const ONE: &'static str = "incidentlink";
     const MANY: &'static str = "incidentlinks";
+    const WORDS: (&'static str, &'static str) = ("an incident link", "incident links");
     const SELECT: &'static str = "SELECT r.id, r.incident_id, r.step_result_id, r.agile_run_step_id, r.result_node_id, \
                                   r.created_at FROM records.incident_link AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.incident_link WHERE id = $1");

@@ -17,32 +17,25 @@ mod step;
 mod ticket_search;
 mod upload;
 
-use actix_web::web::{self, ServiceConfig};
-
-use self::record::refuse;
+use longhaul_api::{Resource, Routes};
 
 /// Adds the routes; for [`longhaul_api::AppBuilder::with_routes`].
-pub fn configure(config: &mut ServiceConfig) {
-    config.service(
-        web::resource("/api/search").route(web::get().to(search::handle)).default_service(web::to(|| refuse("GET"))),
+pub fn configure(routes: &mut Routes) {
+    routes.add(Resource::at("/api/search").get(search::handle, search::operation()));
+    routes.add(
+        Resource::at("/api/externalsystemlink/{id}/tickets").get(ticket_search::handle, ticket_search::operation()),
     );
-    config.service(
-        web::resource("/api/externalsystemlink/{id}/tickets")
-            .route(web::get().to(ticket_search::handle))
-            .default_service(web::to(|| refuse("GET"))),
+    routes.add(
+        Resource::at("/api/externalsystemlink/{externalSystemLinkId}/ticket/{ticketId}/link")
+            .post(start_create_incident::handle, start_create_incident::operation()),
     );
-    config.service(
-        web::resource("/api/externalsystemlink/{externalSystemLinkId}/ticket/{ticketId}/link")
-            .route(web::post().to(start_create_incident::handle))
-            .default_service(web::to(|| refuse("POST"))),
-    );
-    upload::configure(config);
-    record::configure_creatable::<external_system::ExternalSystem>(config);
-    record::configure_creatable::<external_system_link::ExternalSystemLink>(config);
-    record::configure_creatable::<script_assignment::ScriptAssignment>(config);
-    record::configure_creatable::<agile_run::AgileRun>(config);
-    record::configure_creatable::<automated_test_run::AutomatedTestRun>(config);
-    record::configure::<result_node::ResultNode>(config);
-    record::configure::<incident::Incident>(config);
-    record::configure::<incident_link::IncidentLink>(config);
+    upload::add(routes);
+    record::add_creatable::<external_system::ExternalSystem>(routes);
+    record::add_creatable::<external_system_link::ExternalSystemLink>(routes);
+    record::add_creatable::<script_assignment::ScriptAssignment>(routes);
+    record::add_creatable::<agile_run::AgileRun>(routes);
+    record::add_creatable::<automated_test_run::AutomatedTestRun>(routes);
+    record::add::<result_node::ResultNode>(routes);
+    record::add::<incident::Incident>(routes);
+    record::add::<incident_link::IncidentLink>(routes);
 }

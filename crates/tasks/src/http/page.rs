@@ -6,8 +6,8 @@ use longhaul_model::ParameterError;
 use uuid::Uuid;
 
 /// How many records a page has, unless asked otherwise.
-const DEFAULT_LIMIT: i64 = 20;
-const MOST: i64 = 100;
+pub(super) const DEFAULT_LIMIT: i64 = 20;
+pub(super) const MOST: i64 = 100;
 
 /// A query parameter that narrows a list down to one guid.
 #[derive(Debug, PartialEq)]

@@ -5,9 +5,10 @@ use std::future::Future;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
-use longhaul_api::{ApiError, App, Link, json_response, must_accept_json, read_json};
+use longhaul_api::openapi::{guid as guid_schema, integer};
+use longhaul_api::{ApiError, App, Link, Operation, Resource, Routes, json_response, must_accept_json, read_json};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind, Shape};
 use serde::Serialize;
@@ -16,15 +17,19 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 use uuid::Uuid;
 
-use super::page::{Filter, Page};
+use super::page::{DEFAULT_LIMIT, Filter, MOST, Page};
 use crate::problem::{ALREADY_EXISTS, not_found};
 
 /// A kind of record, as it is shown.
-pub(super) trait Record: Serialize + for<'row> FromRow<'row, PgRow> + Send + Unpin + 'static {
+pub(super) trait Record:
+    Serialize + JsonSchema + for<'row> FromRow<'row, PgRow> + Send + Unpin + 'static
+{
     /// The address of one: `/api/{ONE}/{id}`.
     const ONE: &'static str;
     /// The address of all: `/api/{MANY}`.
     const MANY: &'static str;
+    /// One and many of them in words.
+    const WORDS: (&'static str, &'static str);
     /// `SELECT … FROM … AS r`, with `r.id` first.
     const SELECT: &'static str;
     /// `DELETE FROM … WHERE id = $1`; what belongs to it goes with it. `None`:
@@ -48,6 +53,9 @@ pub(super) trait Creatable: Record {
     /// The body of the request.
     type New: DeserializeOwned + JsonSchema + 'static;
 
+    /// Why one may not be made, though its form is right.
+    const PROBLEMS: &'static [ProblemKind] = &[ALREADY_EXISTS];
+
     /// The form of that body, made once.
     fn shape() -> &'static Shape<Self::New>;
 
@@ -56,48 +64,89 @@ pub(super) trait Creatable: Record {
 }
 
 /// The body of an answer with one record.
-#[derive(Serialize)]
-struct Shown<R> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(crate = "longhaul_model::schemars", rename = "{R}")]
+pub(super) struct Shown<R: JsonSchema> {
     #[serde(flatten)]
     record: R,
     #[serde(rename = "Links")]
     links: Vec<Link>,
 }
 
-#[derive(Serialize)]
+/// A page of records, in the order of their ids.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
-struct Listed<R> {
+#[schemars(crate = "longhaul_model::schemars", rename = "{R}List")]
+struct Listed<R: JsonSchema> {
     limit: i64,
     items: Vec<Shown<R>>,
+    /// `Self`, and `Next` if there is more.
     links: Vec<Link>,
 }
 
 /// Routes of records that only tasks make.
-pub(super) fn configure<R: Record>(config: &mut ServiceConfig) {
-    let many = web::resource(format!("/api/{}", R::MANY)).route(web::get().to(list::<R>));
-    config.service(many.default_service(web::to(|| refuse("GET"))));
-    configure_one::<R>(config);
+pub(super) fn add<R: Record>(routes: &mut Routes) {
+    routes.add(collection::<R>());
+    routes.add(single::<R>());
 }
 
 /// Routes of records that clients make too.
-pub(super) fn configure_creatable<R: Creatable>(config: &mut ServiceConfig) {
-    let many =
-        web::resource(format!("/api/{}", R::MANY)).route(web::get().to(list::<R>)).route(web::post().to(create::<R>));
-    config.service(many.default_service(web::to(|| refuse("GET, POST"))));
-    configure_one::<R>(config);
+pub(super) fn add_creatable<R: Creatable>(routes: &mut Routes) {
+    routes.add(collection::<R>().post(create::<R>, create_operation::<R>()));
+    routes.add(single::<R>());
 }
 
-fn configure_one<R: Record>(config: &mut ServiceConfig) {
-    let one = web::resource(format!("/api/{}/{{id}}", R::ONE)).route(web::get().to(read::<R>));
-    config.service(match R::DELETE {
-        Some(_) => one.route(web::delete().to(delete::<R>)).default_service(web::to(|| refuse("GET, DELETE"))),
-        None => one.default_service(web::to(|| refuse("GET"))),
-    });
+fn collection<R: Record>() -> Resource {
+    Resource::at(format!("/api/{}", R::MANY)).get(list::<R>, list_operation::<R>())
 }
 
-/// 405.
-pub(super) async fn refuse(allow: &'static str) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::method_not_allowed(allow))
+fn single<R: Record>() -> Resource {
+    let one = Resource::at(format!("/api/{}/{{id}}", R::ONE)).get(read::<R>, read_operation::<R>());
+    match R::DELETE {
+        Some(_) => one.delete(delete::<R>, delete_operation::<R>()),
+        None => one,
+    }
+}
+
+/// An operation whose id is this verb and the record's name.
+fn operation<R: Record>(verb: &str, end: &str, summary: String) -> Operation {
+    Operation::new("Records", format!("{verb}{}{end}", R::schema_name()), summary)
+}
+
+fn list_operation<R: Record>() -> Operation {
+    let operation =
+        operation::<R>("list", "s", format!("The {}, a page at a time in the order of their ids.", R::WORDS.1))
+            .query("limit", "Records on a page.", integer(1, MOST, DEFAULT_LIMIT))
+            .query("after", "The last id of the page before.", guid_schema());
+    R::FILTERS
+        .iter()
+        .fold(operation, |operation, filter| operation.query(filter.name, "Only those of this one.", guid_schema()))
+        .negotiated()
+        .answers::<Listed<R>>(200, "A page.")
+}
+
+fn create_operation<R: Creatable>() -> Operation {
+    let operation = operation::<R>("create", "", format!("Makes {}.", R::WORDS.0)).reads::<R::New>().negotiated();
+    R::PROBLEMS
+        .iter()
+        .fold(operation, |operation, kind| operation.problem(*kind))
+        .answers::<Shown<R>>(201, "The record.")
+        .with_header("Location", "The record's address.")
+}
+
+fn read_operation<R: Record>() -> Operation {
+    operation::<R>("get", "", format!("Shows {}.", R::WORDS.0))
+        .path("id", "The record's id.", guid_schema())
+        .negotiated()
+        .answers::<Shown<R>>(200, "The record.")
+        .problem(not_found(R::UNKNOWN))
+}
+
+fn delete_operation<R: Record>() -> Operation {
+    operation::<R>("delete", "", format!("Deletes {} and what belongs to it.", R::WORDS.0))
+        .path("id", "The record's id.", guid_schema())
+        .answers_nothing(204, "It is gone.")
+        .problem(not_found(R::UNKNOWN))
 }
 
 async fn create<R: Creatable>(
@@ -108,6 +157,11 @@ async fn create<R: Creatable>(
     let new = R::shape().read(read_json(&app, &request, body)?).map_err(ApiError::invalid_request)?;
     let id = R::insert(&app, new).await?;
     let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
+    created(&app, record)
+}
+
+/// `201` with a record that was just made.
+pub(super) fn created<R: Record>(app: &App, record: R) -> Result<HttpResponse, ApiError> {
     let shown = shown(record, app.base_url());
     let mut response = json_response(StatusCode::CREATED, &shown);
     if let Some(location) = shown.links.first().and_then(|link| link.href.parse().ok()) {

@@ -2,6 +2,7 @@
 //! their report. They are made and go with their run.
 
 use longhaul_model::ProblemKind;
+use longhaul_model::schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -9,18 +10,22 @@ use uuid::Uuid;
 use super::page::Filter;
 use super::record::Record;
 use crate::problem::UNKNOWN_RESULT_NODE;
+use crate::result_node::{NodeKind, NodeStatus};
 
 /// A node as it is shown.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct ResultNode {
     id: Uuid,
     automated_test_run_id: Uuid,
     parent_id: Option<Uuid>,
     position: i32,
+    #[schemars(with = "NodeKind")]
     kind: String,
     name: String,
     class_name: Option<String>,
+    #[schemars(with = "Option<NodeStatus>")]
     status: Option<String>,
     duration_seconds: Option<f64>,
     message: Option<String>,
@@ -29,6 +34,7 @@ pub(super) struct ResultNode {
 impl Record for ResultNode {
     const ONE: &'static str = "resultnode";
     const MANY: &'static str = "resultnodes";
+    const WORDS: (&'static str, &'static str) = ("a result node", "result nodes");
     const SELECT: &'static str = "SELECT r.id, r.automated_test_run_id, r.parent_id, r.position, r.kind, r.name, \
         r.class_name, r.status, r.duration_seconds, r.message FROM records.result_node AS r";
     const DELETE: Option<&'static str> = None;

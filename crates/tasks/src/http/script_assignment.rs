@@ -17,20 +17,22 @@ use super::step::{NewStep, ShownStep, columns};
 use crate::problem::UNKNOWN_SCRIPT_ASSIGNMENT;
 
 /// One as it is shown.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct ScriptAssignment {
     id: Uuid,
     project_id: Uuid,
     name: String,
     created_at: DateTime<Utc>,
+    #[schemars(with = "Vec<ShownStep>")]
     step_results: Json<Vec<ShownStep>>,
 }
 
 /// A new one.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-#[schemars(crate = "longhaul_model::schemars")]
+#[schemars(crate = "longhaul_model::schemars", rename = "NewScriptAssignment")]
 pub(super) struct New {
     #[serde(default)]
     id: Option<Uuid>,
@@ -45,6 +47,7 @@ pub(super) struct New {
 impl Record for ScriptAssignment {
     const ONE: &'static str = "scriptassignment";
     const MANY: &'static str = "scriptassignments";
+    const WORDS: (&'static str, &'static str) = ("a script assignment", "script assignments");
     const SELECT: &'static str = "SELECT r.id, r.project_id, r.name, r.created_at, \
         (SELECT coalesce(json_agg(json_build_object('Id', s.id, 'Name', s.name, 'Status', s.status) ORDER BY s.position), '[]') \
            FROM records.step_result s WHERE s.script_assignment_id = r.id) AS step_results \

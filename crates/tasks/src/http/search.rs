@@ -3,8 +3,10 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_api::{ApiError, App, Link, json_response};
+use longhaul_api::openapi::{guid, integer, text};
+use longhaul_api::{ApiError, App, Link, Operation, json_response};
 use longhaul_model::ParameterError;
+use longhaul_model::schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -18,20 +20,27 @@ const MOST: i64 = 100;
 /// Further than this nobody pages; a better query is asked for.
 const FURTHEST: i64 = 10_000;
 
-#[derive(Serialize)]
+/// A page of what was found, best first.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars", rename = "SearchResult")]
 struct SearchBody {
     query: String,
+    /// Hits on all pages.
     total: i64,
     limit: i64,
     offset: i64,
+    /// The oldest index that was searched; null if there is none yet.
+    #[schemars(with = "Option<longhaul_model::chrono::DateTime<longhaul_model::chrono::Utc>>")]
     indexed_at: Option<String>,
     items: Vec<Item>,
     links: Vec<Link>,
 }
 
-#[derive(Serialize)]
+/// An entity that was found.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars", rename = "Hit")]
 struct Item {
     id: Uuid,
     project_id: Uuid,
@@ -45,6 +54,16 @@ impl From<Hit> for Item {
     fn from(hit: Hit) -> Self {
         Self { id: hit.id, project_id: hit.project_id, kind: hit.kind, key: hit.key, name: hit.name, rank: hit.rank }
     }
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Search", "search", "Finds entities by their words, in the index that the last Reindex built.")
+        .required_query("q", "All words must occur; `\"a phrase\"`, `or`, `-not`. At most 1,000 bytes.", text())
+        .query("project", "Only this project's.", guid())
+        .query("limit", "Hits on a page.", integer(1, MOST, DEFAULT_LIMIT))
+        .query("offset", "Hits to leave out.", integer(0, FURTHEST, 0))
+        .answers::<SearchBody>(200, "A page.")
+        .problem(not_found(UNKNOWN_PROJECT))
 }
 
 pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {

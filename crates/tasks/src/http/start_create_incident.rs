@@ -3,11 +3,26 @@
 //! `CreateTicketLink`.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_api::{ApiError, App, StartTask, accepted_response, idempotency_key, must_accept_json};
+use longhaul_api::openapi::{guid, text};
+use longhaul_api::{
+    ApiError, App, Operation, StartTask, TaskBody, accepted_response, idempotency_key, must_accept_json,
+};
 use longhaul_model::{Progress, TaskType};
 use serde_json::json;
 
 use crate::CreateTicketLink;
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tickets", "startCreateIncident", "Starts a `CreateTicketLink` for a ticket.")
+        .description("The `StartCreateIncident` link of a ticket search result. A body is not read.")
+        .path("externalSystemLinkId", "The project's connection to the tracker.", guid())
+        .path("ticketId", "The tracker's internal id of the ticket.", text())
+        .starts_tasks(Some(CreateTicketLink::NAME))
+        .idempotent()
+        .negotiated()
+        .answers::<TaskBody>(202, "The task, with nothing done yet.")
+        .with_header("Location", "The task's address.")
+}
 
 /// `202` with nothing done yet (contract, "Endpoints": 0 of 0, no message),
 /// unlike the same task started directly. A body is not read.

@@ -3,14 +3,18 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_api::{ApiError, App, Link, json_response, must_accept_json};
+use longhaul_api::openapi::{guid, integer, text};
+use longhaul_api::{ApiError, App, Link, Operation, json_response, must_accept_json};
+use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{CreateError, ParameterError};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::path::encoded;
 use crate::external_system::{link, trackers};
-use crate::problem::{UNKNOWN_EXTERNAL_SYSTEM_LINK, not_found};
+use crate::problem::{
+    TRACKER_MISBEHAVED, TRACKER_NOT_ALLOWED, TRACKER_REFUSED, UNKNOWN_EXTERNAL_SYSTEM_LINK, not_found,
+};
 use crate::refusal::Refusal;
 use crate::trackers::Ticket;
 
@@ -18,8 +22,10 @@ use crate::trackers::Ticket;
 const DEFAULT_LIMIT: usize = 20;
 const MOST: usize = 100;
 
-#[derive(Serialize)]
+/// Tickets that were found in a tracker.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars", rename = "TicketSearchResult")]
 struct TicketsBody {
     query: String,
     limit: usize,
@@ -27,12 +33,27 @@ struct TicketsBody {
     links: Vec<Link>,
 }
 
-#[derive(Serialize)]
+/// A ticket, with the link that makes an incident of it.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars", rename = "FoundTicket")]
 struct Item {
     #[serde(flatten)]
     ticket: Ticket,
     links: Vec<Link>,
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Tickets", "searchTickets", "Finds tickets in a tracker.")
+        .path("id", "The project's connection to the tracker.", guid())
+        .required_query("q", "Words of the ticket's title, or its key; at most 500 bytes.", text())
+        .query("limit", "Tickets at most.", integer(1, 100, 20))
+        .negotiated()
+        .answers::<TicketsBody>(200, "The last changed first.")
+        .problem(not_found(UNKNOWN_EXTERNAL_SYSTEM_LINK))
+        .problem(TRACKER_REFUSED)
+        .problem(TRACKER_NOT_ALLOWED)
+        .problem(TRACKER_MISBEHAVED)
 }
 
 pub(super) async fn handle(

@@ -1,26 +1,27 @@
 //! `/api/uploads`: files that tasks read. `POST /api/upload` takes
 //! the raw bytes; `?name=…` gives them a name.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
-use longhaul_api::{ApiError, App, Link, json_response, must_accept_json, unreadable};
+use longhaul_api::openapi::text;
+use longhaul_api::{ApiError, App, Operation, Resource, Routes, must_accept_json, unreadable};
 use longhaul_model::chrono::{DateTime, Utc};
+use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind};
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::record::{self, Record, refuse};
+use super::record::{self, Record, Shown};
 use crate::problem::UNKNOWN_UPLOAD;
 
 /// A file may have this many bytes.
 const LIMIT: usize = 32 * 1024 * 1024;
 
 /// A file as it is shown; its content is not.
-#[derive(Serialize, FromRow)]
+#[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub(super) struct Upload {
     id: Uuid,
     name: String,
@@ -31,6 +32,7 @@ pub(super) struct Upload {
 impl Record for Upload {
     const ONE: &'static str = "upload";
     const MANY: &'static str = "uploads";
+    const WORDS: (&'static str, &'static str) = ("an upload", "uploads");
     const SELECT: &'static str =
         "SELECT r.id, r.name, length(r.content)::bigint AS bytes, r.created_at FROM records.upload AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.upload WHERE id = $1");
@@ -41,14 +43,18 @@ impl Record for Upload {
     }
 }
 
-pub(super) fn configure(config: &mut ServiceConfig) {
-    config.service(
-        web::resource("/api/upload")
-            .app_data(web::PayloadConfig::new(LIMIT))
-            .route(web::post().to(create))
-            .default_service(web::to(|| refuse("POST"))),
-    );
-    record::configure::<Upload>(config);
+pub(super) fn add(routes: &mut Routes) {
+    routes.add(Resource::at("/api/upload").body_limit(LIMIT).post(create, operation()));
+    record::add::<Upload>(routes);
+}
+
+fn operation() -> Operation {
+    Operation::new("Records", "createUpload", "Stores a file for a task.")
+        .query("name", "What the file is called.", text())
+        .reads_bytes("The file as it is, 32 MiB at most.")
+        .negotiated()
+        .answers::<Shown<Upload>>(201, "The file, without its content.")
+        .with_header("Location", "The file's address.")
 }
 
 /// `201` with the file's id.
@@ -69,21 +75,7 @@ async fn create(
             .bind(content)
             .fetch_one(app.pool())
             .await?;
-    let href = format!("{}/api/upload/{id}", app.base_url());
-    let links = vec![Link { href: href.clone(), rel: "Self".to_owned() }];
-    #[derive(Serialize)]
-    struct Created {
-        #[serde(flatten)]
-        upload: Upload,
-        #[serde(rename = "Links")]
-        links: Vec<Link>,
-    }
-    let mut response =
-        json_response(StatusCode::CREATED, &Created { upload: Upload { id, name, bytes, created_at }, links });
-    if let Ok(location) = href.parse() {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+    record::created(&app, Upload { id, name, bytes, created_at })
 }
 
 fn parse(query_string: &str) -> Result<String, ApiError> {

@@ -23,8 +23,9 @@ pub use self::secret::{InvalidSecretKey, SecretKey};
 use crate::problem::{TRACKER_MISBEHAVED, TRACKER_NOT_ALLOWED, TRACKER_REFUSED, TRACKER_UNAVAILABLE};
 
 /// An issue in a tracker, as far as we look at it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(crate = "longhaul_model::schemars")]
 pub struct Ticket {
     /// The tracker's internal id, which outlives renames and moves.
     pub id: String,

@@ -3,9 +3,16 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::body;
+use super::{body, named};
 use crate::negotiation::must_accept_json;
-use crate::{ApiError, App, json_response};
+use crate::schedule::ScheduleBody;
+use crate::{ApiError, App, Operation, json_response};
+
+pub(super) fn operation() -> Operation {
+    named("getSchedule", "A schedule, when it fires next and what it did last.")
+        .negotiated()
+        .answers::<ScheduleBody>(200, "The schedule as it is now.")
+}
 
 /// `200` with the body, `404` if there is no schedule of that name.
 pub(super) async fn handle(

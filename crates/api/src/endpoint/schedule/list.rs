@@ -4,12 +4,14 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::ParameterError;
 use longhaul_model::store::cron;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::body::Link;
 use crate::negotiation::must_accept_json;
+use crate::openapi::{integer, text};
 use crate::schedule::ScheduleBody;
-use crate::{ApiError, App, json_response};
+use crate::{ApiError, App, Operation, json_response};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,11 +24,21 @@ struct Page {
 const LIMIT: u16 = 100;
 const LIMIT_AT_MOST: u16 = 1_000;
 
-#[derive(Serialize)]
+/// Schedules by name, and a link to the next page if there is one.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(rename = "ScheduleList")]
 struct ListBody {
     items: Vec<ScheduleBody>,
     links: Vec<Link>,
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Schedules", "listSchedules", "Cron schedules by name, a page at a time.")
+        .query("after", "The name that the page before ended with.", text())
+        .query("limit", "Schedules on a page.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
+        .negotiated()
+        .answers::<ListBody>(200, "A page.")
 }
 
 /// `200` with the schedules after `after` by name, `limit` of them (1 to 1,000,

@@ -8,40 +8,34 @@ mod post;
 mod put;
 mod resume;
 
-use actix_web::web::{self, ServiceConfig};
 use longhaul_model::store::cron;
 
-use super::refuse;
 use crate::error::UNKNOWN_SCHEDULE;
+use crate::openapi::{Resource, Routes, text};
 use crate::schedule::{ScheduleBody, is_name};
-use crate::{ApiError, App};
+use crate::{ApiError, App, Operation};
 
-pub(super) fn configure(config: &mut ServiceConfig) {
-    config.service(
-        web::resource("/api/schedules")
-            .route(web::get().to(list::handle))
-            .route(web::head().to(list::handle))
-            .route(web::post().to(post::handle))
-            .default_service(web::to(|| refuse("GET, HEAD, POST"))),
+pub(super) fn add(routes: &mut Routes) {
+    routes.add(
+        Resource::at("/api/schedules")
+            .get_and_head(list::handle, list::operation())
+            .post(post::handle, post::operation()),
     );
-    config.service(
-        web::resource("/api/schedules/{name}")
-            .route(web::get().to(get::handle))
-            .route(web::head().to(get::handle))
-            .route(web::put().to(put::handle))
-            .route(web::delete().to(delete::handle))
-            .default_service(web::to(|| refuse("GET, HEAD, PUT, DELETE"))),
+    routes.add(
+        Resource::at("/api/schedules/{name}")
+            .get_and_head(get::handle, get::operation())
+            .put(put::handle, put::operation())
+            .delete(delete::handle, delete::operation()),
     );
-    config.service(
-        web::resource("/api/schedules/{name}/pause")
-            .route(web::post().to(pause::handle))
-            .default_service(web::to(|| refuse("POST"))),
-    );
-    config.service(
-        web::resource("/api/schedules/{name}/resume")
-            .route(web::post().to(resume::handle))
-            .default_service(web::to(|| refuse("POST"))),
-    );
+    routes.add(Resource::at("/api/schedules/{name}/pause").post(pause::handle, pause::operation()));
+    routes.add(Resource::at("/api/schedules/{name}/resume").post(resume::handle, resume::operation()));
+}
+
+/// An operation on the schedule that the address names.
+fn named(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new("Schedules", id, summary)
+        .path("name", "The schedule's name; case matters.", text())
+        .problem(UNKNOWN_SCHEDULE)
 }
 
 /// The schedule as it is now, or 404.

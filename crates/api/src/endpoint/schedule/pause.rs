@@ -4,9 +4,16 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::store::cron;
 
-use super::{body, must_be_name, unknown};
+use super::{body, must_be_name, named, unknown};
 use crate::negotiation::must_accept_json;
-use crate::{ApiError, App, json_response};
+use crate::schedule::ScheduleBody;
+use crate::{ApiError, App, Operation, json_response};
+
+pub(super) fn operation() -> Operation {
+    named("pauseSchedule", "Stops a schedule from firing until it is resumed.")
+        .negotiated()
+        .answers::<ScheduleBody>(200, "The schedule as it is then.")
+}
 
 /// `200` with the body; pausing twice changes nothing.
 pub(super) async fn handle(

@@ -8,7 +8,19 @@ use longhaul_model::store::cron;
 use super::body;
 use crate::error::SCHEDULE_EXISTS;
 use crate::negotiation::{json_with, read_json};
-use crate::{ApiError, App, schedule};
+use crate::openapi::NEW_SCHEDULE;
+use crate::schedule::ScheduleBody;
+use crate::{ApiError, App, Operation, schedule};
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Schedules", "createSchedule", "Makes a schedule, which starts a task again and again.")
+        .description("The `create` step of the task type is not run, only its parameters are checked.")
+        .reads_component(NEW_SCHEDULE)
+        .negotiated()
+        .answers::<ScheduleBody>(201, "The schedule.")
+        .with_header("Location", "The schedule's address.")
+        .problem(SCHEDULE_EXISTS)
+}
 
 /// `201` with the body and `Location`; `409` if the name is taken.
 pub(super) async fn handle(

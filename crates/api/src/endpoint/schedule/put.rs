@@ -7,7 +7,19 @@ use longhaul_model::store::cron;
 
 use super::body;
 use crate::negotiation::{json_with, read_json};
-use crate::{ApiError, App, schedule};
+use crate::openapi::{NEW_SCHEDULE, text};
+use crate::schedule::ScheduleBody;
+use crate::{ApiError, App, Operation, schedule};
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Schedules", "putSchedule", "Makes or replaces a schedule.")
+        .path("name", "The schedule's name; case matters.", text())
+        .reads_component(NEW_SCHEDULE)
+        .negotiated()
+        .answers::<ScheduleBody>(200, "It replaced the one of that name.")
+        .answers::<ScheduleBody>(201, "There was none of that name.")
+        .with_header("Location", "The schedule's address.")
+}
 
 /// `201` if there was none of that name, else `200`; repeating it changes
 /// nothing. What was not fired yet by the old expression never will be.

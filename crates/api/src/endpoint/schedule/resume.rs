@@ -5,9 +5,19 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::CronSchedule;
 use longhaul_model::store::cron;
 
-use super::{body, must_be_name, unknown};
+use super::{body, must_be_name, named, unknown};
 use crate::negotiation::must_accept_json;
-use crate::{ApiError, App, json_response};
+use crate::schedule::ScheduleBody;
+use crate::{ApiError, App, Operation, json_response};
+
+pub(super) fn operation() -> Operation {
+    named(
+        "resumeSchedule",
+        "Lets a paused schedule fire at its next due time; what came due meanwhile is not made up for.",
+    )
+    .negotiated()
+    .answers::<ScheduleBody>(200, "The schedule as it is then.")
+}
 
 /// `200` with the body; it fires at the next due time. What came due meanwhile
 /// is not made up for.

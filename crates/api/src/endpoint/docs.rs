@@ -1,0 +1,55 @@
+//! `GET /api/docs`: what this API can do, for people: Swagger UI, which is part
+//! of the program and loads nothing from elsewhere.
+
+use std::sync::{Arc, LazyLock};
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use actix_web::{HttpResponse, web};
+use utoipa_swagger_ui::{Config, serve};
+
+use crate::error::UNKNOWN_ROUTE;
+use crate::openapi::text;
+use crate::{ApiError, Operation};
+
+/// Swagger UI sets styles itself, and shows images that its styles carry.
+const POLICY: &str =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+
+pub(super) fn redirect_operation() -> Operation {
+    Operation::new("Description", "getDocs", "This API for people: leads to the page.")
+        .without_database()
+        .answers_nothing(308, "The page is at `/api/docs/index.html`.")
+        .with_header("Location", "The page.")
+}
+
+/// `308` to the page, whose parts stand beside it.
+pub(super) async fn redirect() -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((LOCATION, "docs/index.html")).finish()
+}
+
+pub(super) fn file_operation() -> Operation {
+    Operation::new("Description", "getDocsFile", "The page that shows this API, and its parts.")
+        .without_database()
+        .path("file", "`index.html` or what it refers to.", text())
+        .answers_bytes(200, "text/html", "The file.")
+        .answers_bytes(200, "text/css", "")
+        .answers_bytes(200, "text/javascript", "")
+        .answers_bytes(200, "image/png", "")
+        .problem(UNKNOWN_ROUTE)
+}
+
+/// `200` with the file.
+pub(super) async fn file(name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("../openapi.json")));
+    let found = serve(&name, CONFIG.clone()).map_err(|error| ApiError::internal(error.to_string()))?;
+    let file = found.ok_or_else(|| {
+        let name: String = name.chars().take(100).collect();
+        ApiError::new(UNKNOWN_ROUTE, format!("/api/docs/{name} is no part of the page; it is at /api/docs."))
+    })?;
+    let charset = if file.content_type.starts_with("text/") { "; charset=utf-8" } else { "" };
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, format!("{}{charset}", file.content_type)))
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .body(file.bytes.into_owned()))
+}

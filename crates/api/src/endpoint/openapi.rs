@@ -1,0 +1,28 @@
+//! `GET /api/openapi.json`: what this API can do, for programs.
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpResponse, web};
+use schemars::JsonSchema;
+
+use crate::{App, Operation};
+
+/// An OpenAPI 3.1 document.
+#[derive(JsonSchema)]
+#[schemars(rename = "OpenApiDocument", extend("additionalProperties" = true))]
+#[expect(dead_code, reason = "it says the form; the document is kept as it is sent")]
+struct OpenApiDocument {
+    #[schemars(regex(pattern = r"^3\.1\."))]
+    openapi: String,
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Description", "getOpenApi", "What this API can do: an OpenAPI 3.1 document.")
+        .without_database()
+        .answers::<OpenApiDocument>(200, "The document; it follows from the routes and task types of this process.")
+}
+
+/// `200` with the document.
+pub(super) async fn handle(app: web::Data<App>) -> HttpResponse {
+    let text = app.inner.openapi.text.clone();
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/json; charset=utf-8")).body(text)
+}
