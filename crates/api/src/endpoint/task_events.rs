@@ -29,7 +29,7 @@ struct Wanted {
 #[schemars(untagged)]
 #[expect(dead_code, reason = "it says the form of what the stream sends")]
 enum StreamLine {
-    Body(TaskBody),
+    Body(Box<TaskBody>),
     Log(LoggedLine),
 }
 
@@ -47,7 +47,7 @@ struct LoggedLine {
 #[schemars(untagged)]
 #[expect(dead_code, reason = "it says the form of what the stream sends")]
 enum EventData {
-    Body(TaskBody),
+    Body(Box<TaskBody>),
     Log(LineBody),
 }
 
