@@ -72,6 +72,33 @@ async fn relationships_can_be_skipped() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_to_be_indexed_whole_is_told_in_the_log() {
+    let stage = Stage::new().await;
+    let worker = stage.worker(quick_worker()).await;
+    fill_project(&stage.pool, ONE, 20).await;
+    sqlx::query(
+        "UPDATE records.entity SET fields = jsonb_build_object('Text', repeat('early ', 50000) || 'late')
+          WHERE key IN ('TST-3', 'TST-7')",
+    )
+    .execute(&stage.pool)
+    .await
+    .expect("long texts");
+    let ended = reindex(&stage, json!({})).await;
+    assert_eq!((hits(&stage, "early").await, hits(&stage, "late").await), (2, 0));
+    let log = ended["Links"].as_array().and_then(|links| links.iter().find(|link| link["Rel"] == "Log"));
+    let (_, log) = stage.get(log.expect("a link to the log")["Href"].as_str().expect("an address")).await;
+    let mut keys: Vec<&str> = log["Items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|line| Some(line["Line"].as_str()?.split_once(": its fields have")?.0))
+        .collect();
+    keys.sort_unstable();
+    assert_eq!((keys, &log["Items"][0]["Level"]), (vec!["TST-3", "TST-7"], &json!("Warn")));
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn all_projects_are_indexed_each_by_itself() {
     let stage = Stage::new().await;
     let worker = stage.worker(quick_worker()).await;

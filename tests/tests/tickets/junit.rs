@@ -46,6 +46,8 @@ async fn an_uploaded_report_becomes_a_run_with_its_tree() {
     );
     let link = ended["Links"].as_array().expect("links").iter().find(|link| link["Rel"] == "AutomatedTestRun");
     let (_, run) = stage.get(link.expect("a link")["Href"].as_str().expect("an address")).await;
+    let (_, log) = stage.get(&format!("{}/log", ended["Self"].as_str().expect("an address"))).await;
+    assert_eq!(log["Items"][0]["Line"], "4 cases in 2 suites: 1 passed, 1 failed, 1 errors, 1 skipped.");
     assert_eq!((&run["Name"], &run["Cases"], &run["Errors"]), (&json!("Nightly"), &json!(4), &json!(1)));
     let (_, nodes) = stage.get(&format!("/api/resultnodes?automatedtestrun={run_id}")).await;
     let names: Vec<&str> =
