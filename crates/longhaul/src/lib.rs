@@ -53,9 +53,10 @@ pub mod store;
 pub use database::connect;
 pub use host::{Host, Listening, stop_signal};
 pub use longhaul_model::{
-    CreateContext, CreateError, CronSchedule, DEFAULT_PRIORITY, DatabaseClock, Outcome, ParameterError, Plan, Problem,
-    ProblemKind, Progress, ProgressHandle, PublicId, Registry, Report, ReportLink, Resources, RetryPolicy, RunContext,
-    RunError, State, Step, StopReason, TaskType, TaskTypeInfo, same_parameters, split_public_id,
+    CreateContext, CreateError, CronSchedule, DEFAULT_PRIORITY, DatabaseClock, Limits, LogHandle, LogLevel, Outcome,
+    ParameterError, Plan, Problem, ProblemKind, Progress, ProgressHandle, PublicId, Registry, Report, ReportLink,
+    Resources, RetryPolicy, RunContext, RunError, State, Step, StepHandle, StopReason, TaskType, TaskTypeInfo,
+    same_parameters, split_public_id,
 };
 pub use longhaul_worker::Settings;
 pub use program::{Program, log_to_stderr};
