@@ -10,15 +10,24 @@ pub(crate) struct Process {
     child: Child,
 }
 
-fn command(arguments: &[&str], database_url: &str) -> Command {
-    let mut command = Command::new(crate::PROGRAM);
+fn command(program: &str, arguments: &[&str], database_url: &str) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).env("DATABASE_URL", database_url).env_remove("LONGHAUL_LOG").kill_on_drop(true);
     command
 }
 
 /// Runs to the end; returns exit code, standard output and standard error.
 pub(crate) async fn run(arguments: &[&str], database_url: &str) -> (Option<i32>, String, String) {
-    let output = command(arguments, database_url).output().await.expect("the program runs");
+    run_program(crate::PROGRAM, arguments, database_url).await
+}
+
+/// The same with another program.
+pub(crate) async fn run_program(
+    program: &str,
+    arguments: &[&str],
+    database_url: &str,
+) -> (Option<i32>, String, String) {
+    let output = command(program, arguments, database_url).output().await.expect("the program runs");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -26,13 +35,25 @@ pub(crate) async fn run(arguments: &[&str], database_url: &str) -> (Option<i32>,
 impl Process {
     /// Starts it and leaves it alone.
     pub(crate) fn start(arguments: &[&str], database_url: &str) -> Self {
-        let child = command(arguments, database_url).stderr(Stdio::null()).spawn().expect("the program starts");
+        let child =
+            command(crate::PROGRAM, arguments, database_url).stderr(Stdio::null()).spawn().expect("the program starts");
         Self { child }
     }
 
     /// Starts it and reads its log until a line has `word`; returns that line.
     pub(crate) async fn start_until(arguments: &[&str], database_url: &str, word: &str) -> (Self, String) {
-        let mut child = command(arguments, database_url).stderr(Stdio::piped()).spawn().expect("the program starts");
+        Self::start_program_until(crate::PROGRAM, arguments, database_url, word).await
+    }
+
+    /// The same with another program.
+    pub(crate) async fn start_program_until(
+        program: &str,
+        arguments: &[&str],
+        database_url: &str,
+        word: &str,
+    ) -> (Self, String) {
+        let mut child =
+            command(program, arguments, database_url).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let found = tokio::time::timeout(longhaul_tests::DEADLINE, async {
             loop {

@@ -140,7 +140,7 @@ fn links_between_documents_lead_somewhere() {
 #[test]
 fn code_in_documents_is_what_its_file_says() {
     let mut compared = 0;
-    for document in ["docs/embedding.md"] {
+    for document in ["docs/embedding.md", "docs/retries.md"] {
         let text = read(document);
         for part in text.split("<!-- from ").skip(1) {
             let (source, rest) = part.split_once(" -->\n```rust\n").expect("a block of Rust after its source");
@@ -157,5 +157,23 @@ fn code_in_documents_is_what_its_file_says() {
             compared += 1;
         }
     }
-    assert!(compared >= 4, "documents have code from files");
+    assert!(compared >= 6, "documents have code from files");
+}
+
+#[test]
+fn every_test_that_the_table_of_features_names_is_there() {
+    let text = read("docs/features.md");
+    let mut named = 0;
+    for link in text.split("[`").skip(1) {
+        let (name, rest) = link.split_once("`](../").expect("a test and its file");
+        let (file, _) = rest.split_once(')').expect("the end of a link");
+        let source = read(file);
+        let begins = [format!("fn {name}()"), format!("fn {name}(input")];
+        assert!(begins.iter().any(|begin| source.contains(begin)), "{file} has no test {name}");
+        named += 1;
+    }
+    assert!(named >= 30, "every feature has its test");
+    for row in rows(&text).iter().skip(1) {
+        assert_eq!(row.len(), 8, "{row:?}");
+    }
 }

@@ -62,7 +62,7 @@ impl Host {
     pub async fn migrate(&self, pool: &PgPool) -> anyhow::Result<()> {
         longhaul_model::store::migrate::run(pool).await?;
         for migrations in &self.migrations {
-            migrations.run(pool).await?;
+            longhaul_model::store::migrate::apply(migrations, pool).await?;
         }
         Ok(())
     }

@@ -73,5 +73,5 @@ pub fn registry() -> Registry {
 /// When a migration fails; it is rolled back.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     longhaul_model::store::migrate::run(pool).await?;
-    MIGRATIONS.run(pool).await
+    longhaul_model::store::migrate::apply(&MIGRATIONS, pool).await
 }

@@ -1,8 +1,10 @@
 //! The schema.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// The queue's own migrations. What has been applied stands in a table of its
@@ -13,14 +15,62 @@ pub static QUEUE: Migrator = Migrator {
     ..sqlx::migrate!("../../migrations/queue")
 };
 
-/// Brings the queue's schema up to date. Several processes may call it at once:
-/// an advisory lock lets one through at a time.
+/// Brings the queue's schema up to date; see [`apply`].
 ///
 /// # Errors
 /// When a migration fails (it is rolled back), or one that was applied earlier
 /// has changed since.
 pub async fn run(pool: &PgPool) -> Result<(), MigrateError> {
-    QUEUE.run(pool).await
+    apply(&QUEUE, pool).await
+}
+
+/// How long a migration waits for the lock on a table, unless it says otherwise.
+const LOCK_TIMEOUT: &str = "5s";
+/// Tries of a migration that does not get its lock, and the wait between two.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Applies the migrations that are not applied yet. Several processes may call it at
+/// once: an advisory lock lets one through at a time.
+///
+/// A migration that changes a table waits for its lock for 5 s at most, since everything
+/// else that wants the table queues up behind it; if it does not get it, because a long
+/// transaction reads the table, or if PostgreSQL resolves a deadlock at its cost, it is
+/// tried again after a second's rest, 20 times in all.
+///
+/// # Errors
+/// When a migration fails (it is rolled back), or one that was applied earlier
+/// has changed since.
+pub async fn apply(migrator: &Migrator, pool: &PgPool) -> Result<(), MigrateError> {
+    let mut tries = 1;
+    loop {
+        match apply_once(migrator, pool).await {
+            Err(MigrateError::ExecuteMigration(error, version)) if lost_to_others(&error) && tries < TRIES => {
+                tracing::warn!(version, "the migration did not get its lock in time; it is tried again");
+                tries += 1;
+            }
+            // Another process migrates, which may take long.
+            Err(MigrateError::Execute(error)) if lost_to_others(&error) => {}
+            ended => return ended,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// On a connection of its own: one that failed still has sqlx's advisory lock, which
+/// only its end gives back.
+async fn apply_once(migrator: &Migrator, pool: &PgPool) -> Result<(), MigrateError> {
+    let options = (*pool.connect_options()).clone().options([("lock_timeout", LOCK_TIMEOUT)]);
+    let own = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let result = migrator.run(&own).await;
+    own.close().await;
+    result
+}
+
+/// SQLSTATE 55P03, lock_not_available; or 40P01, a deadlock: a transaction that wants
+/// several of the tables in another order won.
+fn lost_to_others(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03" || code == "40P01")
 }
 
 /// Whether every migration of `migrator` has been applied.
