@@ -243,15 +243,18 @@ async fn ask_one(
 }
 
 /// Writes what the ticket says; `false` if that is what is there. Other fields
-/// are kept by the merge, whoever changes them meanwhile.
+/// are kept by the merge, whoever changes them meanwhile, and so is a name that is
+/// not what the ticket said before: somebody gave it.
 async fn refresh(transaction: &mut PgConnection, id: Uuid, ticket: &Ticket) -> sqlx::Result<bool> {
     sqlx::query("UPDATE records.incident SET synchronized_at = now(), vanished_at = NULL WHERE id = $1")
         .bind(id)
         .execute(&mut *transaction)
         .await?;
     let done = sqlx::query(
-        "UPDATE records.entity SET key = $2, name = $3, fields = fields || jsonb_build_object('Ticket', $4::jsonb)
-          WHERE id = $1 AND (key, name, fields -> 'Ticket') IS DISTINCT FROM ($2, $3, $4::jsonb)",
+        "UPDATE records.entity SET key = $2,
+                name = CASE WHEN name = coalesce(fields -> 'Ticket' ->> 'Summary', name) THEN $3 ELSE name END,
+                fields = fields || jsonb_build_object('Ticket', $4::jsonb)
+          WHERE id = $1 AND (key, fields -> 'Ticket') IS DISTINCT FROM ($2, $4::jsonb)",
     )
     .bind(id)
     .bind(&ticket.key)

@@ -6,11 +6,12 @@ use longhaul_api::{ApiError, App};
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind, Shape};
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::record::{Creatable, Record, refused};
+use super::record::{Changeable, Creatable, Record, given, refused};
 use crate::problem::{ALREADY_EXISTS, NO_SECRET_KEY, UNKNOWN_EXTERNAL_SYSTEM};
 use crate::trackers::{Credentials, TrackerKind, Trackers};
 
@@ -45,6 +46,24 @@ pub(super) struct New {
     credentials: Option<Credentials>,
 }
 
+/// What to change of a tracker. Its kind stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[schemars(crate = "longhaul_model::schemars", rename = "ExternalSystemChange")]
+pub(super) struct Change {
+    #[serde(default)]
+    #[schemars(with = "String", length(min = 1, max = 200))]
+    name: Option<String>,
+    /// On another host, `Credentials` must be given, too.
+    #[serde(default)]
+    #[schemars(with = "String", length(min = 1, max = 1000))]
+    base_url: Option<String>,
+    /// Replaces those there are; null takes them away.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<Credentials>")]
+    credentials: Option<Option<Credentials>>,
+}
+
 impl Record for ExternalSystem {
     const ONE: &'static str = "externalsystem";
     const MANY: &'static str = "externalsystems";
@@ -71,15 +90,9 @@ impl Creatable for ExternalSystem {
 
     async fn insert(app: &App, new: New) -> Result<Uuid, ApiError> {
         let id = new.id.unwrap_or_else(Uuid::now_v7);
-        let trackers =
-            app.resources().get::<Trackers>().ok_or_else(|| ApiError::internal("the host gives no Trackers"))?;
-        trackers.check_base_url(&new.base_url).map_err(|message| {
-            ApiError::invalid_request(vec![ParameterError { pointer: "/BaseUrl".to_owned(), message }])
-        })?;
-        let sealed = new.credentials.map(|credentials| trackers.seal(id, &credentials)).transpose().map_err(|_| {
-            let detail = "Credentials can't be stored: whoever runs this host must set LONGHAUL_SECRET_KEY.";
-            ApiError::new(NO_SECRET_KEY, detail)
-        })?;
+        let trackers = trackers(app)?;
+        checked(trackers, &new.base_url)?;
+        let sealed = new.credentials.map(|credentials| seal(trackers, id, &credentials)).transpose()?;
         sqlx::query(
             "INSERT INTO records.external_system (id, name, kind, base_url, credentials) VALUES ($1, $2, $3, $4, $5)",
         )
@@ -93,4 +106,78 @@ impl Creatable for ExternalSystem {
         .map_err(refused)?;
         Ok(id)
     }
+}
+
+impl Changeable for ExternalSystem {
+    type Change = Change;
+
+    const CHANGE_PROBLEMS: &'static [ProblemKind] = &[NO_SECRET_KEY];
+
+    fn change_shape() -> &'static Shape<Change> {
+        static SHAPE: LazyLock<Shape<Change>> = LazyLock::new(Shape::new);
+        &SHAPE
+    }
+
+    async fn update(app: &App, id: Uuid, change: Change) -> Result<bool, ApiError> {
+        let trackers = trackers(app)?;
+        let address = change.base_url.as_deref().map(|base_url| checked(trackers, base_url)).transpose()?;
+        let sealed = match &change.credentials {
+            Some(Some(credentials)) => Some(seal(trackers, id, credentials)?),
+            _ => None,
+        };
+        let mut transaction = app.pool().begin().await?;
+        let there: Option<(String, bool)> = sqlx::query_as(
+            "SELECT base_url, credentials IS NOT NULL FROM records.external_system WHERE id = $1 FOR UPDATE",
+        )
+        .bind(id)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some((base_url, has_credentials)) = there else { return Ok(false) };
+        // Whoever may change the address could otherwise have the secret sent to a
+        // host of their own, though it is never shown.
+        let moves = address
+            .is_some_and(|address| Url::parse(&base_url).map_or(true, |before| before.origin() != address.origin()));
+        if moves && has_credentials && change.credentials.is_none() {
+            return Err(ApiError::invalid_request(vec![ParameterError {
+                pointer: "/Credentials".to_owned(),
+                message: "Another host needs its credentials entered again, or null: those that are stored are not \
+                          sent there."
+                    .to_owned(),
+            }]));
+        }
+        sqlx::query(
+            "UPDATE records.external_system
+                SET name = coalesce($2, name), base_url = coalesce($3, base_url),
+                    credentials = CASE WHEN $4 THEN $5 ELSE credentials END
+              WHERE id = $1",
+        )
+        .bind(id)
+        .bind(&change.name)
+        .bind(&change.base_url)
+        .bind(change.credentials.is_some())
+        .bind(sealed)
+        .execute(&mut *transaction)
+        .await
+        .map_err(refused)?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+}
+
+fn trackers(app: &App) -> Result<&Trackers, ApiError> {
+    app.resources().get::<Trackers>().ok_or_else(|| ApiError::internal("the host gives no Trackers"))
+}
+
+/// The address, if a tracker may be there.
+fn checked(trackers: &Trackers, base_url: &str) -> Result<Url, ApiError> {
+    trackers
+        .check_base_url(base_url)
+        .map_err(|message| ApiError::invalid_request(vec![ParameterError { pointer: "/BaseUrl".to_owned(), message }]))
+}
+
+fn seal(trackers: &Trackers, id: Uuid, credentials: &Credentials) -> Result<Vec<u8>, ApiError> {
+    trackers.seal(id, credentials).map_err(|_| {
+        let detail = "Credentials can't be stored: whoever runs this host must set LONGHAUL_SECRET_KEY.";
+        ApiError::new(NO_SECRET_KEY, detail)
+    })
 }

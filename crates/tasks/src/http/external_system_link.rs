@@ -11,8 +11,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::page::Filter;
-use super::record::{Creatable, Record, refused};
-use crate::problem::UNKNOWN_EXTERNAL_SYSTEM_LINK;
+use super::record::{Changeable, Creatable, Record, given, refused};
+use crate::problem::{ALREADY_EXISTS, UNKNOWN_EXTERNAL_SYSTEM_LINK};
 
 /// A connection as it is shown.
 #[derive(Serialize, FromRow, JsonSchema)]
@@ -40,6 +40,17 @@ pub(super) struct New {
     #[serde(default)]
     #[schemars(length(min = 1, max = 200))]
     remote_project: Option<String>,
+}
+
+/// What to change of a connection.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[schemars(crate = "longhaul_model::schemars", rename = "ExternalSystemLinkChange")]
+pub(super) struct Change {
+    /// The tracker's own project under its new name; null for all of them.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<String>", length(min = 1, max = 200))]
+    remote_project: Option<Option<String>>,
 }
 
 impl Record for ExternalSystemLink {
@@ -79,10 +90,7 @@ impl Creatable for ExternalSystemLink {
             .fetch_optional(app.pool())
             .await?;
         if kind.as_deref() == Some("GitLab") && new.remote_project.is_none() {
-            return Err(ApiError::invalid_request(vec![ParameterError {
-                pointer: "/RemoteProject".to_owned(),
-                message: "A connection to GitLab needs the path or number of its project.".to_owned(),
-            }]));
+            return Err(needs_project());
         }
         sqlx::query(
             "INSERT INTO records.external_system_link (id, project_id, external_system_id, remote_project)
@@ -97,4 +105,44 @@ impl Creatable for ExternalSystemLink {
         .map_err(refused)?;
         Ok(id)
     }
+}
+
+impl Changeable for ExternalSystemLink {
+    type Change = Change;
+
+    const CHANGE_PROBLEMS: &'static [ProblemKind] = &[ALREADY_EXISTS];
+
+    fn change_shape() -> &'static Shape<Change> {
+        static SHAPE: LazyLock<Shape<Change>> = LazyLock::new(Shape::new);
+        &SHAPE
+    }
+
+    async fn update(app: &App, id: Uuid, change: Change) -> Result<bool, ApiError> {
+        let kind: Option<String> = sqlx::query_scalar(
+            "SELECT s.kind FROM records.external_system_link l JOIN records.external_system s ON s.id = l.external_system_id
+              WHERE l.id = $1",
+        )
+        .bind(id)
+        .fetch_optional(app.pool())
+        .await?;
+        let Some(kind) = kind else { return Ok(false) };
+        let Some(remote_project) = change.remote_project else { return Ok(true) };
+        if kind == "GitLab" && remote_project.is_none() {
+            return Err(needs_project());
+        }
+        let done = sqlx::query("UPDATE records.external_system_link SET remote_project = $2 WHERE id = $1")
+            .bind(id)
+            .bind(remote_project)
+            .execute(app.pool())
+            .await
+            .map_err(refused)?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+fn needs_project() -> ApiError {
+    ApiError::invalid_request(vec![ParameterError {
+        pointer: "/RemoteProject".to_owned(),
+        message: "A connection to GitLab needs the path or number of its project.".to_owned(),
+    }])
 }

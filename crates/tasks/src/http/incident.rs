@@ -1,15 +1,19 @@
-//! `/api/incidents`: what is synchronized with tickets. Tasks make them.
+//! `/api/incidents`: what is synchronized with tickets. Tasks make them; people
+//! may give them a name and fields of their own.
 
-use longhaul_model::ProblemKind;
+use std::sync::LazyLock;
+
+use longhaul_api::{ApiError, App};
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::Value;
+use longhaul_model::{ParameterError, ProblemKind, Shape};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::page::Filter;
-use super::record::Record;
+use super::record::{Changeable, Record, given};
 use crate::problem::UNKNOWN_INCIDENT;
 
 /// An incident as it is shown.
@@ -24,11 +28,31 @@ pub(super) struct Incident {
     key: String,
     name: String,
     /// `Ticket` follows the ticket; the others are ours.
-    #[schemars(with = "serde_json::Map<String, Value>")]
+    #[schemars(with = "Map<String, Value>")]
     fields: Value,
     created_at: DateTime<Utc>,
     synchronized_at: DateTime<Utc>,
     vanished_at: Option<DateTime<Utc>>,
+}
+
+/// What to change of an incident. The ticket stays as it is.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[schemars(crate = "longhaul_model::schemars", rename = "IncidentChange")]
+pub(super) struct Change {
+    /// A name of its own, which synchronizing keeps; null lets it follow the ticket
+    /// again.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<String>", length(min = 1, max = 500))]
+    name: Option<Option<String>>,
+    /// The field `Description`; null takes it away.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<String>", length(max = 100_000))]
+    description: Option<Option<String>>,
+    /// Fields to set, each as a whole; those that are null are taken away. `Ticket`
+    /// is the ticket's.
+    #[serde(default)]
+    fields: Map<String, Value>,
 }
 
 impl Record for Incident {
@@ -52,5 +76,54 @@ impl Record for Incident {
 
     fn links(&self) -> Vec<(&'static str, String)> {
         vec![("IncidentLinks", format!("/api/incidentlinks?incident={}", self.id))]
+    }
+}
+
+/// The field that synchronizing writes.
+const TICKET: &str = "Ticket";
+
+impl Changeable for Incident {
+    type Change = Change;
+
+    fn change_shape() -> &'static Shape<Change> {
+        static SHAPE: LazyLock<Shape<Change>> = LazyLock::new(Shape::new);
+        &SHAPE
+    }
+
+    async fn update(app: &App, id: Uuid, change: Change) -> Result<bool, ApiError> {
+        let mut fields = change.fields;
+        let mut errors = Vec::new();
+        let mut complain = |pointer: &str, message: &str| {
+            errors.push(ParameterError { pointer: pointer.to_owned(), message: message.to_owned() });
+        };
+        if fields.contains_key(TICKET) {
+            complain("/Fields/Ticket", "It is what the tracker says, and can't be changed here.");
+        }
+        if let Some(description) = change.description {
+            let description = description.map_or(Value::Null, Value::String);
+            if fields.insert("Description".to_owned(), description).is_some() {
+                complain("/Fields/Description", "Description stands beside Fields, too; leave one out.");
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ApiError::invalid_request(errors));
+        }
+        let gone: Vec<String> =
+            fields.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect();
+        fields.retain(|_, value| !value.is_null());
+        let done = sqlx::query(
+            "UPDATE records.entity
+                SET name = CASE WHEN $2 THEN coalesce($3, fields -> 'Ticket' ->> 'Summary', name) ELSE name END,
+                    fields = (fields - $4::text[]) || $5
+              WHERE id = $1 AND kind = 'Incident'",
+        )
+        .bind(id)
+        .bind(change.name.is_some())
+        .bind(change.name.flatten())
+        .bind(gone)
+        .bind(Value::Object(fields))
+        .execute(app.pool())
+        .await?;
+        Ok(done.rows_affected() == 1)
     }
 }

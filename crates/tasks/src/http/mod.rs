@@ -30,12 +30,12 @@ pub fn configure(routes: &mut Routes) {
             .post(start_create_incident::handle, start_create_incident::operation()),
     );
     upload::add(routes);
-    record::add_creatable::<external_system::ExternalSystem>(routes);
-    record::add_creatable::<external_system_link::ExternalSystemLink>(routes);
+    record::add_creatable_and_changeable::<external_system::ExternalSystem>(routes);
+    record::add_creatable_and_changeable::<external_system_link::ExternalSystemLink>(routes);
     record::add_creatable::<script_assignment::ScriptAssignment>(routes);
     record::add_creatable::<agile_run::AgileRun>(routes);
     record::add_creatable::<automated_test_run::AutomatedTestRun>(routes);
     record::add::<result_node::ResultNode>(routes);
-    record::add::<incident::Incident>(routes);
+    record::add_changeable::<incident::Incident>(routes);
     record::add::<incident_link::IncidentLink>(routes);
 }

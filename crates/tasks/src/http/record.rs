@@ -11,8 +11,8 @@ use longhaul_api::openapi::{guid as guid_schema, integer};
 use longhaul_api::{ApiError, App, Link, Operation, Resource, Routes, json_response, must_accept_json, read_json};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind, Shape};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 use uuid::Uuid;
@@ -63,6 +63,26 @@ pub(super) trait Creatable: Record {
     fn insert(app: &App, new: Self::New) -> impl Future<Output = Result<Uuid, ApiError>>;
 }
 
+/// A kind of record that clients can change.
+pub(super) trait Changeable: Record {
+    /// The body of the request: what is left out stays as it is.
+    type Change: DeserializeOwned + JsonSchema + 'static;
+
+    /// Why one may not be changed, though the request's form is right.
+    const CHANGE_PROBLEMS: &'static [ProblemKind] = &[];
+
+    /// The form of that body, made once.
+    fn change_shape() -> &'static Shape<Self::Change>;
+
+    /// Changes the one with this id; `false` if there is none.
+    fn update(app: &App, id: Uuid, change: Self::Change) -> impl Future<Output = Result<bool, ApiError>>;
+}
+
+/// Tells a member that is null from one that is left out: `Some(None)` and `None`.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
 /// The body of an answer with one record.
 #[derive(Serialize, JsonSchema)]
 #[schemars(crate = "longhaul_model::schemars", rename = "{R}")]
@@ -94,6 +114,18 @@ pub(super) fn add<R: Record>(routes: &mut Routes) {
 pub(super) fn add_creatable<R: Creatable>(routes: &mut Routes) {
     routes.add(collection::<R>().post(create::<R>, create_operation::<R>()));
     routes.add(single::<R>());
+}
+
+/// Routes of records that only tasks make and clients change.
+pub(super) fn add_changeable<R: Changeable>(routes: &mut Routes) {
+    routes.add(collection::<R>());
+    routes.add(single::<R>().patch(change::<R>, change_operation::<R>()));
+}
+
+/// Routes of records that clients make and change.
+pub(super) fn add_creatable_and_changeable<R: Creatable + Changeable>(routes: &mut Routes) {
+    routes.add(collection::<R>().post(create::<R>, create_operation::<R>()));
+    routes.add(single::<R>().patch(change::<R>, change_operation::<R>()));
 }
 
 fn collection<R: Record>() -> Resource {
@@ -142,6 +174,19 @@ fn read_operation<R: Record>() -> Operation {
         .problem(not_found(R::UNKNOWN))
 }
 
+fn change_operation<R: Changeable>() -> Operation {
+    let operation = operation::<R>("change", "", format!("Changes {}.", R::WORDS.0))
+        .description("Members that are left out stay as they are.")
+        .path("id", "The record's id.", guid_schema())
+        .reads::<R::Change>()
+        .negotiated();
+    R::CHANGE_PROBLEMS
+        .iter()
+        .fold(operation, |operation, kind| operation.problem(*kind))
+        .answers::<Shown<R>>(200, "The record as it is then.")
+        .problem(not_found(R::UNKNOWN))
+}
+
 fn delete_operation<R: Record>() -> Operation {
     operation::<R>("delete", "", format!("Deletes {} and what belongs to it.", R::WORDS.0))
         .path("id", "The record's id.", guid_schema())
@@ -177,6 +222,21 @@ async fn read<R: Record>(
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let id = guid::<R>(&id)?;
+    let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
+    Ok(json_response(StatusCode::OK, &shown(record, app.base_url())))
+}
+
+async fn change<R: Changeable>(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, ApiError> {
+    let change = R::change_shape().read(read_json(&app, &request, body)?).map_err(ApiError::invalid_request)?;
+    let id = guid::<R>(&id)?;
+    if !R::update(&app, id, change).await? {
+        return Err(unknown::<R>(id));
+    }
     let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
     Ok(json_response(StatusCode::OK, &shown(record, app.base_url())))
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use longhaul_model::chrono::{DateTime, Utc};
 use reqwest::Url;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::client::{Auth, Client};
 use super::{Ticket, Tracker, TrackerError, TrackerKind, address, clean};
@@ -20,9 +21,17 @@ pub(super) struct Jira<'a> {
 
 const FIELDS: &str = "summary,status,updated,project";
 
+/// A search may take this many requests: Cloud may put fewer issues on a page than
+/// were asked for.
+const MOST_PAGES: usize = 10;
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Found {
+    #[serde(default)]
     issues: Vec<Issue>,
+    /// Cloud's; absent or null on the last page.
+    next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -36,7 +45,8 @@ struct Issue {
 struct Fields {
     summary: Option<String>,
     status: Option<Status>,
-    updated: Option<String>,
+    /// A time as text; in an example of Atlassian's document it is a number.
+    updated: Option<Value>,
     project: Option<Project>,
 }
 
@@ -63,24 +73,10 @@ impl Tracker for Jira<'_> {
     }
 
     async fn search(&self, words: &str, limit: usize) -> Result<Vec<Ticket>, TrackerError> {
-        let mut jql = format!("text ~ {}", quoted(words));
-        if let Some(project) = &self.remote_project {
-            jql = format!("project = {} AND {jql}", quoted(project));
-        }
-        jql.push_str(" ORDER BY updated DESC");
-        let mut url = match self.kind {
-            TrackerKind::JiraCloud => address(&self.base_url, &["rest", "api", "3", "search", "jql"]),
-            _ => address(&self.base_url, &["rest", "api", "2", "search"]),
+        let mut tickets = match terms(words) {
+            Some(terms) => self.containing(&terms, limit).await?,
+            None => Vec::new(),
         };
-        url.query_pairs_mut()
-            .append_pair("jql", &jql)
-            .append_pair("fields", FIELDS)
-            .append_pair("maxResults", &limit.to_string());
-        let Some(answer) = self.client.get(url, &self.auth).await? else {
-            return Err(TrackerError::Misbehaved("There is no Jira at the address of the external system.".to_owned()));
-        };
-        let found: Found = serde_json::from_value(answer).map_err(not_understood)?;
-        let mut tickets: Vec<Ticket> = found.issues.into_iter().map(|issue| self.ticket(issue)).collect();
         // People also type the key, which is no text to search for.
         if let Some(ticket) = self.find_by_key(words.trim()).await?
             && !tickets.contains(&ticket)
@@ -92,6 +88,40 @@ impl Tracker for Jira<'_> {
 }
 
 impl Jira<'_> {
+    /// Tickets whose texts fit these terms, the last changed first.
+    async fn containing(&self, terms: &str, limit: usize) -> Result<Vec<Ticket>, TrackerError> {
+        let mut jql = format!("text ~ {}", quoted(terms));
+        if let Some(project) = &self.remote_project {
+            jql = format!("project = {} AND {jql}", quoted(project));
+        }
+        jql.push_str(" ORDER BY updated DESC");
+        let segments: &[&str] = match self.kind {
+            TrackerKind::JiraCloud => &["rest", "api", "3", "search", "jql"],
+            _ => &["rest", "api", "2", "search"],
+        };
+        let (mut tickets, mut token): (Vec<Ticket>, Option<String>) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let mut url = address(&self.base_url, segments);
+            url.query_pairs_mut()
+                .append_pair("jql", &jql)
+                .append_pair("fields", FIELDS)
+                .append_pair("maxResults", &(limit - tickets.len()).to_string())
+                .extend_pairs(token.as_ref().map(|token| ("nextPageToken", token)));
+            let Some(answer) = self.client.get(url, &self.auth).await? else {
+                let detail = "There is no Jira at the address of the external system.".to_owned();
+                return Err(TrackerError::Misbehaved(detail));
+            };
+            let found: Found = serde_json::from_value(answer).map_err(not_understood)?;
+            tickets.extend(found.issues.into_iter().map(|issue| self.ticket(issue)));
+            token = found.next_page_token;
+            if token.is_none() || tickets.len() >= limit {
+                break;
+            }
+        }
+        tickets.truncate(limit);
+        Ok(tickets)
+    }
+
     async fn issue(&self, id_or_key: &str) -> Result<Option<Ticket>, TrackerError> {
         let version = if self.kind == TrackerKind::JiraCloud { "3" } else { "2" };
         let mut url = address(&self.base_url, &["rest", "api", version, "issue", id_or_key]);
@@ -111,7 +141,7 @@ impl Jira<'_> {
             url: address(&self.base_url, &["browse", &issue.key]).to_string(),
             summary: summary.map_or_else(|| clean(&issue.key), |text| clean(&text)),
             status: issue.fields.status.map(|status| clean(&status.name)),
-            updated_at: issue.fields.updated.and_then(|text| time(&text)),
+            updated_at: issue.fields.updated.as_ref().and_then(Value::as_str).and_then(time),
             key: clean(&issue.key),
             id: clean(&issue.id),
         }
@@ -137,6 +167,30 @@ fn is_key(key: &str) -> bool {
         && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// What people typed, as a text search of Jira takes it: words, and phrases in
+/// quotation marks. Other operators (Atlassian, "Search syntax for text fields")
+/// are no part of what is indexed, and a stray one makes Jira refuse the search, so
+/// they go; `AND`, `OR` and `NOT` are words in lower case, as case does not matter.
+/// `None` if nothing is left to search for.
+fn terms(words: &str) -> Option<String> {
+    let phrases = words.matches('"').count().is_multiple_of(2);
+    let mut within = false;
+    let text: String = words
+        .to_lowercase()
+        .chars()
+        .map(|c| match c {
+            '"' if phrases => {
+                within = !within;
+                '"'
+            }
+            '"' | '\\' => ' ',
+            c if !within && "+-&|!(){}[]^~*?/:".contains(c) => ' ',
+            c => c,
+        })
+        .collect();
+    text.contains(char::is_alphanumeric).then(|| text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// A JQL string: quoted, so that nothing in it is an operator.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
@@ -144,7 +198,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_key, quoted, time};
+    use super::{is_key, quoted, terms, time};
 
     #[test]
     fn a_key_is_project_hyphen_number() {
@@ -157,6 +211,21 @@ mod tests {
     #[test]
     fn words_can_not_break_out_of_their_quotes() {
         assert_eq!(quoted(r#"a" OR "b\"#), r#""a\" OR \"b\\""#);
+    }
+
+    #[test]
+    fn operators_of_a_text_search_are_not_searched_for() {
+        for (typed, asked) in [
+            ("Login fails", Some("login fails")),
+            ("say \"Hi there\"", Some("say \"hi there\"")),
+            ("say \"hi", Some("say hi")),
+            ("\"https://x.example/a-b\"", Some("\"https://x.example/a-b\"")),
+            ("(a AND b) OR -c*", Some("a and b or c")),
+            ("*?!", None),
+            ("\"\"", None),
+        ] {
+            assert_eq!(terms(typed).as_deref(), asked, "{typed}");
+        }
     }
 
     #[test]
