@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::web::{self, ServiceConfig};
 use chrono::{DateTime, Utc};
 use longhaul_model::store::migrate;
-use longhaul_model::{DatabaseClock, Registry, Resources};
+use longhaul_model::{Batch, DatabaseClock, Registry, Resources, TaskType};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
@@ -74,6 +74,8 @@ impl App {
     /// An app over this database that accepts these task types.
     #[must_use]
     pub fn builder(pool: PgPool, registry: Registry, settings: AppSettings) -> AppBuilder {
+        // Parents of batches are shown like other tasks.
+        let registry = if registry.get(Batch::NAME).is_ok() { registry } else { registry.with::<Batch>() };
         AppBuilder {
             pool,
             registry,

@@ -1,6 +1,7 @@
 //! A task as the wire shows it.
 
 use chrono::{DateTime, Utc};
+use longhaul_model::store::linked::Family;
 use longhaul_model::store::read::Task;
 use longhaul_model::{Problem, PublicId, Report, ReportLink, State, StepState, TimeLeft, wire_fraction};
 use schemars::JsonSchema;
@@ -69,6 +70,15 @@ pub struct TaskBody {
     pub time_left: Option<TimeLeftBody>,
     /// Addresses that belong to the task.
     pub links: Vec<Link>,
+    /// For how many other tasks it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<i32>,
+    /// The id of the task whose child it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// How its children ended so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// What its handler put at the top of the body ([`Report`]).
     #[serde(flatten)]
     pub members: Map<String, Value>,
@@ -94,7 +104,7 @@ impl From<TimeLeft> for TimeLeftBody {
 }
 
 /// The members above, which a handler's report can't replace.
-const OWN: [&str; 17] = [
+const OWN: [&str; 20] = [
     "Complete",
     "TotalElements",
     "ProcessedElements",
@@ -112,6 +122,9 @@ const OWN: [&str; 17] = [
     "Steps",
     "TimeLeft",
     "Links",
+    "WaitsFor",
+    "Parent",
+    "Family",
 ];
 
 /// An address and what it is.
@@ -165,6 +178,9 @@ impl TaskBody {
             error: task.error,
             steps: task.steps,
             time_left: task.time_left.map(TimeLeftBody::from),
+            waits_for: task.waits_for,
+            parent: task.parent,
+            family: task.family,
         }
     }
 }
@@ -190,6 +206,7 @@ pub(crate) fn whole_seconds(at: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::{OWN, TaskBody};
+    use longhaul_model::store::linked::Family;
     use longhaul_model::store::read::Task;
     use longhaul_model::{Progress, Report, State, TimeLeft};
     use serde_json::{Value, json};
@@ -209,6 +226,9 @@ mod tests {
             steps: Some(json!([])),
             time_left: Some(TimeLeft { seconds: 1.5, low: 0.9, high: 2.1 }),
             logged: 0,
+            waits_for: Some(1),
+            parent: Some("batch_1".to_owned()),
+            family: Some(Family::default()),
         };
         serde_json::to_value(TaskBody::new(task, "t_", "http://h")).expect("JSON")
     }

@@ -26,6 +26,7 @@ kinds! {
     INVALID_REQUEST = ("invalid-request", 400, "The request is invalid");
     UNKNOWN_TASK_TYPE = ("unknown-task-type", 400, "There is no such task type");
     INVALID_PARAMETERS = ("invalid-parameters", 400, "The parameters are invalid");
+    UNKNOWN_PREREQUISITE = ("unknown-prerequisite", 400, "A task to wait for can't be waited for");
     FORBIDDEN = ("forbidden", 403, "A permission is missing");
     UNKNOWN_TASK = ("unknown-task", 404, "There is no such task");
     UNKNOWN_QUEUE = ("unknown-queue", 404, "There is no such queue");

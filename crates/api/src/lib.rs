@@ -5,6 +5,7 @@
 //! codes. The wire contract is quoted where a rule comes from it.
 
 mod app;
+mod batch_request;
 mod body;
 mod endpoint;
 mod enqueuer;

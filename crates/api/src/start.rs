@@ -6,13 +6,14 @@ use actix_web::http::header::LOCATION;
 use chrono::{DateTime, Utc};
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed, find};
+use longhaul_model::store::linked::{Dependency, IfFailed, LinkError};
 use longhaul_model::store::read::{self, Task};
-use longhaul_model::{CreateContext, Entry, Progress, Resources, State};
+use longhaul_model::{CreateContext, Entry, Progress, Resources, State, split_public_id};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::enqueuer::told;
-use crate::error::{IDEMPOTENCY_KEY_REUSED, UNKNOWN_TASK_TYPE};
+use crate::error::{IDEMPOTENCY_KEY_REUSED, UNKNOWN_PREREQUISITE, UNKNOWN_TASK_TYPE};
 use crate::negotiation::json_with;
 use crate::{ApiError, App, EnqueueError, TaskBody};
 
@@ -31,6 +32,8 @@ pub struct StartTask<'a> {
     /// The client's name for this request; a second one with it starts nothing
     /// and gets the first one's task.
     pub idempotency_key: Option<String>,
+    /// The tasks that it waits for; see [`App::prerequisite`].
+    pub after: Vec<(Uuid, IfFailed)>,
     /// What the answer shows instead of the `create` step's progress.
     pub progress: Option<Progress>,
 }
@@ -47,13 +50,17 @@ impl App {
         let entry = registry
             .get(request.type_name)
             .map_err(|unknown| ApiError::new(UNKNOWN_TASK_TYPE, format!("{unknown}.")))?;
-        let key = request.idempotency_key.map(|key| IdempotencyKey {
-            key,
+        let key = request.idempotency_key.map(|key| {
             // serde_json sorts members, so the same request is the same text.
-            request: match &request.timing {
-                None => format!("{} {}", request.type_name, request.parameters),
-                Some(timing) => format!("{} {} {timing}", request.type_name, request.parameters),
-            },
+            let mut asked = format!("{} {}", request.type_name, request.parameters);
+            if let Some(timing) = &request.timing {
+                asked.push(' ');
+                asked.push_str(timing);
+            }
+            for (on, if_failed) in &request.after {
+                asked.push_str(&format!(" after {on} {}", if_failed.name()));
+            }
+            IdempotencyKey { key, request: asked }
         });
         if let Some(key) = &key
             && let Some(stored) = find(self.pool(), key).await?
@@ -65,13 +72,21 @@ impl App {
         let created = entry.create(&request.parameters, &context).await?;
         let progress = request.progress.unwrap_or(created);
         let task = self.new_task(entry, request.parameters, request.run_at, progress)?;
-        let accepted_at = if key.is_none() && task.unique_key.is_none() {
+        let dependencies: Vec<Dependency> = request
+            .after
+            .iter()
+            .map(|(on, if_failed)| Dependency { task: task.id, on: *on, if_failed: *if_failed })
+            .collect();
+        let accepted_at = if key.is_none() && task.unique_key.is_none() && dependencies.is_empty() {
             self.inner.enqueuer.enqueue(task.clone()).await
         } else {
-            match enqueue_keyed(self.pool(), &task, key.as_ref()).await {
+            match enqueue_keyed(self.pool(), &task, &dependencies, key.as_ref()).await {
+                // It may be ready by now, or given up.
+                Ok(Stored::New(_)) if !dependencies.is_empty() => return self.read_task(task.id).await,
                 Ok(Stored::New(accepted_at)) => Ok(accepted_at),
                 Ok(stored) => return self.repeated(stored).await,
-                Err(error) => Err(told(&error)),
+                Err(LinkError::Database(error)) => Err(told(&error)),
+                Err(error) => return Err(unlinked(&error)),
             }
         };
         let accepted_at = accepted_at.map_err(|error| match error {
@@ -118,8 +133,22 @@ impl App {
             steps: None,
             time_left: None,
             logged: 0,
+            waits_for: None,
+            parent: None,
+            family: None,
         };
         TaskBody::new(accepted, task.info.id_prefix, self.base_url())
+    }
+
+    /// The guid of the task with this public id, which another one is to wait for.
+    ///
+    /// # Errors
+    /// What is wrong with the id.
+    pub fn prerequisite(&self, public_id: &str) -> Result<Uuid, String> {
+        split_public_id(public_id)
+            .filter(|(prefix, _)| self.inner.registry.by_id_prefix(prefix).is_some())
+            .map(|(_, id)| id)
+            .ok_or_else(|| "The id of a task is expected.".to_owned())
     }
 
     /// What the host provides to task types, for their endpoints.
@@ -149,6 +178,11 @@ impl App {
         let entry = self.inner.registry.get(&task.type_name).map_err(ApiError::internal)?;
         Ok(self.body(entry, task))
     }
+}
+
+/// Tasks could not be tied to those that they are to wait for.
+pub(crate) fn unlinked(error: &LinkError) -> ApiError {
+    ApiError::new(UNKNOWN_PREREQUISITE, format!("{error}. Nothing was stored."))
 }
 
 /// `202` with the body of a task that was started, and its `Location`.

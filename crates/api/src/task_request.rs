@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use longhaul_model::store::enqueue::LONGEST_DELAY;
+use longhaul_model::store::linked::IfFailed;
 use longhaul_model::{ParameterError, escape, has_nul};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The members of a request that are understood.
-const MEMBERS: &str = "Type, Parameters, RunAt, DelaySeconds";
+const MEMBERS: &str = "Type, Parameters, RunAt, DelaySeconds, After";
 
 /// What a client asked for, once its envelope is in order; the parameters are
 /// not checked against their type yet.
@@ -19,6 +21,53 @@ pub(crate) struct TaskRequest {
     /// That as the client put it: a repeated request says the same, though its
     /// delay counts from another moment.
     pub(crate) timing: Option<String>,
+    /// The tasks that it waits for.
+    pub(crate) after: Vec<After>,
+}
+
+/// A task that another one waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct After {
+    /// Its public id, or its name in the same request.
+    pub(crate) task: String,
+    pub(crate) if_failed: IfFailed,
+}
+
+/// A task may wait for so many others at most.
+const AFTER_AT_MOST: usize = 10_000;
+
+impl After {
+    /// Reads a list of ids, or of objects with `Task` and `IfFailed`.
+    fn read_all(value: &Value, complain: &mut impl FnMut(&str, String)) -> Vec<After> {
+        let Some(list) = value.as_array().filter(|list| list.len() <= AFTER_AT_MOST) else {
+            complain("/After", format!("A list of tasks, at most {AFTER_AT_MOST}, is expected."));
+            return Vec::new();
+        };
+        let mut all: Vec<After> = Vec::with_capacity(list.len());
+        for (number, value) in list.iter().enumerate() {
+            match After::read(value) {
+                Ok(after) if all.iter().any(|other| other.task.eq_ignore_ascii_case(&after.task)) => {
+                    complain(&format!("/After/{number}"), "This task is in the list already.".to_owned());
+                }
+                Ok(after) => all.push(after),
+                Err(message) => complain(&format!("/After/{number}"), message.to_owned()),
+            }
+        }
+        all
+    }
+
+    fn read(value: &Value) -> Result<After, &'static str> {
+        const EXPECTED: &str = r#"An id is expected, or {"Task": id, "IfFailed": "Cancel", "Fail" or "Run"}."#;
+        let (task, if_failed) = match value {
+            Value::String(_) => (value, None),
+            Value::Object(members) if members.keys().all(|name| ["Task", "IfFailed"].contains(&name.as_str())) => {
+                (members.get("Task").ok_or(EXPECTED)?, members.get("IfFailed"))
+            }
+            _ => return Err(EXPECTED),
+        };
+        let if_failed = if_failed.map(IfFailed::deserialize).transpose().map_err(|_not_one_of_them| EXPECTED)?;
+        Ok(After { task: task.as_str().ok_or(EXPECTED)?.to_owned(), if_failed: if_failed.unwrap_or_default() })
+    }
 }
 
 impl TaskRequest {
@@ -62,6 +111,8 @@ impl TaskRequest {
         if has_nul(&parameters) {
             complain("/Parameters", "The character U+0000 can't be stored; leave it out.".to_owned());
         }
+        let after = members.remove("After").filter(|value| !value.is_null());
+        let after = after.map(|value| After::read_all(&value, &mut complain)).unwrap_or_default();
         let run_at = members.remove("RunAt").filter(|value| !value.is_null());
         let delay = members.remove("DelaySeconds").filter(|value| !value.is_null());
         if run_at.is_some() && delay.is_some() {
@@ -74,7 +125,7 @@ impl TaskRequest {
             complain(&format!("/{}", escape(name)), format!("Unknown member; the known ones are {MEMBERS}."));
         }
         let run_at = run_at.or(delay).and_then(Result::ok);
-        (errors.len() == before).then_some(TaskRequest { type_name, parameters, run_at, timing })
+        (errors.len() == before).then_some(TaskRequest { type_name, parameters, run_at, timing, after })
     }
 }
 

@@ -10,6 +10,7 @@
 //! name.
 
 mod attempt;
+mod batch;
 mod clock;
 mod context;
 mod cron;
@@ -21,6 +22,7 @@ mod plan;
 pub mod problem;
 mod progress;
 mod registry;
+mod relatives;
 mod report;
 mod retry;
 mod state;
@@ -32,6 +34,7 @@ mod time_left;
 mod validate;
 
 pub use attempt::{Attempt, StopReason};
+pub use batch::Batch;
 pub use clock::DatabaseClock;
 pub use context::{CreateContext, Resources, RunContext};
 pub use cron::{CATCH_UP, CronError, CronSchedule, Due, Missed};

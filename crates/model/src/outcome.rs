@@ -17,6 +17,10 @@ pub enum Outcome {
     Done(Option<Value>),
     /// Not yet: run again after the delay, without spending an attempt.
     Snooze(Duration),
+    /// Not yet: run again, in the same attempt, when all children have ended that
+    /// [`fan_out`](crate::RunContext::fan_out) has started. Until then the task takes
+    /// up no worker, and its progress is theirs.
+    AwaitChildren,
     /// The handler stopped because its cancellation token said so.
     Cancelled,
 }

@@ -79,6 +79,13 @@ pub const CHECKPOINT_TOO_LARGE: ProblemKind =
 pub const NOT_STORABLE: ProblemKind =
     ProblemKind { code: "not-storable", title: "The outcome can't be stored", status: 500 };
 
+/// A task that it waited for failed or was cancelled, and it was not to run then.
+pub const DEPENDENCY_FAILED: ProblemKind =
+    ProblemKind { code: "dependency-failed", title: "A task that it waited for did not succeed", status: 500 };
+/// Tasks of a batch failed or were cancelled.
+pub const CHILDREN_FAILED: ProblemKind =
+    ProblemKind { code: "children-failed", title: "Tasks of the batch did not succeed", status: 500 };
+
 /// The problems that the engine itself makes.
 pub const KINDS: &[ProblemKind] = &[
     ATTEMPT_FAILED,
@@ -90,4 +97,6 @@ pub const KINDS: &[ProblemKind] = &[
     RESULT_TOO_LARGE,
     CHECKPOINT_TOO_LARGE,
     NOT_STORABLE,
+    DEPENDENCY_FAILED,
+    CHILDREN_FAILED,
 ];

@@ -66,15 +66,17 @@ impl State {
         match self {
             // Due; or called off.
             Scheduled => &[Queued, Cancelled],
-            // Claimed; or called off before it began.
-            Queued => &[Running, Cancelled],
+            // Claimed; or called off before it began; or what it waited for failed
+            // (Failed), or ended before its time had come (Scheduled).
+            Queued => &[Running, Cancelled, Failed, Scheduled],
             // The four ends of an attempt, a snooze (Scheduled), and a worker
             // that died or gave the task back (Queued, or Failed at the limit).
             Running => &[Succeeded, Failed, Cancelled, Retrying, Scheduled, Queued],
             // Claimed again; or called off while it waits.
             Retrying => &[Running, Cancelled],
-            // Only a person restarts what ended without success.
-            Failed | Cancelled => &[Queued],
+            // Only a person restarts what ended without success; a batch runs as soon
+            // as its tasks are queued.
+            Failed | Cancelled => &[Queued, Running],
             Succeeded => &[],
         }
     }
@@ -113,7 +115,7 @@ mod tests {
     fn success_is_final_and_other_ends_leave_only_by_hand() {
         for end in State::ALL.into_iter().filter(|state| state.is_end()) {
             for next in end.next() {
-                assert_eq!(*next, State::Queued, "{end} may only be queued again");
+                assert!([State::Queued, State::Running].contains(next), "{end} may only be queued again");
                 assert_ne!(end, State::Succeeded);
             }
         }

@@ -116,7 +116,9 @@ pub(crate) fn stored_unique_key(type_name: &str, key: &str) -> String {
 }
 
 impl TaskTypeInfo {
-    pub(crate) const fn of<T: TaskType>() -> Self {
+    /// The constants of `T`.
+    #[must_use]
+    pub const fn of<T: TaskType>() -> Self {
         Self {
             name: T::NAME,
             id_prefix: T::ID_PREFIX,

@@ -137,9 +137,11 @@ impl Executor {
             }
             // Whether the handler said so or failed on the way out: it was asked to stop.
             (Ok(Outcome::Cancelled) | Err(_), Some(StopReason::WorkerStops)) => Verdict::Release,
-            (Ok(Outcome::Cancelled), _) | (Err(_) | Ok(Outcome::Snooze(_)), Some(StopReason::Cancelled)) => {
+            (Ok(Outcome::Cancelled), _)
+            | (Err(_) | Ok(Outcome::Snooze(_) | Outcome::AwaitChildren), Some(StopReason::Cancelled)) => {
                 Verdict::Cancelled
             }
+            (Ok(Outcome::AwaitChildren), _) => Verdict::AwaitChildren,
             (Ok(Outcome::Snooze(delay)), _) => Verdict::Snooze(delay),
             (Err(error), _) => self.failure(type_name, max_attempts, attempt, &error),
         })

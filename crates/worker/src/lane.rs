@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     /// Every lane has ended.
     pub(crate) wakes: Vec<Notify>,
+    /// Tasks ended that others wait for.
+    pub(crate) followed: Notify,
 }
 
 impl Shared {

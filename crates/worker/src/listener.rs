@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_model::StopReason;
-use longhaul_model::store::wakeup::{CANCEL, READY};
+use longhaul_model::store::wakeup::{CANCEL, FOLLOWED, READY};
 use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +28,10 @@ pub(crate) async fn run(shared: Arc<Shared>, queues: Vec<String>, stop: Cancella
 
 async fn listen(shared: &Shared, queues: &[String]) -> sqlx::Result<std::convert::Infallible> {
     let mut listener = PgListener::connect_with(&shared.pool).await?;
-    listener.listen_all([READY, CANCEL]).await?;
+    listener.listen_all([READY, CANCEL, FOLLOWED]).await?;
     // What became ready before LISTEN was not told.
     shared.wake();
+    shared.followed.notify_one();
     loop {
         let Some(notification) = listener.try_recv().await? else {
             // Reconnected: what was told meanwhile is lost.
@@ -39,6 +40,7 @@ async fn listen(shared: &Shared, queues: &[String]) -> sqlx::Result<std::convert
         };
         match notification.channel() {
             READY if queues.iter().any(|queue| queue == notification.payload()) => shared.wake(),
+            FOLLOWED => shared.followed.notify_one(),
             CANCEL => {
                 let attempt = notification.payload().parse().ok().and_then(|id| shared.in_flight.get(id));
                 if let Some(attempt) = attempt {

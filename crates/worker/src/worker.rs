@@ -14,7 +14,7 @@ use crate::executor::Executor;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
 use crate::lane::{Lane, Shared};
-use crate::maintenance::{self, Canceller, Gatekeeper, Promoter, Rescuer, Retainer, Scheduler};
+use crate::maintenance::{self, Canceller, Follower, Gatekeeper, Promoter, Rescuer, Retainer, Scheduler};
 use crate::{Settings, flusher, keeper, listener};
 
 /// A worker process.
@@ -103,6 +103,7 @@ impl Worker {
             limits: self.settings.limits,
             stopping: stop.clone(),
             wakes: (0..lanes).map(|_| Notify::new()).collect(),
+            followed: Notify::new(),
         });
 
         // Helpers go on until the lanes are done.
@@ -119,6 +120,7 @@ impl Worker {
         helpers.spawn(maintenance::run(Promoter, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Canceller, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Gatekeeper, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Follower::default(), Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Scheduler, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(
             Retainer { retention: self.settings.retention, every: self.settings.retention_every },

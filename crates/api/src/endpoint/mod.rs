@@ -10,6 +10,7 @@ mod pause_type;
 mod post_batch;
 mod post_task;
 mod queues;
+mod relatives;
 mod retry_task;
 mod schedule;
 mod task_events;
@@ -22,7 +23,7 @@ use crate::app::AppSettings;
 use crate::error::UNKNOWN_ROUTE;
 use crate::openapi::{Resource, Routes};
 
-pub(crate) use post_batch::TASKS_AT_ONCE;
+pub(crate) use crate::batch_request::TASKS_AT_ONCE;
 pub(crate) use task_log::LineBody;
 
 /// Every route of this crate. The contract names tasks in both numbers.
@@ -59,6 +60,16 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
         Resource::at("/api/backgroundtask/{id}/retry")
             .or_at("/api/backgroundtasks/{id}/retry")
             .post(retry_task::handle, retry_task::operation()),
+    );
+    routes.add(
+        Resource::at("/api/backgroundtask/{id}/children")
+            .or_at("/api/backgroundtasks/{id}/children")
+            .get(relatives::children, relatives::children_operation()),
+    );
+    routes.add(
+        Resource::at("/api/backgroundtask/{id}/dependencies")
+            .or_at("/api/backgroundtasks/{id}/dependencies")
+            .get(relatives::dependencies, relatives::dependencies_operation()),
     );
     routes.add(Resource::at("/api/queues").get(queues::list, queues::list_operation()));
     routes.add(

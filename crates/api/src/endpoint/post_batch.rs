@@ -2,21 +2,21 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
-use longhaul_model::store::keyed::enqueue_all;
-use longhaul_model::{CreateContext, CreateError, Entry, ParameterError, Progress, escape};
+use longhaul_model::store::enqueue::NewTask;
+use longhaul_model::store::keyed::{Parent, Together, enqueue_all};
+use longhaul_model::store::linked::{Dependency, LinkError};
+use longhaul_model::{Batch, CreateContext, CreateError, ParameterError, Progress, TaskTypeInfo};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
+use crate::batch_request::{BatchRequest, Wanted};
+use crate::error::UNKNOWN_PREREQUISITE;
 use crate::negotiation::{json_response, read_json_within};
 use crate::openapi::BATCH_REQUEST;
-use crate::task_request::TaskRequest;
+use crate::start::unlinked;
 use crate::{ApiError, App, Operation, TaskBody};
 
-/// Tasks in one request at most.
-pub(crate) const TASKS_AT_ONCE: usize = 10_000;
 /// `create` steps at once; each may use a connection.
 const CREATES_AT_ONCE: usize = 4;
 
@@ -25,16 +25,25 @@ const CREATES_AT_ONCE: usize = 4;
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "TaskBatch")]
 struct BatchBody {
-    /// In the order of the request.
-    tasks: Vec<TaskBody>,
+    /// The task whose parts they are, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<TaskBody>,
+    /// The task that runs when that one has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    then: Option<TaskBody>,
+    /// In the order of the request; those of a `Map` are not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<Vec<TaskBody>>,
 }
 
 pub(super) fn operation() -> Operation {
     Operation::new("Tasks", "startTasks", "Starts many tasks, or none.")
         .description(
             "If anything is wrong with any of them, none is stored, and every complaint is listed with its pointer. A \
-             task whose unique key another one has is not stored; its place has the body of that one.",
+             task whose unique key another one has is not stored; its place has the body of that one. With `Parent` or \
+             `Map` they are the children of one more task.",
         )
+        .problem(UNKNOWN_PREREQUISITE)
         .reads_component(BATCH_REQUEST)
         .starts_tasks(None)
         .negotiated()
@@ -44,7 +53,9 @@ pub(super) fn operation() -> Operation {
 /// `202` with the bodies in the order of the request, sent after all tasks are
 /// durable. If anything is wrong with any of them, none is stored, and every
 /// complaint is listed with its pointer. A task whose unique key another one has
-/// is not stored; its place has the body of that one.
+/// is not stored; its place has the body of that one. With `Parent` or `Map`, the
+/// tasks are the children of one more task, whose body is shown too; tasks of a
+/// `Map` are not listed.
 pub(crate) async fn handle(
     app: web::Data<App>,
     request: HttpRequest,
@@ -58,97 +69,111 @@ pub(crate) async fn handle(
         }]));
     }
     let json = read_json_within(app.inner.settings.batch_body_limit, &request, body)?;
-    let wanted = parse(&app, json, app.now())?;
-    let progress = create_all(&app, &wanted).await?;
-    let mut tasks = Vec::with_capacity(wanted.len());
-    for ((entry, request), progress) in wanted.into_iter().zip(progress) {
-        tasks.push(app.new_task(entry, request.parameters, request.run_at, progress)?);
-    }
-    let (accepted_at, existing) = enqueue_all(app.pool(), &tasks).await?;
-    let mut bodies = Vec::with_capacity(tasks.len());
-    for (task, existing) in tasks.into_iter().zip(existing) {
-        bodies.push(match existing {
-            None => app.accepted(task, accepted_at),
-            Some(id) => app.read_task(id).await?,
-        });
-    }
-    Ok(json_response(StatusCode::ACCEPTED, &BatchBody { tasks: bodies }))
+    let wanted = BatchRequest::read(&app.inner.registry, json, app.now())?;
+    let (mapped, tied) =
+        (wanted.mapped, wanted.parent.is_some() || wanted.tasks.iter().any(|task| !task.request.after.is_empty()));
+    let together = prepare(&app, wanted).await?;
+    let (accepted_at, existing) = enqueue_all(app.pool(), &together).await.map_err(|error| match error {
+        LinkError::Database(error) => ApiError::from(error),
+        other => unlinked(&other),
+    })?;
+    let (parent, then) = match &together.parent {
+        None => (None, None),
+        Some(parent) => {
+            let then = match &parent.then {
+                Some((then, _)) => Some(app.read_task(then.id).await?),
+                None => None,
+            };
+            (Some(app.read_task(parent.task.id).await?), then)
+        }
+    };
+    let tasks = if mapped {
+        None
+    } else {
+        let mut bodies = Vec::with_capacity(together.tasks.len());
+        for (task, existing) in together.tasks.into_iter().zip(existing) {
+            bodies.push(match existing {
+                None if !tied => app.accepted(task, accepted_at),
+                None => app.read_task(task.id).await?,
+                Some(id) => app.read_task(id).await?,
+            });
+        }
+        Some(bodies)
+    };
+    Ok(json_response(StatusCode::ACCEPTED, &BatchBody { parent, then, tasks }))
 }
 
-/// Requests with their types, or everything that is wrong with envelopes, types
-/// and parameters.
-fn parse(app: &App, json: Value, now: DateTime<Utc>) -> Result<Vec<(&Entry, TaskRequest)>, ApiError> {
-    let complaint = |pointer: &str, message: String| ParameterError { pointer: pointer.to_owned(), message };
-    let mut errors = Vec::new();
-    let mut list = Vec::new();
-    match json {
-        Value::Object(mut members) => {
-            match members.remove("Tasks") {
-                Some(Value::Array(tasks)) if (1..=TASKS_AT_ONCE).contains(&tasks.len()) => list = tasks,
-                Some(Value::Array(tasks)) => errors.push(complaint(
-                    "/Tasks",
-                    format!("1 to {TASKS_AT_ONCE} tasks are expected; there are {}.", tasks.len()),
-                )),
-                Some(_) => errors.push(complaint("/Tasks", "A list of tasks is expected.".to_owned())),
-                None => errors.push(complaint("/Tasks", "This member is required: a list of tasks.".to_owned())),
+/// Runs the `create` steps and makes the tasks with their ties.
+async fn prepare(app: &App, wanted: BatchRequest<'_>) -> Result<Together, ApiError> {
+    let (mut all, names, parent) = (wanted.tasks, wanted.names, wanted.parent);
+    let children = all.len();
+    let (if_failed, then_if_failed) = match parent {
+        None => (None, None),
+        Some(parent) => match parent.then {
+            None => (Some(parent.if_failed), None),
+            Some((then, edge)) => {
+                all.push(then);
+                (Some(parent.if_failed), Some(edge))
             }
-            for name in members.keys() {
-                errors.push(complaint(
-                    &format!("/{}", escape(name)),
-                    "Unknown member; the only one is Tasks.".to_owned(),
-                ));
+        },
+    };
+    let progress = create_all(app, &all).await?;
+    let mut tasks: Vec<NewTask> = Vec::with_capacity(all.len());
+    for (wanted, progress) in all.iter().zip(progress) {
+        tasks.push(app.new_task(wanted.entry, wanted.request.parameters.clone(), wanted.request.run_at, progress)?);
+    }
+    let (mut dependencies, mut errors) = (Vec::new(), Vec::new());
+    for (wanted, task) in all.iter().zip(&tasks) {
+        for (number, after) in wanted.request.after.iter().enumerate() {
+            let on = match names.get(&after.task) {
+                Some(on) => Ok(tasks[*on].id),
+                None => app.prerequisite(&after.task),
+            };
+            match on {
+                Ok(on) => dependencies.push(Dependency { task: task.id, on, if_failed: after.if_failed }),
+                Err(_) => errors.push(ParameterError {
+                    pointer: format!("{}/After/{number}", wanted.place),
+                    message: "The id of a task, or the Name of one of this request, is expected.".to_owned(),
+                }),
             }
         }
-        _ => errors.push(complaint("", "An object with the member Tasks is expected.".to_owned())),
     }
-    let mut only_parameters = errors.is_empty();
-    let mut wanted = Vec::with_capacity(list.len());
-    for (number, json) in list.into_iter().enumerate() {
-        let place = format!("/Tasks/{number}");
-        let Some(request) = TaskRequest::read(json, &place, now, &mut errors) else {
-            only_parameters = false;
-            continue;
+    if !errors.is_empty() {
+        return Err(ApiError::invalid_request(errors));
+    }
+    let then = tasks.split_off(children).pop().zip(then_if_failed);
+    let parent = if_failed.map(|if_failed| {
+        let total = tasks.iter().map(|task| task.progress.total.max(1)).sum();
+        let task = NewTask {
+            progress: Progress::of(0, total),
+            ..NewTask::new(app.inner.clock.new_id(), TaskTypeInfo::of::<Batch>(), serde_json::json!({}))
         };
-        match app.inner.registry.get(&request.type_name) {
-            Ok(entry) => {
-                errors.extend(entry.validate(&request.parameters).into_iter().map(|error| error.below(&place)));
-                wanted.push((entry, request));
-            }
-            Err(unknown) => {
-                only_parameters = false;
-                errors.push(complaint(&format!("{place}/Type"), format!("{unknown}.")));
-            }
-        }
-    }
-    match (errors.is_empty(), only_parameters) {
-        (true, _) => Ok(wanted),
-        (false, true) => Err(ApiError::invalid_parameters(errors)),
-        (false, false) => Err(ApiError::invalid_request(errors)),
-    }
+        Parent { task, if_failed, then }
+    });
+    Ok(Together { tasks, dependencies, parent })
 }
 
 /// Runs every `create` step. The first refusal that is not about parameters
 /// decides the answer's code; all of them are listed.
-async fn create_all(app: &App, wanted: &[(&Entry, TaskRequest)]) -> Result<Vec<Progress>, ApiError> {
+async fn create_all(app: &App, wanted: &[Wanted<'_>]) -> Result<Vec<Progress>, ApiError> {
     let context = &CreateContext { pool: app.pool().clone(), resources: app.inner.resources.clone() };
     let created: Vec<Result<Progress, CreateError>> = stream::iter(wanted)
-        .map(|(entry, request)| entry.create(&request.parameters, context))
+        .map(|wanted| wanted.entry.create(&wanted.request.parameters, context))
         .buffered(CREATES_AT_ONCE)
         .collect()
         .await;
     let mut progress = Vec::with_capacity(created.len());
     let mut errors = Vec::new();
     let mut refusal = None;
-    for (number, result) in created.into_iter().enumerate() {
-        let place = format!("/Tasks/{number}");
+    for (wanted, result) in wanted.iter().zip(created) {
         match result {
             Ok(start) => progress.push(start),
             Err(CreateError::Invalid(complaints)) => {
-                errors.extend(complaints.into_iter().map(|error| error.below(&place)));
+                errors.extend(complaints.into_iter().map(|error| error.below(&wanted.place)));
             }
             Err(error @ (CreateError::Unavailable { .. } | CreateError::Internal(_))) => return Err(error.into()),
             Err(error) => {
-                errors.push(ParameterError { pointer: place, message: error.to_string() });
+                errors.push(ParameterError { pointer: wanted.place.clone(), message: error.to_string() });
                 refusal.get_or_insert(error);
             }
         }

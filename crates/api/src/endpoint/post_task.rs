@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use longhaul_model::ParameterError;
 use serde_json::{Map, Value};
 
-use crate::error::INVALID_REQUEST;
+use crate::error::{INVALID_REQUEST, UNKNOWN_PREREQUISITE};
 use crate::negotiation::{idempotency_key, must_accept_json, received_json};
 use crate::openapi::TASK_REQUEST;
 use crate::start::accepted_response;
@@ -22,6 +22,7 @@ pub(super) fn operation() -> Operation {
         )
         .reads_component(TASK_REQUEST)
         .names_a_type()
+        .problem(UNKNOWN_PREREQUISITE)
         .starts_tasks(None)
         .idempotent()
         .negotiated()
@@ -50,7 +51,19 @@ pub(crate) async fn handle(
         must_accept_json(&request)?;
         None
     };
+    let mut after = Vec::with_capacity(wanted.after.len());
+    let mut errors = Vec::new();
+    for (number, one) in wanted.after.iter().enumerate() {
+        match app.prerequisite(&one.task) {
+            Ok(id) => after.push((id, one.if_failed)),
+            Err(message) => errors.push(ParameterError { pointer: format!("/After/{number}"), message }),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid_request(errors));
+    }
     let start = StartTask {
+        after,
         type_name: &wanted.type_name,
         parameters: wanted.parameters,
         run_at: wanted.run_at,

@@ -30,9 +30,11 @@ pub(super) fn components(registry: &Registry) -> BTreeMap<String, Value> {
     let batch = json!({
         "type": "object",
         "description": "Tasks to start: all of them or none.",
-        "required": ["Tasks"],
+        "oneOf": [{"required": ["Tasks"]}, {"required": ["Map"]}],
         "properties": {
-            "Tasks": {"type": "array", "minItems": 1, "maxItems": TASKS_AT_ONCE, "items": alternatives(registry, "Batched")}
+            "Tasks": {"type": "array", "minItems": 1, "maxItems": TASKS_AT_ONCE, "items": alternatives(registry, "Batched")},
+            "Map": map(registry),
+            "Parent": parent(registry),
         },
         "additionalProperties": false,
         "examples": [{"Tasks": registry.iter().flat_map(request_examples).take(2).collect::<Vec<_>>()}],
@@ -111,12 +113,64 @@ fn one(entry: &Entry, alone: bool) -> Value {
         "DelaySeconds".to_owned(),
         json!({"type": ["number", "null"], "minimum": 0, "description": "Not before so many seconds have passed; instead of RunAt."}),
     );
+    properties.insert("After".to_owned(), after());
+    if !alone {
+        let description = "What `After` calls it in the same request.";
+        let name = json!({"type": ["string", "null"], "minLength": 1, "maxLength": 100, "description": description});
+        properties.insert("Name".to_owned(), name);
+    }
     if alone {
         let description =
             "Answer with a stream of bodies until the task ends. It is understood among the parameters, too.";
         properties.insert("StreamProgress".to_owned(), json!({"type": "boolean", "description": description}));
     }
     json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+}
+
+/// The tasks that one waits for.
+fn after() -> Value {
+    let description = "The id of a task, or in a batch the Name of another one.";
+    let task = json!({"type": "string", "description": description});
+    let both = json!({
+        "type": "object", "required": ["Task"], "additionalProperties": false,
+        "properties": {"Task": task, "IfFailed": {"enum": ["Cancel", "Fail", "Run"], "default": "Cancel"}},
+    });
+    json!({
+        "type": ["array", "null"], "maxItems": TASKS_AT_ONCE, "items": {"anyOf": [task, both]},
+        "description": "It does not begin before all of these have ended.",
+    })
+}
+
+/// What makes the tasks of a batch the children of one more.
+fn parent(registry: &Registry) -> Value {
+    let if_failed = json!({"enum": ["Run", "Cancel", "Fail"], "default": "Run"});
+    let then = json!({
+        "type": ["object", "null"], "required": ["Type"],
+        "properties": {"IfFailed": if_failed, "Type": {"enum": names(registry)}, "Parameters": {"type": ["object", "null"]}},
+        "description": "A task, as those of the batch, that runs when the parent has ended.",
+    });
+    json!({
+        "type": ["object", "null"], "additionalProperties": false,
+        "properties": {"IfFailed": {"enum": ["Continue", "Cancel", "Ignore"], "default": "Continue"}, "Then": then},
+        "description": "The tasks become the children of one more task of the type Batch.",
+    })
+}
+
+/// One task for each value of a list.
+fn map(registry: &Registry) -> Value {
+    json!({
+        "type": ["object", "null"], "required": ["Type", "Over", "Values"], "additionalProperties": false,
+        "properties": {
+            "Type": {"enum": names(registry)},
+            "Over": {"type": "string", "description": "The parameter that is set to each of the values."},
+            "Values": {"type": "array", "minItems": 1, "maxItems": TASKS_AT_ONCE},
+            "Parameters": {"type": ["object", "null"], "description": "The parameters that all of them have."},
+        },
+    })
+}
+
+fn names(registry: &Registry) -> Vec<&'static str> {
+    registry.iter().map(|entry| entry.info().name).collect()
 }
 
 fn alternatives(registry: &Registry, prefix: &str) -> Value {

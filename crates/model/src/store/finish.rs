@@ -45,6 +45,9 @@ pub enum Verdict {
     Snooze(Duration),
     /// Given back by a worker that stops; the attempt does not count.
     Release,
+    /// Waits, under no lease, until all of its children have ended; then the
+    /// handler runs again, in the same attempt.
+    AwaitChildren,
 }
 
 impl Verdict {
@@ -58,6 +61,7 @@ impl Verdict {
             Verdict::Retry(..) => State::Retrying,
             Verdict::Snooze(_) => State::Scheduled,
             Verdict::Release => State::Queued,
+            Verdict::AwaitChildren => State::Running,
         }
     }
 
@@ -134,7 +138,7 @@ const FINISH: &str = "
                error = CASE WHEN i.state = 'Failed' THEN i.error END
           FROM input i
          WHERE t.id = i.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
-        RETURNING t.id, t.queue, t.priority, t.state, t.run_at, t.unique_key
+        RETURNING t.id, t.queue, t.priority, t.state, t.run_at, t.unique_key, t.followed
     ), later AS (
         INSERT INTO longhaul.scheduled (run_at, id)
         SELECT run_at, id FROM ended WHERE state IN ('Retrying', 'Scheduled')
@@ -161,6 +165,17 @@ const FINISH: &str = "
     ), requests AS (
         DELETE FROM longhaul.cancel_request c USING ended e
          WHERE c.task_id = e.id AND e.state IN ('Succeeded', 'Failed', 'Cancelled')
+    ), awaiting AS (
+        INSERT INTO longhaul.family AS f (parent_id, children, if_failed, waiting, resume)
+        SELECT id, 0, 'Continue', true, true FROM ended WHERE state = 'Running'
+            ON CONFLICT (parent_id) DO UPDATE SET waiting = true
+    ), followed AS (
+        INSERT INTO longhaul.ended (id)
+        SELECT id FROM ended WHERE (followed AND state IN ('Succeeded', 'Failed', 'Cancelled')) OR state = 'Running'
+            ON CONFLICT DO NOTHING
+        RETURNING id
+    ), follower_woken AS (
+        SELECT pg_notify('longhaul_followed', '') WHERE EXISTS (SELECT FROM followed)
     ), emptied AS (
         DELETE FROM longhaul.lease WHERE worker_id = $1 AND number = ANY ($16::bigint[])
     ), shortened AS (
@@ -169,7 +184,8 @@ const FINISH: &str = "
                task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
          WHERE worker_id = $1 AND number = ANY ($17::bigint[])
     )
-    SELECT id FROM ended WHERE (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) >= 0";
+    SELECT id FROM ended WHERE (SELECT count(*) FROM woken) + (SELECT count(*) FROM told)
+                                + (SELECT count(*) FROM follower_woken) >= 0";
 
 /// Ends attempts of one worker, behind the fence: what ran under a lease that
 /// is gone, or was ended by someone else, is left as it is. Returns the tasks

@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::enqueue::{NewTask, enqueue};
+use super::linked::{Dependency, IfChildFailed, LinkError, begin_batch, enqueue_linked};
 
 /// A client's name for one request, which it may repeat (`Idempotency-Key`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,9 +61,17 @@ pub async fn find(pool: &PgPool, key: &IdempotencyKey) -> sqlx::Result<Option<St
 /// Stores a task unless another with its idempotency key or unique key is there;
 /// concurrent requests with the same key wait for each other.
 ///
+/// It may wait for other tasks; a task that is there already waits for no more.
+///
 /// # Errors
-/// When the database does not answer; nothing is stored then.
-pub async fn enqueue_keyed(pool: &PgPool, task: &NewTask, key: Option<&IdempotencyKey>) -> sqlx::Result<Stored> {
+/// When the database does not answer, or a task to wait for is not there; nothing
+/// is stored then.
+pub async fn enqueue_keyed(
+    pool: &PgPool,
+    task: &NewTask,
+    dependencies: &[Dependency],
+    key: Option<&IdempotencyKey>,
+) -> Result<Stored, LinkError> {
     let mut transaction = pool.begin().await?;
     if let Some(key) = key {
         let name = idempotency(key);
@@ -72,7 +81,7 @@ pub async fn enqueue_keyed(pool: &PgPool, task: &NewTask, key: Option<&Idempoten
             return Ok(find(pool, key).await?.unwrap_or(Stored::KeyReused));
         }
     }
-    let stored = enqueue_unique(&mut transaction, task).await?;
+    let stored = store_unique(&mut transaction, task, dependencies).await?;
     if let (Some(key), Stored::Existing(existing)) = (key, &stored) {
         sqlx::query("UPDATE longhaul.task_key SET task_id = $2 WHERE key = $1")
             .bind(idempotency(key))
@@ -91,21 +100,62 @@ pub async fn enqueue_keyed(pool: &PgPool, task: &NewTask, key: Option<&Idempoten
 /// # Errors
 /// When the database does not answer.
 pub async fn enqueue_unique(transaction: &mut Transaction<'_, Postgres>, task: &NewTask) -> sqlx::Result<Stored> {
+    store_unique(transaction, task, &[]).await.map_err(|error| match error {
+        LinkError::Database(error) => error,
+        // Nothing waits for nothing in a circle.
+        other => sqlx::Error::Encode(Box::new(other)),
+    })
+}
+
+async fn store_unique(
+    transaction: &mut Transaction<'_, Postgres>,
+    task: &NewTask,
+    dependencies: &[Dependency],
+) -> Result<Stored, LinkError> {
     if let Some(unique) = &task.unique_key
         && let Some(other) = take_unique(transaction, unique, task).await?
     {
         return Ok(Stored::Existing(other));
     }
-    let accepted_at = enqueue(&mut **transaction, std::slice::from_ref(task)).await?;
+    let tasks = std::slice::from_ref(task);
+    let accepted_at = if dependencies.is_empty() {
+        enqueue(&mut **transaction, tasks).await?
+    } else {
+        enqueue_linked(&mut *transaction, tasks, dependencies, None).await?
+    };
     Ok(Stored::New(accepted_at))
 }
 
+/// Tasks that are stored together, or none of them.
+#[derive(Debug, Clone, Default)]
+pub struct Together {
+    /// The tasks.
+    pub tasks: Vec<NewTask>,
+    /// Which of them wait for which, or for tasks that are stored already.
+    pub dependencies: Vec<Dependency>,
+    /// The task whose children they are.
+    pub parent: Option<Parent>,
+}
+
+/// A parent that only waits for its children.
+#[derive(Debug, Clone)]
+pub struct Parent {
+    /// The parent itself.
+    pub task: NewTask,
+    /// If a child fails or is cancelled.
+    pub if_failed: IfChildFailed,
+    /// What runs when it has ended, and what becomes of that if it failed.
+    pub then: Option<(NewTask, super::linked::IfFailed)>,
+}
+
 /// Stores many tasks, all or none, but for those whose unique key another one has:
-/// instead of each of these, the id of that one is returned in its place.
+/// instead of each of these, the id of that one is returned in its place. Whoever
+/// waits for it waits for that one; it is no child and waits for nothing itself.
 ///
 /// # Errors
-/// When the database does not answer; nothing is stored then.
-pub async fn enqueue_all(pool: &PgPool, tasks: &[NewTask]) -> sqlx::Result<(DateTime<Utc>, Vec<Option<Uuid>>)> {
+/// When the database does not answer, or [`LinkError`]; nothing is stored then.
+pub async fn enqueue_all(pool: &PgPool, together: &Together) -> Result<(DateTime<Utc>, Vec<Option<Uuid>>), LinkError> {
+    let tasks = together.tasks.as_slice();
     let mut keyed: Vec<(usize, &NewTask, &str)> = tasks
         .iter()
         .enumerate()
@@ -120,7 +170,30 @@ pub async fn enqueue_all(pool: &PgPool, tasks: &[NewTask]) -> sqlx::Result<(Date
     }
     let fresh: Vec<NewTask> =
         tasks.iter().zip(&existing).filter(|(_, other)| other.is_none()).map(|(task, _)| task.clone()).collect();
-    let accepted_at = enqueue(&mut *transaction, &fresh).await?;
+    let accepted_at = if together.parent.is_none() && together.dependencies.is_empty() {
+        enqueue(&mut *transaction, &fresh).await?
+    } else {
+        let instead: std::collections::HashMap<Uuid, Uuid> =
+            tasks.iter().zip(&existing).filter_map(|(task, other)| Some((task.id, (*other)?))).collect();
+        let mut dependencies: Vec<Dependency> = together
+            .dependencies
+            .iter()
+            .filter(|dependency| !instead.contains_key(&dependency.task))
+            .map(|dependency| Dependency { on: *instead.get(&dependency.on).unwrap_or(&dependency.on), ..*dependency })
+            .collect();
+        // Two prerequisites may have turned out to be the same task.
+        dependencies.sort_by_key(|dependency| (dependency.task, dependency.on));
+        dependencies.dedup_by_key(|dependency| (dependency.task, dependency.on));
+        if let Some(parent) = &together.parent {
+            begin_batch(&mut transaction, &parent.task, parent.if_failed).await?;
+        }
+        let parent = together.parent.as_ref().map(|parent| parent.task.id);
+        enqueue_linked(&mut transaction, &fresh, &dependencies, parent).await?
+    };
+    if let Some(Parent { task, then: Some((then, if_failed)), .. }) = &together.parent {
+        let waits = Dependency { task: then.id, on: task.id, if_failed: *if_failed };
+        enqueue_linked(&mut transaction, std::slice::from_ref(then), &[waits], None).await?;
+    }
     transaction.commit().await?;
     Ok((accepted_at, existing))
 }

@@ -19,6 +19,7 @@ pub mod find;
 pub mod finish;
 pub mod keyed;
 pub mod leader;
+pub mod linked;
 pub mod log;
 pub mod measure;
 pub mod migrate;

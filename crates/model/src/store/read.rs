@@ -5,6 +5,7 @@ use serde_json::Value;
 use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
+use super::linked::Family;
 use crate::{Progress, State, TimeLeft};
 
 /// A task as it is now.
@@ -37,6 +38,12 @@ pub struct Task {
     pub time_left: Option<TimeLeft>,
     /// How many lines its log has had.
     pub logged: i64,
+    /// For how many tasks it waits; `None` if for none.
+    pub waits_for: Option<i32>,
+    /// The public id of the task whose child it is.
+    pub parent: Option<String>,
+    /// How its children ended so far, if it has any.
+    pub family: Option<Family>,
 }
 
 #[derive(FromRow)]
@@ -60,6 +67,12 @@ struct TaskRow {
     seconds_left_low: Option<f64>,
     seconds_left_high: Option<f64>,
     logged: Option<i64>,
+    waits_for: Option<i32>,
+    parent: Option<String>,
+    children: Option<i32>,
+    succeeded: Option<i32>,
+    failed: Option<i32>,
+    cancelled: Option<i32>,
 }
 
 macro_rules! read {
@@ -70,8 +83,12 @@ macro_rules! read {
                     CASE WHEN v.state IN ('Scheduled', 'Retrying') THEN v.run_at END AS run_at,
                     v.finished_at, v.result, v.error,
                     CASE WHEN v.state = t.state AND t.state NOT IN ('Scheduled', 'Queued', 'Succeeded') THEN t.steps END AS steps,
-                    guess.seconds_left, guess.seconds_left_low, guess.seconds_left_high, t.logged
+                    guess.seconds_left, guess.seconds_left_low, guess.seconds_left_high, t.logged, v.waits_for,
+                    CASE WHEN v.parent_id IS NOT NULL
+                         THEN (SELECT p.public_id FROM longhaul.tasks p WHERE p.id = v.parent_id) END AS parent,
+                    f.children, f.succeeded, f.failed, f.cancelled
                FROM longhaul.tasks v JOIN longhaul.task t USING (id)
+               LEFT JOIN longhaul.family f ON f.parent_id = v.id
                LEFT JOIN LATERAL (
                     SELECT extract(epoch FROM t.ends_at - now())::float8 AS seconds_left,
                            extract(epoch FROM t.ends_from - now())::float8 AS seconds_left_low,
@@ -127,6 +144,14 @@ impl TaskRow {
                 _ => None,
             },
             logged: self.logged.unwrap_or(0),
+            waits_for: self.waits_for,
+            parent: self.parent,
+            family: self.children.map(|children| Family {
+                children,
+                succeeded: self.succeeded.unwrap_or(0),
+                failed: self.failed.unwrap_or(0),
+                cancelled: self.cancelled.unwrap_or(0),
+            }),
         })
     }
 }

@@ -110,7 +110,7 @@ const PUT_BACK: &str = "
                error = CASE WHEN j.becomes = 'Failed' THEN j.why END
           FROM judged j
          WHERE t.id = j.id
-        RETURNING t.id, t.queue, t.priority, t.state, t.attempt, t.worker_id, t.unique_key, j.why
+        RETURNING t.id, t.queue, t.priority, t.state, t.attempt, t.worker_id, t.unique_key, t.followed, j.why
     ), ready AS (
         INSERT INTO longhaul.ready (queue, priority, id)
         SELECT queue, priority, id FROM back WHERE state = 'Queued'
@@ -129,9 +129,16 @@ const PUT_BACK: &str = "
          WHERE k.key = b.unique_key AND k.task_id = b.id AND k.expires_at IS NULL AND b.state <> 'Queued'
     ), requests AS (
         DELETE FROM longhaul.cancel_request c USING back b WHERE c.task_id = b.id AND b.state <> 'Queued'
+    ), followed AS (
+        INSERT INTO longhaul.ended (id) SELECT id FROM back WHERE followed AND state <> 'Queued'
+            ON CONFLICT DO NOTHING
+        RETURNING id
+    ), follower_woken AS (
+        SELECT pg_notify('longhaul_followed', '') WHERE EXISTS (SELECT FROM followed)
     )
     SELECT count(*) FILTER (WHERE state = 'Queued'), count(*) FILTER (WHERE state <> 'Queued')
-      FROM back WHERE (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) >= 0";
+      FROM back WHERE (SELECT count(*) FROM woken) + (SELECT count(*) FROM told)
+                                  + (SELECT count(*) FROM follower_woken) >= 0";
 
 /// `begun`: the attempts count, since the worker may have begun them.
 async fn put_back(transaction: &mut PgConnection, ids: &[Uuid], begun: bool) -> sqlx::Result<(usize, usize)> {

@@ -84,12 +84,18 @@ const FLUSH: &str = "
          USING part p
          WHERE t.id = p.id AND p.kept_us IS NOT NULL
            AND t.finished_at < now() - p.kept_us * interval '1 microsecond'
-        RETURNING t.id, t.unique_key, t.logged
+        RETURNING t.id, t.unique_key, t.logged, t.followed
     ), keys AS (
         DELETE FROM longhaul.task_key k USING removed r WHERE k.key = r.unique_key AND k.task_id = r.id
     ), logs AS (
         -- By an array, so that it is looked up by the key, however large the table is.
         DELETE FROM longhaul.task_log WHERE task_id = ANY (ARRAY(SELECT id FROM removed WHERE logged IS NOT NULL))
+    ), edges AS (
+        DELETE FROM longhaul.dependency WHERE task_id = ANY (ARRAY(SELECT id FROM removed))
+    ), family AS (
+        DELETE FROM longhaul.family WHERE parent_id = ANY (ARRAY(SELECT id FROM removed WHERE followed))
+    ), children AS (
+        DELETE FROM longhaul.child WHERE parent_id = ANY (ARRAY(SELECT id FROM removed WHERE followed))
     )
     SELECT (SELECT id FROM part ORDER BY id DESC LIMIT 1), (SELECT count(*) FROM part), (SELECT count(*) FROM removed)";
 

@@ -8,6 +8,9 @@ pub const READY: &str = "longhaul_ready";
 /// A running task is to stop; the payload is its guid.
 pub const CANCEL: &str = "longhaul_cancel";
 
+/// Tasks ended that others wait for ([`super::linked::follow`]); no payload.
+pub const FOLLOWED: &str = "longhaul_followed";
+
 /// Watched tasks have changed; the payload names them, see
 /// [`changed_tasks`]. Only tasks in `longhaul.watched` are told
 /// ([`super::watch`]).

@@ -35,6 +35,7 @@ pub(super) async fn handle(
     let (link_id, ticket_id) = path.into_inner();
     let parameters = json!({"TicketId": ticket_id, "ExternalSystemLinkId": link_id});
     let start = StartTask {
+        after: Vec::new(),
         type_name: CreateTicketLink::NAME,
         parameters,
         run_at: None,

@@ -4,6 +4,7 @@
 //! number of processes at once, and says how long to wait before the next run.
 
 mod canceller;
+mod follower;
 mod gatekeeper;
 mod promoter;
 mod rescuer;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use canceller::Canceller;
+pub(crate) use follower::Follower;
 pub(crate) use gatekeeper::Gatekeeper;
 pub(crate) use promoter::Promoter;
 pub(crate) use rescuer::Rescuer;
@@ -32,6 +34,11 @@ pub(crate) trait Service: Send + Sync + 'static {
 
     /// Does what is due. Returns the wait until the next run.
     fn run_once(&self, shared: &Shared) -> impl Future<Output = sqlx::Result<Duration>> + Send;
+
+    /// Ends the wait early. Never, unless a service says otherwise.
+    fn woken(&self, _shared: &Shared) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// The wait after a run that failed.
@@ -49,6 +56,7 @@ pub(crate) async fn run<S: Service>(service: S, shared: Arc<Shared>, stop: Cance
         };
         tokio::select! {
             () = stop.cancelled() => return,
+            () = service.woken(&shared) => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -1,0 +1,467 @@
+//! Tasks that belong together: that wait for others, or are the parts of one.
+//! docs/batches.md tells what it means, docs/adr/0005 why it works as it does.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use super::enqueue::NewTask;
+use crate::State;
+
+/// What becomes of a task when one that it waits for fails or is cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum IfFailed {
+    /// It is cancelled.
+    #[default]
+    Cancel,
+    /// It fails.
+    Fail,
+    /// It runs all the same.
+    Run,
+}
+
+/// What becomes of a parent and its other children when a child fails or is
+/// cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum IfChildFailed {
+    /// The others run; then the parent fails.
+    #[default]
+    Continue,
+    /// The others are cancelled; then the parent fails.
+    Cancel,
+    /// The others run, and the parent succeeds.
+    Ignore,
+}
+
+impl IfFailed {
+    /// The word on the wire and in the database.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            IfFailed::Cancel => "Cancel",
+            IfFailed::Fail => "Fail",
+            IfFailed::Run => "Run",
+        }
+    }
+}
+
+impl IfChildFailed {
+    /// The word on the wire and in the database.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            IfChildFailed::Continue => "Continue",
+            IfChildFailed::Cancel => "Cancel",
+            IfChildFailed::Ignore => "Ignore",
+        }
+    }
+}
+
+/// `task` does not begin before `on` has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dependency {
+    /// One of the tasks that are stored now.
+    pub task: Uuid,
+    /// One of them too, or one that is stored already.
+    pub on: Uuid,
+    /// If that one fails or is cancelled.
+    pub if_failed: IfFailed,
+}
+
+/// Why tasks were not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Tasks to wait for that there are not: they never were, or were flushed.
+    #[error("there is no task {}", list(.0))]
+    Unknown(Vec<Uuid>),
+    /// Tasks that would wait for each other for ever.
+    #[error("these tasks wait for each other in a circle: {}", list(.0))]
+    Circle(Vec<Uuid>),
+    /// The database did not take them.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+fn list(ids: &[Uuid]) -> String {
+    ids.iter().take(10).map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The tasks that wait in a circle, or for one that does; none if there is no
+/// circle (Kahn's algorithm: take away what waits for nothing, again and again).
+#[must_use]
+pub fn circle(dependencies: &[Dependency]) -> Vec<Uuid> {
+    use std::collections::HashMap;
+    let mut waits_for: HashMap<Uuid, usize> = HashMap::new();
+    let mut dependents: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+    for dependency in dependencies {
+        waits_for.entry(dependency.on).or_default();
+        *waits_for.entry(dependency.task).or_default() += 1;
+        dependents.entry(dependency.on).or_default().push(dependency.task);
+    }
+    let mut free: Vec<Uuid> = waits_for.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
+    while let Some(id) = free.pop() {
+        waits_for.remove(&id);
+        for dependent in dependents.remove(&id).unwrap_or_default() {
+            if let Some(count) = waits_for.get_mut(&dependent) {
+                *count -= 1;
+                if *count == 0 {
+                    free.push(dependent);
+                }
+            }
+        }
+    }
+    let mut rest: Vec<Uuid> = waits_for.into_keys().collect();
+    rest.sort_unstable();
+    rest
+}
+
+/// The ids of tasks that have none yet come from the database, so that a handler
+/// needs no clock of its own.
+const ENQUEUE: &str = "
+    WITH family AS (
+        INSERT INTO longhaul.family AS f (parent_id, children, if_failed, waiting, resume)
+        SELECT $18::uuid, cardinality($1::uuid[]), 'Continue', false, true WHERE $18 IS NOT NULL
+        ON CONFLICT (parent_id) DO UPDATE SET children = f.children + excluded.children
+        RETURNING children - cardinality($1::uuid[]) AS before
+    ), waits AS (
+        SELECT d.task_id, count(*)::integer AS open FROM unnest($15::uuid[]) AS d(task_id) GROUP BY d.task_id
+    ), input AS MATERIALIZED (
+        SELECT coalesce(i.id, longhaul.new_id()) AS new_id, i.*, i.run_at > now() IS TRUE AS later, coalesce(w.open, 0) AS open,
+               ($18 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($16::uuid[]) AS f(id))) AS followed
+          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
+                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[])
+               WITH ORDINALITY
+            AS i(id, type, queue, priority, max_attempts, parameters, created_by,
+                 total_elements, processed_elements, fraction, message, run_at, key, unique_key, number)
+          LEFT JOIN waits w ON w.task_id = i.id
+    ), stored AS (
+        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
+                                   total_elements, processed_elements, fraction, message, key, unique_key,
+                                   state, run_at, parent_id, followed)
+        SELECT new_id, type, queue, priority, max_attempts, parameters, created_by,
+               total_elements, processed_elements, fraction, message, key, unique_key,
+               CASE WHEN later AND open = 0 THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
+               CASE WHEN later THEN run_at END, $18, CASE WHEN followed THEN true END
+          FROM input
+    ), edges AS (
+        INSERT INTO longhaul.dependency (task_id, on_id, if_failed)
+        SELECT * FROM unnest($15::uuid[], $16::uuid[], $17::text[])
+    ), blocked AS (
+        INSERT INTO longhaul.blocked (id, open) SELECT new_id, open FROM input WHERE open > 0
+    ), children AS (
+        INSERT INTO longhaul.child (parent_id, number, id)
+        SELECT $18, f.before + i.number, i.new_id FROM input i CROSS JOIN family f
+    ), ready AS (
+        INSERT INTO longhaul.ready (queue, priority, id)
+        SELECT queue, priority, new_id FROM input WHERE NOT later AND open = 0
+        RETURNING queue
+    ), scheduled AS (
+        INSERT INTO longhaul.scheduled (run_at, id)
+        SELECT run_at, new_id FROM input WHERE later AND open = 0
+    ), woken AS (
+        SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM ready) AS waiting
+    )
+    SELECT now() FROM (SELECT count(*) FROM woken) AS notified";
+
+/// Stores tasks that wait for each other or for tasks that are stored already,
+/// and are the children of `parent`, if there is one; however many, in one
+/// statement. Returns when they were accepted.
+///
+/// Their unique keys are not looked at. Lines of `dependencies` must differ in
+/// `task` or `on`.
+///
+/// # Errors
+/// [`LinkError`]; the transaction is to be rolled back then.
+pub async fn enqueue_linked(
+    transaction: &mut PgConnection,
+    tasks: &[NewTask],
+    dependencies: &[Dependency],
+    parent: Option<Uuid>,
+) -> Result<DateTime<Utc>, LinkError> {
+    fn column<'a, T>(tasks: &'a [NewTask], pick: impl Fn(&'a NewTask) -> T) -> Vec<T> {
+        tasks.iter().map(pick).collect()
+    }
+    let in_circle = circle(dependencies);
+    if !in_circle.is_empty() {
+        return Err(LinkError::Circle(in_circle));
+    }
+    let new: std::collections::HashSet<Uuid> = tasks.iter().map(|task| task.id).collect();
+    let mut earlier: Vec<Uuid> =
+        dependencies.iter().map(|dependency| dependency.on).filter(|on| !new.contains(on)).collect();
+    earlier.sort_unstable();
+    earlier.dedup();
+    if !earlier.is_empty() {
+        let unknown: Vec<Uuid> =
+            sqlx::query_scalar("SELECT longhaul.follow_ends($1)").bind(&earlier).fetch_one(&mut *transaction).await?;
+        if !unknown.is_empty() {
+            return Err(LinkError::Unknown(unknown));
+        }
+    }
+    let accepted_at = sqlx::query_scalar(ENQUEUE)
+        .bind(column(tasks, |task| Some(task.id).filter(|id| !id.is_nil())))
+        .bind(column(tasks, |task| task.info.name))
+        .bind(column(tasks, |task| task.info.queue))
+        .bind(column(tasks, |task| i16::from(task.info.priority)))
+        .bind(column(tasks, |task| super::small(task.info.retry.max_attempts)))
+        .bind(column(tasks, |task| &task.parameters))
+        .bind(column(tasks, |task| task.created_by.as_deref()))
+        .bind(column(tasks, |task| task.progress.total))
+        .bind(column(tasks, |task| task.progress.processed))
+        .bind(column(tasks, |task| task.progress.fraction))
+        .bind(column(tasks, |task| task.progress.message.as_deref()))
+        .bind(column(tasks, |task| task.run_at))
+        .bind(column(tasks, |task| task.key.as_deref()))
+        .bind(column(tasks, |task| task.unique_key.as_deref()))
+        .bind(dependencies.iter().map(|dependency| dependency.task).collect::<Vec<_>>())
+        .bind(dependencies.iter().map(|dependency| dependency.on).collect::<Vec<_>>())
+        .bind(dependencies.iter().map(|dependency| dependency.if_failed.name()).collect::<Vec<_>>())
+        .bind(parent)
+        .fetch_one(transaction)
+        .await?;
+    Ok(accepted_at)
+}
+
+const BEGIN_BATCH: &str = "
+    WITH parent AS (
+        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by, total_elements,
+                                   state, attempt, started_at, followed)
+        VALUES ($1, $2, $3, $4, 1, $5, $6, $7, 'Running', 1, now(), true)
+    ), noted AS (
+        INSERT INTO longhaul.ended (id) VALUES ($1)
+    )
+    INSERT INTO longhaul.family (parent_id, children, if_failed, waiting, resume) VALUES ($1, 0, $8, true, false)";
+
+/// Stores a parent that does nothing but wait for its children, which follow in
+/// the same transaction by [`enqueue_linked`].
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn begin_batch(
+    transaction: &mut PgConnection,
+    parent: &NewTask,
+    if_failed: IfChildFailed,
+) -> sqlx::Result<()> {
+    sqlx::query(BEGIN_BATCH)
+        .bind(parent.id)
+        .bind(parent.info.name)
+        .bind(parent.info.queue)
+        .bind(i16::from(parent.info.priority))
+        .bind(&parent.parameters)
+        .bind(parent.created_by.as_deref())
+        .bind(parent.progress.total)
+        .bind(if_failed.name())
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+/// Notes that a task with a handler has children from now on, so that its end is
+/// followed. It must be at work in this transaction's hands.
+pub(crate) async fn become_parent(transaction: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query("UPDATE longhaul.task SET followed = true WHERE id = $1 AND followed IS NOT TRUE")
+        .bind(id)
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+/// Acts upon the ends of tasks that others wait for (`longhaul.follow`). Returns
+/// how many ends; call it again until there are none.
+///
+/// # Errors
+/// When the database does not answer; nothing has changed then.
+pub async fn follow(executor: impl PgExecutor<'_>) -> sqlx::Result<i32> {
+    sqlx::query_scalar("SELECT longhaul.follow()").fetch_one(executor).await
+}
+
+/// Brings the progress of parents that wait up to date. Returns how many wait.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn sum_children(executor: impl PgExecutor<'_>) -> sqlx::Result<i32> {
+    sqlx::query_scalar("SELECT longhaul.sum_children()").fetch_one(executor).await
+}
+
+/// Another task that one is tied to, as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relative {
+    /// Its guid.
+    pub id: Uuid,
+    /// As clients see it.
+    pub public_id: String,
+    /// Its type's name.
+    pub type_name: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// What it returned, once it has succeeded.
+    pub result: Option<Value>,
+    /// Why it failed.
+    pub error: Option<Value>,
+    /// Among the children of a parent: 1 is the first.
+    pub number: Option<i32>,
+    /// For a dependency: what becomes of the one that waits.
+    pub if_failed: Option<IfFailed>,
+}
+
+#[derive(FromRow)]
+struct RelativeRow {
+    id: Uuid,
+    public_id: String,
+    #[sqlx(rename = "type")]
+    type_name: String,
+    state: String,
+    result: Option<Value>,
+    error: Option<Value>,
+    number: Option<i32>,
+    if_failed: Option<String>,
+}
+
+impl RelativeRow {
+    fn into_relative(self) -> sqlx::Result<Relative> {
+        Ok(Relative {
+            id: self.id,
+            public_id: self.public_id,
+            type_name: self.type_name,
+            state: self.state.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            result: self.result,
+            error: self.error,
+            number: self.number,
+            if_failed: self.if_failed.map(|name| match name.as_str() {
+                "Fail" => IfFailed::Fail,
+                "Run" => IfFailed::Run,
+                _ => IfFailed::Cancel,
+            }),
+        })
+    }
+}
+
+/// The tasks that this one waits or waited for, by id, those after `after`, at
+/// most `limit`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn prerequisites(
+    executor: impl PgExecutor<'_>,
+    id: Uuid,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Relative>> {
+    let rows: Vec<RelativeRow> = sqlx::query_as(
+        "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
+           FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.on_id
+          WHERE d.task_id = $1 AND d.on_id > $2 ORDER BY d.on_id LIMIT $3",
+    )
+    .bind(id)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter().map(RelativeRow::into_relative).collect()
+}
+
+/// The tasks that wait or waited for this one, by id, those after `after`, at
+/// most `limit`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn dependents(
+    executor: impl PgExecutor<'_>,
+    id: Uuid,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Relative>> {
+    let rows: Vec<RelativeRow> = sqlx::query_as(
+        "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
+           FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.task_id
+          WHERE d.on_id = $1 AND d.task_id > $2 ORDER BY d.task_id LIMIT $3",
+    )
+    .bind(id)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter().map(RelativeRow::into_relative).collect()
+}
+
+/// The children of a task in the order in which they were stored, those after
+/// number `after`, at most `limit`; none that was flushed.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn children(
+    executor: impl PgExecutor<'_>,
+    parent: Uuid,
+    after: i32,
+    limit: i64,
+) -> sqlx::Result<Vec<Relative>> {
+    let rows: Vec<RelativeRow> = sqlx::query_as(
+        "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, c.number, NULL AS if_failed
+           FROM longhaul.child c JOIN longhaul.tasks v ON v.id = c.id
+          WHERE c.parent_id = $1 AND c.number > $2 ORDER BY c.number LIMIT $3",
+    )
+    .bind(parent)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter().map(RelativeRow::into_relative).collect()
+}
+
+/// How a task's children ended so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromRow, Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct Family {
+    /// How many there are.
+    pub children: i32,
+    /// Of those, how many succeeded.
+    pub succeeded: i32,
+    /// How many failed.
+    pub failed: i32,
+    /// How many were cancelled.
+    pub cancelled: i32,
+}
+
+impl Family {
+    /// Whether every child has ended.
+    #[must_use]
+    pub const fn all_ended(&self) -> bool {
+        self.succeeded + self.failed + self.cancelled >= self.children
+    }
+}
+
+/// The children of a task, counted; `None` if it has none.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn family(executor: impl PgExecutor<'_>, parent: Uuid) -> sqlx::Result<Option<Family>> {
+    sqlx::query_as("SELECT children, succeeded, failed, cancelled FROM longhaul.family WHERE parent_id = $1")
+        .bind(parent)
+        .fetch_optional(executor)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dependency, IfFailed, circle};
+    use uuid::Uuid;
+
+    fn dependencies(pairs: &[(u128, u128)]) -> Vec<Dependency> {
+        let dependency = |(task, on): &(u128, u128)| Dependency {
+            task: Uuid::from_u128(*task),
+            on: Uuid::from_u128(*on),
+            if_failed: IfFailed::Cancel,
+        };
+        pairs.iter().map(dependency).collect()
+    }
+
+    #[test]
+    fn a_diamond_is_no_circle_and_a_ring_is_one() {
+        assert!(circle(&dependencies(&[(2, 1), (3, 1), (4, 2), (4, 3)])).is_empty());
+        let ring = circle(&dependencies(&[(2, 1), (3, 2), (2, 3), (4, 3)]));
+        assert_eq!(ring, [2, 3, 4].map(Uuid::from_u128));
+        assert_eq!(circle(&dependencies(&[(1, 1)])), [Uuid::from_u128(1)]);
+    }
+}

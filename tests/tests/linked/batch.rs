@@ -1,0 +1,170 @@
+//! Parents and children.
+
+use longhaul_model::store::cancel::{cancel, retry};
+use longhaul_model::store::enqueue::NewTask;
+use longhaul_model::store::linked::{IfChildFailed, begin_batch, enqueue_linked, family};
+use longhaul_model::{Batch, DatabaseClock, TaskTypeInfo};
+use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::scene::{Piece, all_ended, info, nothing_is_left, pieces, stage};
+
+async fn batch(stage: &Stage, children: &[NewTask], if_failed: IfChildFailed) -> NewTask {
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let parent = NewTask::new(clock.new_id(), TaskTypeInfo::of::<Batch>(), json!({}));
+    let mut transaction = stage.pool.begin().await.expect("a transaction");
+    begin_batch(&mut transaction, &parent, if_failed).await.expect("the parent is stored");
+    enqueue_linked(&mut transaction, children, &[], Some(parent.id)).await.expect("the children are stored");
+    transaction.commit().await.expect("a commit");
+    parent
+}
+
+async fn field(stage: &Stage, task: Uuid, name: &'static str) -> Value {
+    sqlx::query_scalar("SELECT to_jsonb(v) -> $2 FROM longhaul.tasks v WHERE id = $1")
+        .bind(task)
+        .bind(name)
+        .fetch_one(&stage.pool)
+        .await
+        .expect("a row")
+}
+
+#[tokio::test]
+async fn a_parents_progress_is_the_sum_of_its_childrens() {
+    let stage = stage().await;
+    let worker = stage.worker(quick_worker()).await;
+    let mut children = pieces(&stage, (0..3).map(|number| Piece { number, fails: false, takes_ms: 0 }).collect()).await;
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    children.push(NewTask::new(clock.new_id(), info("Endless"), json!({})));
+    let parent = batch(&stage, &children, IfChildFailed::Ignore).await;
+    // Three pieces of ten elements, and one that tells none.
+    until("three of four to be shown", async || {
+        (field(&stage, parent.id, "processed_elements").await == 30).then_some(())
+    })
+    .await;
+    assert_eq!(field(&stage, parent.id, "total_elements").await, 31);
+    assert_eq!(field(&stage, parent.id, "progress").await, 0.75);
+    assert_eq!(field(&stage, parent.id, "message").await, "3 of 4 tasks done");
+    assert_eq!(field(&stage, parent.id, "state").await, "Running");
+    cancel(&stage.pool, children[3].id).await.expect("an answer");
+    assert_eq!(all_ended(&stage, std::slice::from_ref(&parent)).await, ["Succeeded"]);
+    assert_eq!(
+        field(&stage, parent.id, "result").await,
+        json!({"Children": 4, "Succeeded": 3, "Failed": 0, "Cancelled": 1})
+    );
+    nothing_is_left(&stage).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_child_fails_the_batch_and_a_retry_of_the_batch_runs_only_what_failed() {
+    let stage = stage().await;
+    let _worker = stage.worker(quick_worker()).await;
+    let children =
+        pieces(&stage, (0..5).map(|number| Piece { number, fails: number == 2, takes_ms: 0 }).collect()).await;
+    let parent = batch(&stage, &children, IfChildFailed::Continue).await;
+    assert_eq!(all_ended(&stage, std::slice::from_ref(&parent)).await, ["Failed"]);
+    let error = field(&stage, parent.id, "error").await;
+    assert_eq!(
+        (&error["code"], &error["detail"]),
+        (&json!("children-failed"), &json!("Of 5 tasks 1 failed and 0 were cancelled."))
+    );
+    sqlx::query("INSERT INTO mended VALUES (true)").execute(&stage.pool).await.expect("a row");
+    retry(&stage.pool, parent.id).await.expect("an answer");
+    until("the batch to succeed", async || {
+        (all_ended(&stage, std::slice::from_ref(&parent)).await == ["Succeeded"]).then_some(())
+    })
+    .await;
+    let family = family(&stage.pool, parent.id).await.expect("an answer").expect("a family");
+    assert_eq!((family.children, family.succeeded, family.failed), (5, 5, 0));
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM began").await, 6, "only the failed one ran again");
+    nothing_is_left(&stage).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_cancelled_takes_all_its_children_along() {
+    let stage = stage().await;
+    let _worker = stage.worker(quick_worker()).await;
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let children: Vec<NewTask> = (0..2_500).map(|_| NewTask::new(clock.new_id(), info("Endless"), json!({}))).collect();
+    let parent = batch(&stage, &children, IfChildFailed::Continue).await;
+    until("eight to run", async || {
+        let running: i64 =
+            stage.value("SELECT count(*) FROM longhaul.tasks WHERE state = 'Running' AND type = 'Endless'").await;
+        (running >= 8).then_some(())
+    })
+    .await;
+    cancel(&stage.pool, parent.id).await.expect("an answer");
+    assert_eq!(all_ended(&stage, std::slice::from_ref(&parent)).await, ["Cancelled"]);
+    assert!(all_ended(&stage, &children).await.iter().all(|state| state == "Cancelled"));
+    nothing_is_left(&stage).await;
+}
+
+#[tokio::test]
+async fn with_if_failed_cancel_the_first_failure_ends_the_batch() {
+    let stage = stage().await;
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let mut children = pieces(&stage, vec![Piece { number: 1, fails: true, takes_ms: 0 }]).await;
+    children.extend((0..20).map(|_| NewTask::new(clock.new_id(), info("Endless"), json!({}))));
+    let parent = batch(&stage, &children, IfChildFailed::Cancel).await;
+    // A slot for each: the one that fails must not wait behind those that never end.
+    let _worker = stage.worker(longhaul_worker::Settings { slots: 32, ..quick_worker() }).await;
+    assert_eq!(all_ended(&stage, std::slice::from_ref(&parent)).await, ["Failed"]);
+    let states = all_ended(&stage, &children).await;
+    assert_eq!(states.iter().filter(|state| *state == "Cancelled").count(), 20);
+    nothing_is_left(&stage).await;
+}
+
+#[tokio::test]
+async fn a_handler_spreads_its_work_waits_without_a_worker_and_adds_up_twice() {
+    let stage = stage().await;
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let numbers: Vec<i64> = (1..=40).collect();
+    let spread = NewTask::new(clock.new_id(), info("Spread"), json!({"numbers": numbers}));
+    longhaul_model::store::enqueue::enqueue(&stage.pool, std::slice::from_ref(&spread)).await.expect("stored");
+    // One slot: were it taken while the parent waits, no child could ever run.
+    let _worker = stage.worker(longhaul_worker::Settings { slots: 1, ..quick_worker() }).await;
+    assert_eq!(all_ended(&stage, std::slice::from_ref(&spread)).await, ["Succeeded"]);
+    assert_eq!(field(&stage, spread.id, "result").await, json!({"Sum": 2 * 820, "Succeeded": 80, "Attempt": 1}));
+    nothing_is_left(&stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_workers_neither_lose_nor_double_children() {
+    let stage = stage().await;
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let spreads: Vec<NewTask> = (0..6)
+        .map(|_| NewTask::new(clock.new_id(), info("Spread"), json!({"numbers": (1..=100).collect::<Vec<i64>>()})))
+        .collect();
+    longhaul_model::store::enqueue::enqueue(&stage.pool, &spreads).await.expect("stored");
+    for _ in 0..3 {
+        let victim = stage.worker(mortal_worker()).await;
+        let before: i64 = stage.value("SELECT count(*) FROM began").await;
+        until("some children to run", async || {
+            (stage.value::<i64>("SELECT count(*) FROM began").await > before + 20).then_some(())
+        })
+        .await;
+        victim.kill().await;
+    }
+    let _worker = stage.worker(mortal_worker()).await;
+    assert!(all_ended(&stage, &spreads).await.iter().all(|state| state == "Succeeded"));
+    for spread in &spreads {
+        let result = field(&stage, spread.id, "result").await;
+        assert_eq!((&result["Sum"], &result["Succeeded"]), (&json!(2 * 5_050), &json!(200)), "{result}");
+    }
+    nothing_is_left(&stage).await;
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_children_are_stored_by_one_statement() {
+    let stage = stage().await;
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let children: Vec<NewTask> =
+        (0..100_000).map(|number| NewTask::new(clock.new_id(), info("Piece"), json!({"number": number}))).collect();
+    let parent = batch(&stage, &children, IfChildFailed::Continue).await;
+    let family = family(&stage.pool, parent.id).await.expect("an answer").expect("a family");
+    assert_eq!((family.children, family.all_ended()), (100_000, false));
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.ready").await, 100_000);
+    // The one that stores children is one statement: it left one transaction's mark.
+    assert_eq!(stage.value::<i64>("SELECT count(DISTINCT xmin::text) FROM longhaul.task").await, 1);
+}

@@ -1,0 +1,6 @@
+//! Tasks that wait for others, and tasks that are the parts of one.
+
+mod batch;
+mod dag;
+mod http;
+mod scene;
