@@ -198,6 +198,8 @@ BEGIN
            max_attempts = least(t.attempt + coalesce((SELECT y.max_attempts FROM longhaul.task_type y WHERE y.name = t.type),
                                                      t.max_attempts), 32767)
      WHERE task.id = t.id;
+    -- A request that came just when it ended.
+    DELETE FROM longhaul.cancel_request c WHERE c.task_id = t.id;
     -- Its end, if it was counted, is not one any more.
     DELETE FROM longhaul.ended e WHERE e.id = t.id;
     IF NOT FOUND AND t.parent_id IS NOT NULL THEN

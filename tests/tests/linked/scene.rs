@@ -31,7 +31,7 @@ pub(crate) struct Piece {
 impl TaskType for Piece {
     const NAME: &'static str = "Piece";
     const ID_PREFIX: &'static str = "piece_";
-    const RETRY: RetryPolicy = RetryPolicy { max_attempts: 2, first_delay: Duration::ZERO, max_delay: Duration::ZERO };
+    const RETRY: RetryPolicy = RetryPolicy { max_attempts: 5, first_delay: Duration::ZERO, max_delay: Duration::ZERO };
 
     async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
         sqlx::query("INSERT INTO began (number) VALUES ($1)").bind(self.number).execute(context.pool()).await?;
@@ -160,14 +160,18 @@ pub(crate) async fn all_ended(stage: &Stage, tasks: &[NewTask]) -> Vec<String> {
 /// Nothing may be left over once everything has ended.
 pub(crate) async fn nothing_is_left(stage: &Stage) {
     until("nothing to be left over", async || {
-        let left: i64 = stage
+        // A request to cancel what ended at that moment stays until the next pruning.
+        let left: String = stage
             .value(
-                "SELECT (SELECT count(*) FROM longhaul.blocked) + (SELECT count(*) FROM longhaul.ended)
-                      + (SELECT count(*) FROM longhaul.ready) + (SELECT count(*) FROM longhaul.cancel_request)
-                      + (SELECT count(*) FROM longhaul.family WHERE waiting OR stopping)",
+                "SELECT concat_ws(' ', (SELECT count(*) FROM longhaul.blocked), (SELECT count(*) FROM longhaul.ended),
+                        (SELECT count(*) FROM longhaul.ready),
+                        (SELECT count(*) FROM longhaul.cancel_request c JOIN longhaul.task t ON t.id = c.task_id
+                          WHERE t.finished_at IS NULL),
+                        (SELECT count(*) FROM longhaul.family WHERE waiting OR stopping))",
             )
             .await;
-        (left == 0).then_some(())
+        println!("left: {left}");
+        (left == "0 0 0 0 0").then_some(())
     })
     .await;
 }

@@ -176,6 +176,10 @@ const PRUNE: &str = "
     ), keys AS (
         DELETE FROM longhaul.task_key k
          WHERE k.expires_at <= now() OR NOT EXISTS (SELECT FROM longhaul.task t WHERE t.id = k.task_id)
+    ), requests AS (
+        -- Who asked just when the task ended left one that nobody takes away.
+        DELETE FROM longhaul.cancel_request c
+         WHERE NOT EXISTS (SELECT FROM longhaul.task t WHERE t.id = c.task_id AND t.finished_at IS NULL)
     ), leaders AS (
         DELETE FROM longhaul.leader WHERE until < now() - $2 * interval '1 microsecond'
     )
