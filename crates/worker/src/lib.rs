@@ -16,6 +16,7 @@
 mod ends;
 mod executor;
 mod flusher;
+mod hands;
 mod identity;
 mod in_flight;
 mod keeper;

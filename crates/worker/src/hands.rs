@@ -1,0 +1,169 @@
+//! The slots of one lane: what waits for one, what runs, what has ended.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longhaul_model::store::finish::{AttemptEnd, Verdict};
+use longhaul_model::store::progress::ProgressWrite;
+use longhaul_model::store::{ClaimedTask, LeaseKey};
+use longhaul_model::{Attempt, Progress};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::lane::Shared;
+use crate::pace::Pace;
+
+/// Starts claimed tasks as slots become free, also while the lane waits for the
+/// database: so the ends of one batch are stored while the next one runs, and
+/// short tasks are stored in large batches however few slots there are.
+pub(crate) struct Hands {
+    shared: Arc<Shared>,
+    slots: usize,
+    worker_id: i32,
+    /// Claimed, waiting for a slot.
+    waiting: VecDeque<ClaimedTask>,
+    running: usize,
+    done: Vec<Ended>,
+    pace: Pace,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    end: mpsc::UnboundedSender<Ended>,
+}
+
+/// One attempt is over, with its last words; `None` if its outcome is to be
+/// dropped.
+pub(crate) struct Ended {
+    pub(crate) lease: LeaseKey,
+    took: Duration,
+    pub(crate) end: Option<(AttemptEnd, Option<ProgressWrite>)>,
+}
+
+impl Hands {
+    pub(crate) fn new(shared: Arc<Shared>, slots: usize, worker_id: i32) -> Self {
+        let (end, ended) = mpsc::unbounded_channel();
+        Self {
+            shared,
+            slots,
+            worker_id,
+            waiting: VecDeque::new(),
+            running: 0,
+            done: Vec::new(),
+            pace: Pace::unknown(),
+            ended,
+            end,
+        }
+    }
+
+    /// Nothing waits, runs, or has ended.
+    pub(crate) fn are_empty(&self) -> bool {
+        self.running == 0 && self.waiting.is_empty() && self.done.is_empty()
+    }
+
+    pub(crate) fn has_none_ended(&self) -> bool {
+        self.done.is_empty()
+    }
+
+    /// How many tasks to claim.
+    pub(crate) fn room(&self) -> usize {
+        (self.slots + self.pace.ahead(self.slots)).saturating_sub(self.running + self.waiting.len())
+    }
+
+    /// Claimed tasks, to be started in this order.
+    pub(crate) fn give(&mut self, tasks: Vec<ClaimedTask>) {
+        self.waiting.extend(tasks);
+    }
+
+    /// What has ended since the last call.
+    pub(crate) fn ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Waits for this, and starts and collects meanwhile.
+    pub(crate) async fn work_until<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut work => return output,
+                () = self.one_ends() => {
+                    self.collect();
+                    self.start();
+                }
+            }
+        }
+    }
+
+    /// Waits until an attempt ends.
+    pub(crate) async fn one_ends(&mut self) {
+        // It does not close: one of its senders is here.
+        if let Some(ended) = self.ended.recv().await {
+            self.take(ended);
+        }
+    }
+
+    pub(crate) fn collect(&mut self) {
+        while let Ok(ended) = self.ended.try_recv() {
+            self.take(ended);
+        }
+    }
+
+    fn take(&mut self, ended: Ended) {
+        self.running -= 1;
+        self.pace.learn(ended.took);
+        self.done.push(ended);
+    }
+
+    /// Starts what waits as far as there are slots: nothing more once the worker
+    /// stops or has been presumed dead.
+    pub(crate) fn start(&mut self) {
+        if self.shared.stopping.is_cancelled() || self.shared.identity.worker_id() != self.worker_id {
+            return;
+        }
+        while self.running < self.slots {
+            let Some(task) = self.waiting.pop_front() else { return };
+            self.running += 1;
+            self.spawn(task);
+        }
+    }
+
+    fn spawn(&self, task: ClaimedTask) {
+        let prefix = self.shared.executor.registry.get(&task.type_name).map_or("", |entry| entry.info().id_prefix);
+        let attempt = Arc::new(Attempt::begin(&task, prefix, CancellationToken::new()).with_limits(self.shared.limits));
+        let (shared, end, running) = (Arc::clone(&self.shared), self.end.clone(), Arc::clone(&attempt));
+        // The handler may end before `add`: it waits for this signal to begin.
+        let (go, begin) = tokio::sync::oneshot::channel::<()>();
+        let handle = tokio::spawn(async move {
+            let _begun = begin.await;
+            let (lease, began) = (task.lease, Instant::now());
+            let outcome = shared.executor.run(task, Arc::clone(&running)).await;
+            shared.in_flight.remove(&running);
+            // The lane outlives its handlers; if it is gone, so is the worker.
+            let _lane_gone = end.send(Ended { lease, took: began.elapsed(), end: outcome });
+        });
+        self.shared.in_flight.add(attempt, handle.abort_handle());
+        let _aborted = go.send(());
+    }
+
+    /// Claimed tasks that have not begun go back at once.
+    pub(crate) fn release_waiting(&mut self) -> Vec<AttemptEnd> {
+        std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(|task| AttemptEnd {
+                id: task.id,
+                lease_number: task.lease.number,
+                attempt: task.attempt,
+                elapsed: Duration::ZERO,
+                progress: Progress { ..task.progress },
+                checkpoint: None,
+                verdict: Verdict::Release,
+            })
+            .collect()
+    }
+
+    /// What waits is another worker's now.
+    pub(crate) fn become_another(&mut self, worker_id: i32) {
+        self.worker_id = worker_id;
+        self.waiting.clear();
+    }
+}
