@@ -1,7 +1,7 @@
-//! A private PostgreSQL to play with: `cargo run -p longhaul-devdb [DIRECTORY]`.
+//! A private PostgreSQL to play with: `cargo run -p longhaul-devdb [DIRECTORY] [NAME=VALUE …]`.
 //!
 //! Prints the server's URL and runs until it is interrupted. With a directory
-//! the data is kept there.
+//! the data is kept there; the rest are settings of PostgreSQL.
 
 use longhaul_devdb::{Error, Options, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,10 +20,13 @@ async fn main() {
 }
 
 async fn run() -> Result<(), Error> {
-    let options = match std::env::args_os().nth(1) {
-        Some(directory) => Options::kept(directory),
-        None => Options::temporary(),
-    };
+    let mut options = Options::temporary();
+    for argument in std::env::args().skip(1) {
+        options = match argument.split_once('=') {
+            Some((name, value)) => options.setting(name, value),
+            None => Options::kept(argument),
+        };
+    }
     let server = Server::start(options).await?;
     println!("url {}", server.admin_url());
     println!("directory {}", server.directory().display());

@@ -8,6 +8,7 @@ use longhaul_model::store::measure::succeeded;
 use longhaul_model::store::watch::watch;
 use longhaul_worker::Settings;
 use serde_json::{Value, json};
+use sqlx::Connection;
 use uuid::Uuid;
 
 use super::crew::Crew;
@@ -31,6 +32,10 @@ pub(super) struct Drain {
     /// How many other tasks are streamed to clients meanwhile.
     #[arg(long, default_value_t = 0)]
     watched: usize,
+    /// A transaction that was begun before all else holds its snapshot, so that
+    /// nothing deleted can be removed.
+    #[arg(long)]
+    pinned: bool,
     #[command(flatten)]
     worker: WorkerSizes,
 }
@@ -60,12 +65,14 @@ impl Measure for Drain {
     }
 
     fn parameters(&self) -> Value {
-        json!({"tasks": self.tasks, "slots": self.worker.slots, "lanes": self.worker.lanes, "watched": self.watched})
+        json!({"tasks": self.tasks, "slots": self.worker.slots, "lanes": self.worker.lanes, "watched": self.watched,
+               "pinned": self.pinned})
     }
 
     async fn run(&self, ground: &Ground) -> anyhow::Result<Run> {
         let mut run = Run::default();
         ground.clear().await?;
+        let old = if self.pinned { Some(ground.hold_snapshot().await?) } else { None };
         let storing = Meter::start(ground).await?;
         ground.store(&Noop {}, self.tasks).await?;
         let stored = storing.stop(ground).await?;
@@ -75,6 +82,9 @@ impl Measure for Drain {
         }
         ground.settle().await?;
         let rate = drain(ground, self.worker.settings(), self.tasks, &mut run).await?;
+        if let Some(old) = old {
+            old.close().await?;
+        }
         let sizes = limit::Sizes { tasks: self.tasks, batch: 1_000, connections: self.worker.lanes };
         let mut costs = Run::default();
         let limit = limit::measure(ground, sizes, &mut costs).await?;

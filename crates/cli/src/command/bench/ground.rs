@@ -107,6 +107,16 @@ impl Ground {
         (0..count).map(move |_| NewTask::new(self.clock.new_id(), info, parameters.clone()))
     }
 
+    /// A transaction that holds back vacuum until it is closed: it has a number of
+    /// its own and a snapshot.
+    pub(super) async fn hold_snapshot(&self) -> anyhow::Result<PgConnection> {
+        let mut old = PgConnection::connect(&self.url).await?;
+        sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current(), count(*) FROM pg_class")
+            .execute(&mut old)
+            .await?;
+        Ok(old)
+    }
+
     /// As every run should find it: empty.
     pub(super) async fn clear(&self) -> anyhow::Result<()> {
         measure::clear(&self.pool).await?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 
 use super::crew::Crew;
 use super::drain::WorkerSizes;
@@ -51,13 +51,7 @@ impl Measure for Pinned {
         let mut run = Run::default();
         ground.clear().await?;
         ground.settle().await?;
-        let mut old = PgConnection::connect(&ground.url).await?;
-        // A number of its own and a snapshot: both hold vacuum back.
-        sqlx::raw_sql(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current(); SELECT count(*) FROM longhaul.ready",
-        )
-        .execute(&mut old)
-        .await?;
+        let old = ground.hold_snapshot().await?;
 
         let crew = Crew::start(ground, Tally::default(), self.worker.settings()).await?;
         let load = Load::start(ground, crew.tally.clone(), self.rate, 4_000, false).await?;
@@ -77,7 +71,6 @@ impl Measure for Pinned {
         let tasks = crew.tally.count();
         let stretch = whole.stop(ground).await?;
         load.stop().await?;
-        sqlx::raw_sql("ROLLBACK").execute(&mut old).await?;
         old.close().await?;
         crew.dismiss().await?;
 
