@@ -15,6 +15,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_recorder");
 
 const TASKS: i64 = 2_000;
 const PLACES: i32 = 3;
+/// How long the one task takes that dies with its process, in ms.
+const LONG: i32 = 4_000;
 
 const RECORD: &str = "
     CREATE TABLE record (
@@ -44,6 +46,15 @@ where
     sqlx::query_scalar(sql).fetch_one(pool).await.expect(sql)
 }
 
+async fn limit(pool: &PgPool, paused: bool) {
+    sqlx::query("SELECT longhaul.set_queue('records', paused => $1, max_running => $2)")
+        .bind(paused)
+        .bind(PLACES)
+        .execute(pool)
+        .await
+        .expect("a limit");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_three_holds_over_four_processes_also_when_one_is_killed() {
     let database = TestDatabase::new("empty", async |_url| Ok::<_, std::io::Error>(())).await.expect("a database");
@@ -58,13 +69,9 @@ async fn a_limit_of_three_holds_over_four_processes_also_when_one_is_killed() {
         let work = ["work", "--name", name, "--slots", "8", "--heartbeat", "0.5"];
         processes.push(Process::start_until(&work, url, "worker started").await.0);
     }
-    sqlx::query("SELECT longhaul.set_queue('records', max_running => $1)")
-        .bind(PLACES)
-        .execute(&pool)
-        .await
-        .expect("a limit");
+    limit(&pool, true).await;
     // The one that takes long goes after some of the others, and dies with its process.
-    for (priority, milliseconds, count) in [(5, 2, TASKS - 601), (4, 2_000, 1), (3, 2, 600)] {
+    for (priority, milliseconds, count) in [(5, 2, TASKS - 401), (4, LONG, 1), (3, 2, 400)] {
         sqlx::query("SELECT count(longhaul.enqueue('Record', $1, priority => $2)) FROM generate_series(1, $3)")
             .bind(serde_json::json!({"places": PLACES, "milliseconds": milliseconds}))
             .bind(priority)
@@ -74,12 +81,14 @@ async fn a_limit_of_three_holds_over_four_processes_also_when_one_is_killed() {
             .expect("the tasks are stored");
     }
 
+    limit(&pool, false).await;
     let process: i64 = until("the long one to be at work in the middle of the others", async || {
         sqlx::query_scalar(
             "SELECT r.process FROM record r JOIN longhaul.task t ON t.id = r.task_id
-              WHERE r.ended_at IS NULL AND t.parameters ->> 'milliseconds' = '2000'
-                AND (SELECT count(*) FROM record WHERE ended_at IS NOT NULL) > 600",
+              WHERE r.ended_at IS NULL AND (t.parameters ->> 'milliseconds')::int = $1
+                AND (SELECT count(*) FROM record WHERE ended_at IS NOT NULL) > 400",
         )
+        .bind(LONG)
         .fetch_optional(&pool)
         .await
         .expect("an answer")
