@@ -4,3 +4,4 @@ mod batch;
 mod dag;
 mod http;
 mod scene;
+mod sql;
