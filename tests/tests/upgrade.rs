@@ -1,6 +1,6 @@
 //! Migrations under load: of a great queue, that is at work.
 //!
-//! `LONGHAUL_UPGRADE_ROWS=10000000` tests it with ten million tasks (300,000
+//! `LONGHAUL_UPGRADE_ROWS=10000000` tests it with ten million tasks (a million
 //! otherwise).
 
 use std::borrow::Cow;
@@ -24,7 +24,7 @@ const FIRST_RELEASE: i64 = 20_261_124_235_959;
 const BOUND: Duration = Duration::from_millis(750);
 
 fn rows() -> i64 {
-    std::env::var("LONGHAUL_UPGRADE_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(300_000)
+    std::env::var("LONGHAUL_UPGRADE_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(1_000_000)
 }
 
 /// The queue's migrations of the first release.
