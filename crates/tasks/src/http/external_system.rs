@@ -51,11 +51,11 @@ pub(super) struct New {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars", rename = "ExternalSystemChange")]
 pub(super) struct Change {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 200))]
     name: Option<String>,
     /// On another host, `Credentials` must be given, too.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1000))]
     base_url: Option<String>,
     /// Replaces those there are; null takes them away.
