@@ -12,8 +12,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::page::Filter;
-use super::record::{Creatable, Record, refused};
-use super::step::{NewStep, ShownStep, columns};
+use super::record::{Creatable, Record};
+use super::step::{NewStep, ShownStep, Stepped, Tables};
 use crate::problem::UNKNOWN_SCRIPT_ASSIGNMENT;
 
 /// One as it is shown.
@@ -70,29 +70,14 @@ impl Creatable for ScriptAssignment {
     }
 
     async fn insert(app: &App, new: New) -> Result<Uuid, ApiError> {
-        let id = new.id.unwrap_or_else(Uuid::now_v7);
-        let mut transaction = app.pool().begin().await?;
-        sqlx::query("INSERT INTO records.script_assignment (id, project_id, name) VALUES ($1, $2, $3)")
-            .bind(id)
-            .bind(new.project_id)
-            .bind(&new.name)
-            .execute(&mut *transaction)
-            .await
-            .map_err(refused)?;
-        let (ids, names, statuses) = columns(new.step_results);
-        sqlx::query(
-            "INSERT INTO records.step_result (id, script_assignment_id, position, name, status)
-             SELECT s.id, $1, s.position - 1, s.name, s.status
-               FROM unnest($2::uuid[], $3::text[], $4::text[]) WITH ORDINALITY AS s(id, name, status, position)",
-        )
-        .bind(id)
-        .bind(ids)
-        .bind(names)
-        .bind(statuses)
-        .execute(&mut *transaction)
-        .await
-        .map_err(refused)?;
-        transaction.commit().await?;
-        Ok(id)
+        let stepped = Stepped { id: new.id, project_id: new.project_id, name: new.name, steps: new.step_results };
+        stepped.insert(app, TABLES).await
     }
 }
+
+const TABLES: Tables = Tables {
+    record: "INSERT INTO records.script_assignment (id, project_id, name) VALUES ($1, $2, $3)",
+    steps: "INSERT INTO records.step_result (id, script_assignment_id, position, name, status)
+            SELECT s.id, $1, s.position - 1, s.name, s.status
+              FROM unnest($2::uuid[], $3::text[], $4::text[]) WITH ORDINALITY AS s(id, name, status, position)",
+};

@@ -1,8 +1,12 @@
-//! Steps of script assignments and agile runs: the same form for both.
+//! Script assignments and agile runs are records with steps: the same form for
+//! both.
 
+use longhaul_api::{ApiError, App};
 use longhaul_model::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::record::refused;
 
 /// A step as it is shown.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -40,7 +44,7 @@ enum StepStatus {
 }
 
 /// New steps as columns: ids, names, statuses.
-pub(super) fn columns(steps: Vec<NewStep>) -> (Vec<Uuid>, Vec<String>, Vec<&'static str>) {
+fn columns(steps: Vec<NewStep>) -> (Vec<Uuid>, Vec<String>, Vec<&'static str>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
     for step in steps {
         columns.0.push(step.id.unwrap_or_else(Uuid::now_v7));
@@ -54,4 +58,46 @@ pub(super) fn columns(steps: Vec<NewStep>) -> (Vec<Uuid>, Vec<String>, Vec<&'sta
         });
     }
     columns
+}
+
+/// A new record with its steps.
+pub(super) struct Stepped {
+    pub(super) id: Option<Uuid>,
+    pub(super) project_id: Uuid,
+    pub(super) name: String,
+    pub(super) steps: Vec<NewStep>,
+}
+
+/// Where it goes.
+pub(super) struct Tables {
+    /// Takes id, project and name.
+    pub(super) record: &'static str,
+    /// Takes the record's id, and ids, names and statuses of the steps.
+    pub(super) steps: &'static str,
+}
+
+impl Stepped {
+    /// Stores it in one transaction; returns its id.
+    pub(super) async fn insert(self, app: &App, into: Tables) -> Result<Uuid, ApiError> {
+        let id = self.id.unwrap_or_else(Uuid::now_v7);
+        let mut transaction = app.pool().begin().await?;
+        sqlx::query(into.record)
+            .bind(id)
+            .bind(self.project_id)
+            .bind(&self.name)
+            .execute(&mut *transaction)
+            .await
+            .map_err(refused)?;
+        let (ids, names, statuses) = columns(self.steps);
+        sqlx::query(into.steps)
+            .bind(id)
+            .bind(ids)
+            .bind(names)
+            .bind(statuses)
+            .execute(&mut *transaction)
+            .await
+            .map_err(refused)?;
+        transaction.commit().await?;
+        Ok(id)
+    }
 }
