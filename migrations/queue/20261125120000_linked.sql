@@ -55,7 +55,7 @@ CREATE TABLE longhaul.family (
     -- Its open children are being cancelled; those up to stopped_to have been.
     stopping   boolean NOT NULL DEFAULT false,
     stopped_to integer NOT NULL DEFAULT 0,
-    CHECK (succeeded >= 0 AND failed >= 0 AND cancelled >= 0 AND succeeded + failed + cancelled <= children)
+    CHECK (succeeded >= 0 AND failed >= 0 AND cancelled >= 0)
 ) WITH (fillfactor = 50);
 
 CREATE INDEX family_active ON longhaul.family (parent_id) WHERE waiting OR stopping;
@@ -69,7 +69,10 @@ CREATE TABLE longhaul.child (
 
 -- Followed tasks whose end nobody has acted upon yet.
 CREATE TABLE longhaul.ended (
-    id uuid PRIMARY KEY
+    id         uuid PRIMARY KEY,
+    -- It ended before, and may have been counted as a child: only those that wait
+    -- for it are to be looked at.
+    edges_only boolean NOT NULL DEFAULT false
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
 -- A parent that only waits for its parts (API: POST /api/backgroundtasks/batch).
@@ -92,7 +95,7 @@ BEGIN
             ), marked AS (
                 UPDATE longhaul.task t SET followed = true FROM open o WHERE t.id = o.id AND o.followed IS NOT TRUE
             ), noted AS (
-                INSERT INTO longhaul.ended (id) SELECT o.id FROM open o WHERE o.finished_at IS NOT NULL
+                INSERT INTO longhaul.ended (id, edges_only) SELECT o.id, true FROM open o WHERE o.finished_at IS NOT NULL
                     ON CONFLICT DO NOTHING
             )
             SELECT array_agg(o.id) INTO known FROM open o;
@@ -167,6 +170,7 @@ DECLARE
     other uuid;
     prerequisites integer;
     parts boolean;
+    uncounted boolean;
 BEGIN
     -- Not while the ends of its relatives are being followed.
     IF EXISTS (SELECT FROM longhaul.task o WHERE o.id = retry.id AND o.followed)
@@ -201,8 +205,8 @@ BEGIN
     -- A request that came just when it ended.
     DELETE FROM longhaul.cancel_request c WHERE c.task_id = t.id;
     -- Its end, if it was counted, is not one any more.
-    DELETE FROM longhaul.ended e WHERE e.id = t.id;
-    IF NOT FOUND AND t.parent_id IS NOT NULL THEN
+    DELETE FROM longhaul.ended e WHERE e.id = t.id RETURNING NOT e.edges_only INTO uncounted;
+    IF uncounted IS NOT TRUE AND t.parent_id IS NOT NULL THEN
         UPDATE longhaul.family f
            SET failed = f.failed - (t.state = 'Failed')::integer,
                cancelled = f.cancelled - (t.state = 'Cancelled')::integer,
@@ -389,6 +393,7 @@ CREATE FUNCTION longhaul.follow() RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
     done uuid[];
+    uncounted uuid[];
 BEGIN
     IF NOT EXISTS (SELECT FROM longhaul.ended) AND NOT EXISTS (
         SELECT FROM longhaul.family f
@@ -399,12 +404,60 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('longhaul.follow', 0));
     WITH taken AS (
-        DELETE FROM longhaul.ended e WHERE e.ctid = ANY (ARRAY(SELECT o.ctid FROM longhaul.ended o LIMIT 2000)) RETURNING e.id
+        DELETE FROM longhaul.ended e WHERE e.ctid = ANY (ARRAY(SELECT o.ctid FROM longhaul.ended o LIMIT 2000)) RETURNING e.id, e.edges_only
     )
-    SELECT coalesce(array_agg(t.id), '{}') INTO done FROM taken t;
+    SELECT coalesce(array_agg(t.id), '{}'), coalesce(array_agg(t.id) FILTER (WHERE NOT t.edges_only), '{}')
+      INTO done, uncounted FROM taken t;
     PERFORM longhaul.follow_dependents(done);
-    PERFORM longhaul.follow_children(done);
+    PERFORM longhaul.follow_children(uncounted);
     RETURN cardinality(done);
+END $$;
+
+-- Notes ends that nobody has noted, and counts children anew that were not counted:
+-- of tasks that a worker of a release ended which knows nothing of all this. Returns
+-- how many.
+CREATE FUNCTION longhaul.note_missed_ends() RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    missed integer;
+BEGIN
+    IF NOT EXISTS (SELECT FROM longhaul.blocked) AND NOT EXISTS (SELECT FROM longhaul.family f WHERE f.waiting) THEN
+        RETURN 0;
+    END IF;
+    -- While this is held no note is taken away: an ended child has been counted or
+    -- has one, unless it was missed.
+    PERFORM pg_advisory_xact_lock(hashtextextended('longhaul.follow', 0));
+    WITH counted AS (
+        SELECT c.parent_id,
+               count(*) FILTER (WHERE t.state = 'Succeeded') AS succeeded,
+               count(*) FILTER (WHERE t.state = 'Failed') AS failed,
+               count(*) FILTER (WHERE t.state = 'Cancelled') AS cancelled,
+               sum(greatest(t.total_elements, 1)) AS elements
+          FROM longhaul.family f
+          JOIN longhaul.child c ON c.parent_id = f.parent_id
+          JOIN longhaul.task t ON t.id = c.id
+         WHERE f.waiting AND t.finished_at IS NOT NULL AND NOT EXISTS (SELECT FROM longhaul.ended e WHERE e.id = c.id AND NOT e.edges_only)
+         GROUP BY c.parent_id
+    ), mended AS (
+        UPDATE longhaul.family f
+           SET succeeded = c.succeeded, failed = c.failed, cancelled = c.cancelled, elements = c.elements
+          FROM counted c
+         WHERE f.parent_id = c.parent_id AND c.succeeded + c.failed + c.cancelled > f.succeeded + f.failed + f.cancelled
+        RETURNING f.parent_id AS id
+    ), noted AS (
+        INSERT INTO longhaul.ended (id, edges_only)
+        SELECT m.id, true FROM mended m
+        UNION
+        SELECT d.on_id, true FROM longhaul.dependency d JOIN longhaul.task t ON t.id = d.on_id
+         WHERE d.outcome IS NULL AND t.finished_at IS NOT NULL
+            ON CONFLICT DO NOTHING
+        RETURNING id
+    )
+    SELECT count(*) INTO missed FROM noted;
+    IF missed > 0 THEN
+        PERFORM pg_notify('longhaul_followed', '');
+    END IF;
+    RETURN missed;
 END $$;
 
 -- Shows the progress of parents that wait: the sums of their children's elements,

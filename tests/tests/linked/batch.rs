@@ -2,7 +2,9 @@
 
 use longhaul_model::store::cancel::{cancel, retry};
 use longhaul_model::store::enqueue::NewTask;
-use longhaul_model::store::linked::{IfChildFailed, begin_batch, enqueue_linked, family};
+use longhaul_model::store::linked::{
+    Dependency, IfChildFailed, IfFailed, begin_batch, enqueue_linked, family, note_missed_ends,
+};
 use longhaul_model::{Batch, DatabaseClock, TaskTypeInfo};
 use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
 use serde_json::{Value, json};
@@ -189,4 +191,57 @@ async fn a_request_to_cancel_that_came_too_late_does_not_stop_a_retry() {
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.cancel_request").await, 0);
     let _worker = stage.worker(quick_worker()).await;
     assert_eq!(all_ended(&stage, &failing).await, ["Succeeded"]);
+}
+
+/// What a worker of the first release does: it ends a task, and notes nothing.
+#[tokio::test]
+async fn ends_that_an_older_worker_did_not_note_are_noted_later() {
+    let stage = stage().await;
+    let all = pieces(&stage, (0..4).map(|number| Piece { number, fails: false, takes_ms: 0 }).collect()).await;
+    let parent = batch(&stage, &all[..3], IfChildFailed::Continue).await;
+    let waits = Dependency { task: all[3].id, on: all[0].id, if_failed: IfFailed::Cancel };
+    let mut transaction = stage.pool.begin().await.expect("a transaction");
+    enqueue_linked(&mut transaction, &all[3..], &[waits], None).await.expect("stored");
+    transaction.commit().await.expect("a commit");
+    sqlx::query(
+        "WITH claimed AS (DELETE FROM longhaul.ready)
+         UPDATE longhaul.task SET state = 'Succeeded', attempt = 1, fraction = 1, finished_at = now() WHERE parent_id = $1",
+    )
+    .bind(parent.id)
+    .execute(&stage.pool)
+    .await
+    .expect("ended");
+    let _worker = stage.worker(quick_worker()).await;
+    // The worker's own hourly look may have been first.
+    note_missed_ends(&stage.pool).await.expect("an answer");
+    let ends = [parent, all[3].clone()];
+    assert_eq!(all_ended(&stage, &ends).await, ["Succeeded", "Succeeded"]);
+    let family = family(&stage.pool, ends[0].id).await.expect("an answer").expect("a family");
+    assert_eq!((family.children, family.succeeded), (3, 3));
+    assert_eq!(note_missed_ends(&stage.pool).await.expect("an answer"), 0);
+    nothing_is_left(&stage).await;
+}
+
+#[tokio::test]
+async fn a_child_is_counted_once_although_something_waits_for_it_later() {
+    let stage = stage().await;
+    let _worker = stage.worker(quick_worker()).await;
+    let mut all = pieces(&stage, (0..2).map(|number| Piece { number, fails: false, takes_ms: 0 }).collect()).await;
+    let late = all.pop().expect("two pieces");
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    all.push(NewTask::new(clock.new_id(), info("Endless"), json!({})));
+    let parent = batch(&stage, &all, IfChildFailed::Ignore).await;
+    let counted = async || family(&stage.pool, parent.id).await.expect("an answer").expect("a family").succeeded;
+    until("the first to be counted", async || (counted().await == 1).then_some(())).await;
+    let mut transaction = stage.pool.begin().await.expect("a transaction");
+    let waits = Dependency { task: late.id, on: all[0].id, if_failed: IfFailed::Cancel };
+    enqueue_linked(&mut transaction, std::slice::from_ref(&late), &[waits], None).await.expect("stored");
+    transaction.commit().await.expect("a commit");
+    assert_eq!(all_ended(&stage, &[late]).await, ["Succeeded"]);
+    assert_eq!(counted().await, 1);
+    cancel(&stage.pool, all[1].id).await.expect("an answer");
+    assert_eq!(all_ended(&stage, std::slice::from_ref(&parent)).await, ["Succeeded"]);
+    let family = family(&stage.pool, parent.id).await.expect("an answer").expect("a family");
+    assert_eq!((family.succeeded, family.cancelled), (1, 1));
+    nothing_is_left(&stage).await;
 }

@@ -285,6 +285,15 @@ pub async fn sum_children(executor: impl PgExecutor<'_>) -> sqlx::Result<i32> {
     sqlx::query_scalar("SELECT longhaul.sum_children()").fetch_one(executor).await
 }
 
+/// Notes ends that were missed: of tasks that a worker of an older release ended
+/// (`longhaul.note_missed_ends`). Returns how many.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn note_missed_ends(executor: impl PgExecutor<'_>) -> sqlx::Result<i32> {
+    sqlx::query_scalar("SELECT longhaul.note_missed_ends()").fetch_one(executor).await
+}
+
 /// Another task that one is tied to, as it is now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relative {

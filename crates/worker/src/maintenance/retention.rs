@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use longhaul_model::serde_json;
 use longhaul_model::store::leader::{lead, remember};
+use longhaul_model::store::linked::note_missed_ends;
 use longhaul_model::store::retention::{Retention, Walk, prune};
 
 use super::Service;
@@ -51,8 +52,14 @@ impl Service for Retainer {
             tracing::info!(removed, "flushed tasks whose retention period is over");
         }
         // As often as the walk begins anew: these look at whole tables.
-        // As often as the walk begins anew: these look at whole tables.
         if walk.swept_at_ms() != swept_at {
+            let missed = note_missed_ends(&shared.pool).await?;
+            if missed > 0 {
+                tracing::warn!(
+                    missed,
+                    "ends that others wait for had not been noted; is a worker of an older release there?"
+                );
+            }
             let pruned = prune(&shared.pool, &self.retention).await?;
             if pruned.workers + pruned.firings > 0 {
                 tracing::info!(workers = pruned.workers, firings = pruned.firings, "pruned old rows");
