@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use longhaul_model::{Entry, Registry};
+use longhaul_model::{Batch, Entry, Registry, TaskType};
 use serde_json::{Map, Value, json};
 
 use crate::endpoint::TASKS_AT_ONCE;
@@ -18,14 +18,14 @@ pub(crate) const NEW_SCHEDULE: &str = "NewSchedule";
 /// Every component that the registered types make.
 pub(super) fn components(registry: &Registry) -> BTreeMap<String, Value> {
     let mut components = BTreeMap::new();
-    for entry in registry.iter() {
+    for entry in startable(registry) {
         components.insert(parameters_name(entry), parameters(entry));
         components.insert(format!("Start{}", entry.info().name), one(entry, true));
         components.insert(format!("Batched{}", entry.info().name), one(entry, false));
     }
     let mut single = alternatives(registry, "Start");
     single["description"] = "A task to start: its type, and the parameters of that type.".into();
-    single["examples"] = registry.iter().flat_map(request_examples).collect();
+    single["examples"] = startable(registry).flat_map(request_examples).collect();
     components.insert(TASK_REQUEST.to_owned(), single);
     let batch = json!({
         "type": "object",
@@ -37,11 +37,16 @@ pub(super) fn components(registry: &Registry) -> BTreeMap<String, Value> {
             "Parent": parent(registry),
         },
         "additionalProperties": false,
-        "examples": [{"Tasks": registry.iter().flat_map(request_examples).take(2).collect::<Vec<_>>()}],
+        "examples": [{"Tasks": startable(registry).flat_map(request_examples).take(2).collect::<Vec<_>>()}],
     });
     components.insert(BATCH_REQUEST.to_owned(), batch);
     components.insert(NEW_SCHEDULE.to_owned(), schedule(registry));
     components
+}
+
+/// The types that a request may name: a Batch comes with its tasks only.
+fn startable(registry: &Registry) -> impl Iterator<Item = &Entry> {
+    registry.iter().filter(|entry| entry.info().name != Batch::NAME)
 }
 
 fn parameters_name(entry: &Entry) -> String {
@@ -170,15 +175,15 @@ fn map(registry: &Registry) -> Value {
 }
 
 fn names(registry: &Registry) -> Vec<&'static str> {
-    registry.iter().map(|entry| entry.info().name).collect()
+    startable(registry).map(|entry| entry.info().name).collect()
 }
 
 fn alternatives(registry: &Registry, prefix: &str) -> Value {
-    let names = || registry.iter().map(|entry| (entry.info().name, format!("{prefix}{}", entry.info().name)));
+    let names = || startable(registry).map(|entry| (entry.info().name, format!("{prefix}{}", entry.info().name)));
     let mapping: Map<String, Value> = names()
         .map(|(name, component)| (name.to_owned(), format!("#/components/schemas/{component}").into()))
         .collect();
-    if registry.iter().next().is_none() {
+    if startable(registry).next().is_none() {
         return json!({"not": {}});
     }
     json!({
@@ -195,8 +200,7 @@ fn request_examples(entry: &Entry) -> impl Iterator<Item = Value> {
 }
 
 fn schedule(registry: &Registry) -> Value {
-    let types: Vec<Value> = registry
-        .iter()
+    let types: Vec<Value> = startable(registry)
         .map(|entry| {
             let (required, properties) = typed(entry);
             json!({"required": required, "properties": properties})
@@ -225,7 +229,7 @@ fn schedule(registry: &Registry) -> Value {
         },
         "oneOf": types,
         "additionalProperties": false,
-        "examples": registry.iter().filter_map(|entry| request_examples(entry).next()).take(1).map(|mut example| {
+        "examples": startable(registry).filter_map(|entry| request_examples(entry).next()).take(1).map(|mut example| {
             example["Name"] = "nightly".into();
             example["Cron"] = "30 2 * * *".into();
             example["TimeZone"] = "Europe/Berlin".into();
