@@ -54,15 +54,17 @@ impl RunContext {
         checkpoint: &impl Serialize,
     ) -> Result<(), RunError> {
         let mut transaction = self.pool().begin().await?;
-        self.start_children_in(&mut transaction, children).await?;
+        // The lease is locked first, then the task, then the family.
         self.save_checkpoint_in(&mut transaction, checkpoint).await?;
+        self.start_children_in(&mut transaction, children).await?;
         transaction.commit().await?;
         Ok(())
     }
 
     /// As [`fan_out`](RunContext::fan_out), in the handler's own transaction, which
     /// may start children of several types. Call
-    /// [`save_checkpoint_in`](RunContext::save_checkpoint_in) before the commit.
+    /// [`save_checkpoint_in`](RunContext::save_checkpoint_in) just before it: that
+    /// locks the lease, so that a worker that has lost the task starts none.
     ///
     /// # Errors
     /// When the database fails, or something has no JSON form.
