@@ -12,6 +12,7 @@ mod enqueuer;
 mod error;
 mod negotiation;
 pub mod openapi;
+mod page;
 mod schedule;
 mod server;
 mod start;

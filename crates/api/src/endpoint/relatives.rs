@@ -4,9 +4,9 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::store::linked::{IfFailed, Relative, children as read_children, dependents, prerequisites};
-use longhaul_model::{ParameterError, Problem, State};
+use longhaul_model::{Problem, State};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -14,19 +14,11 @@ use super::get_task::{find, public_id};
 use crate::error::{INVALID_REQUEST, UNKNOWN_TASK};
 use crate::negotiation::must_accept_json;
 use crate::openapi::integer;
+use crate::page::{LIMIT, LIMIT_AT_MOST, Page};
 use crate::{ApiError, App, Operation, json_response};
 
-/// A page has at most this many tasks.
-const LIMIT: i64 = 1_000;
-const USUAL: i64 = 100;
-
-/// Which children: those after this number, and how many.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Page {
-    after: Option<i32>,
-    limit: Option<i64>,
-}
+/// So many dependencies are shown in each direction.
+const SHOWN: i64 = 1_000;
 
 /// A task that another one is tied to.
 #[derive(Serialize, JsonSchema)]
@@ -76,7 +68,7 @@ pub(super) fn children_operation() -> Operation {
     Operation::new("Tasks", "listChildren", "The tasks that are a task's parts, in order, a page at a time.")
         .path("id", "The task's `Id`; case does not matter.", public_id())
         .query("after", "Those after this number.", integer(0, i64::from(i32::MAX), 0))
-        .query("limit", "How many.", integer(1, LIMIT, USUAL))
+        .query("limit", "How many.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
         .negotiated()
         .answers::<ChildrenBody>(200, "A page of children.")
         .problem(INVALID_REQUEST)
@@ -95,23 +87,18 @@ pub(super) fn dependencies_operation() -> Operation {
 pub(crate) async fn children(
     app: web::Data<App>,
     id: web::Path<String>,
-    page: Result<web::Query<Page>, actix_web::Error>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    let wrong = |pointer: &str, message: String| {
-        ApiError::invalid_request(vec![ParameterError { pointer: pointer.to_owned(), message }])
-    };
-    let page = page.map_err(|error| wrong("", format!("The query takes after and limit, both numbers: {error}.")))?;
-    let limit = page.limit.unwrap_or(USUAL);
-    if !(1..=LIMIT).contains(&limit) {
-        return Err(wrong("limit", format!("A number from 1 to {LIMIT} is expected.")));
-    }
+    let page = Page::<i32>::read(&request)?;
+    let limit = page.limit;
     let (guid, body) = find(&app, &id).await?;
-    let children = read_children(app.pool(), guid, page.after.unwrap_or(0), limit).await?;
-    let last = children.last().and_then(|child| child.number);
-    let next = last
-        .filter(|_| i64::try_from(children.len()).is_ok_and(|count| count == limit))
+    let mut children = read_children(app.pool(), guid, page.after, i64::from(limit) + 1).await?;
+    let more = page.cut(&mut children);
+    let next = children
+        .last()
+        .and_then(|child| child.number)
+        .filter(|_| more)
         .map(|last| format!("{}/children?after={last}&limit={limit}", body.self_url));
     let items = children.into_iter().map(|child| shown(&app, child)).collect();
     Ok(json_response(StatusCode::OK, &ChildrenBody { items, next }))
@@ -125,8 +112,8 @@ pub(crate) async fn dependencies(
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let (guid, _) = find(&app, &id).await?;
-    let after = prerequisites(app.pool(), guid, Uuid::nil(), LIMIT).await?;
-    let before = dependents(app.pool(), guid, Uuid::nil(), LIMIT).await?;
+    let after = prerequisites(app.pool(), guid, Uuid::nil(), SHOWN).await?;
+    let before = dependents(app.pool(), guid, Uuid::nil(), SHOWN).await?;
     let all = |list: Vec<Relative>| list.into_iter().map(|one| shown(&app, one)).collect();
     Ok(json_response(StatusCode::OK, &DependenciesBody { after: all(after), before: all(before) }))
 }

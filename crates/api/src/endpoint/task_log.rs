@@ -7,28 +7,18 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, LINK, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::SecondsFormat;
+use longhaul_model::LogLevel;
 use longhaul_model::store::log::{StoredLine, kept, lines};
-use longhaul_model::{LogLevel, ParameterError};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::get_task::{find_task, public_id};
 use crate::body::Link;
 use crate::error::{NOT_ACCEPTABLE, UNKNOWN_TASK};
 use crate::negotiation::{Preference, preference};
 use crate::openapi::integer;
+use crate::page::{LIMIT, LIMIT_AT_MOST, Page};
 use crate::{ApiError, App, Operation, TaskBody, json_response};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    #[serde(default)]
-    after: i64,
-    limit: Option<u32>,
-}
-
-const LIMIT: u32 = 100;
-const LIMIT_AT_MOST: u32 = 1_000;
 
 /// A line of a log.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -88,21 +78,12 @@ pub(crate) async fn handle(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let as_text = wants_text(&request)?;
-    let complain = |pointer: &str, message: String| {
-        ApiError::invalid_request(vec![ParameterError { pointer: pointer.to_owned(), message }])
-    };
-    let page = web::Query::<Page>::from_query(request.query_string())
-        .map_err(|error| complain("?", format!("The query parameters are after and limit: {error}.")))?
-        .into_inner();
-    let limit = page.limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_AT_MOST).contains(&limit) {
-        return Err(complain("limit", format!("A number from 1 to {LIMIT_AT_MOST} is expected.")));
-    }
+    let page = Page::<i64>::read(&request)?;
+    let limit = page.limit;
     let (task, id_prefix) = find_task(&app, &id).await?;
     let (guid, logged) = (task.id, task.logged);
     let mut found = lines(app.pool(), guid, page.after, limit + 1).await?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
+    let more = page.cut(&mut found);
     let self_url = TaskBody::new(task, id_prefix, app.base_url()).self_url;
     let next = found.last().filter(|_| more).map(|last| format!("{self_url}/log?after={}&limit={limit}", last.number));
     if as_text {

@@ -93,7 +93,7 @@ pub async fn schedule(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn schedules(executor: impl PgExecutor<'_>, after: &str, limit: u16) -> sqlx::Result<Vec<Schedule>> {
+pub async fn schedules(executor: impl PgExecutor<'_>, after: &str, limit: u32) -> sqlx::Result<Vec<Schedule>> {
     sqlx::query_as(SELECT).bind(None::<String>).bind(after).bind(i64::from(limit)).fetch_all(executor).await
 }
 

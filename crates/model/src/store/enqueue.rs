@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgExecutor;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryScalar;
+use sqlx::{PgExecutor, Postgres};
 use uuid::Uuid;
 
 use crate::task_type::stored_unique_key;
@@ -114,10 +116,18 @@ const ENQUEUE: &str = "
 /// # Errors
 /// When the database does not answer, or an id is taken.
 pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::Result<DateTime<Utc>> {
+    bind_tasks(sqlx::query_scalar(ENQUEUE), tasks).fetch_one(executor).await
+}
+
+/// Binds the columns of new tasks to `$1` to `$14`, in the order of [`ENQUEUE`].
+pub(super) fn bind_tasks<'q, O>(
+    query: QueryScalar<'q, Postgres, O, PgArguments>,
+    tasks: &'q [NewTask],
+) -> QueryScalar<'q, Postgres, O, PgArguments> {
     fn column<'a, T>(tasks: &'a [NewTask], pick: impl Fn(&'a NewTask) -> T) -> Vec<T> {
         tasks.iter().map(pick).collect()
     }
-    sqlx::query_scalar(ENQUEUE)
+    query
         .bind(column(tasks, |task| task.id))
         .bind(column(tasks, |task| task.info.name))
         .bind(column(tasks, |task| task.info.queue))
@@ -132,6 +142,4 @@ pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::
         .bind(column(tasks, |task| task.run_at))
         .bind(column(tasks, |task| task.key.as_deref()))
         .bind(column(tasks, |task| task.unique_key.as_deref()))
-        .fetch_one(executor)
-        .await
 }

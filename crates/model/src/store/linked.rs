@@ -5,10 +5,12 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{FromRow, PgConnection, PgExecutor};
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+use sqlx::{FromRow, PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
-use super::enqueue::NewTask;
+use super::enqueue::{NewTask, bind_tasks};
 use crate::State;
 
 /// What becomes of a task when one that it waits for fails or is cancelled.
@@ -129,7 +131,7 @@ const ENQUEUE: &str = "
     ), waits AS (
         SELECT d.task_id, count(*)::integer AS open FROM unnest($15::uuid[]) AS d(task_id) GROUP BY d.task_id
     ), input AS MATERIALIZED (
-        SELECT coalesce(i.id, longhaul.new_id()) AS new_id, i.*, i.run_at > now() IS TRUE AS later, coalesce(w.open, 0) AS open,
+        SELECT coalesce(nullif(i.id, '00000000-0000-0000-0000-000000000000'), longhaul.new_id()) AS new_id, i.*, i.run_at > now() IS TRUE AS later, coalesce(w.open, 0) AS open,
                ($18 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($16::uuid[]) AS f(id))) AS followed
           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
                       $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[])
@@ -181,9 +183,6 @@ pub async fn enqueue_linked(
     dependencies: &[Dependency],
     parent: Option<Uuid>,
 ) -> Result<DateTime<Utc>, LinkError> {
-    fn column<'a, T>(tasks: &'a [NewTask], pick: impl Fn(&'a NewTask) -> T) -> Vec<T> {
-        tasks.iter().map(pick).collect()
-    }
     let in_circle = circle(dependencies);
     if !in_circle.is_empty() {
         return Err(LinkError::Circle(in_circle));
@@ -200,21 +199,7 @@ pub async fn enqueue_linked(
             return Err(LinkError::Unknown(unknown));
         }
     }
-    let accepted_at = sqlx::query_scalar(ENQUEUE)
-        .bind(column(tasks, |task| Some(task.id).filter(|id| !id.is_nil())))
-        .bind(column(tasks, |task| task.info.name))
-        .bind(column(tasks, |task| task.info.queue))
-        .bind(column(tasks, |task| i16::from(task.info.priority)))
-        .bind(column(tasks, |task| super::small(task.info.retry.max_attempts)))
-        .bind(column(tasks, |task| &task.parameters))
-        .bind(column(tasks, |task| task.created_by.as_deref()))
-        .bind(column(tasks, |task| task.progress.total))
-        .bind(column(tasks, |task| task.progress.processed))
-        .bind(column(tasks, |task| task.progress.fraction))
-        .bind(column(tasks, |task| task.progress.message.as_deref()))
-        .bind(column(tasks, |task| task.run_at))
-        .bind(column(tasks, |task| task.key.as_deref()))
-        .bind(column(tasks, |task| task.unique_key.as_deref()))
+    let accepted_at = bind_tasks(sqlx::query_scalar(ENQUEUE), tasks)
         .bind(dependencies.iter().map(|dependency| dependency.task).collect::<Vec<_>>())
         .bind(dependencies.iter().map(|dependency| dependency.on).collect::<Vec<_>>())
         .bind(dependencies.iter().map(|dependency| dependency.if_failed.name()).collect::<Vec<_>>())
@@ -347,6 +332,13 @@ impl RelativeRow {
     }
 }
 
+async fn relatives(
+    query: QueryAs<'_, Postgres, RelativeRow, PgArguments>,
+    executor: impl PgExecutor<'_>,
+) -> sqlx::Result<Vec<Relative>> {
+    query.fetch_all(executor).await?.into_iter().map(RelativeRow::into_relative).collect()
+}
+
 /// The tasks that this one waits or waited for, by id, those after `after`, at
 /// most `limit`.
 ///
@@ -358,17 +350,12 @@ pub async fn prerequisites(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let rows: Vec<RelativeRow> = sqlx::query_as(
+    let query = sqlx::query_as(
         "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
            FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.on_id
           WHERE d.task_id = $1 AND d.on_id > $2 ORDER BY d.on_id LIMIT $3",
-    )
-    .bind(id)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(executor)
-    .await?;
-    rows.into_iter().map(RelativeRow::into_relative).collect()
+    );
+    relatives(query.bind(id).bind(after).bind(limit), executor).await
 }
 
 /// The tasks that wait or waited for this one, by id, those after `after`, at
@@ -382,17 +369,12 @@ pub async fn dependents(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let rows: Vec<RelativeRow> = sqlx::query_as(
+    let query = sqlx::query_as(
         "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
            FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.task_id
           WHERE d.on_id = $1 AND d.task_id > $2 ORDER BY d.task_id LIMIT $3",
-    )
-    .bind(id)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(executor)
-    .await?;
-    rows.into_iter().map(RelativeRow::into_relative).collect()
+    );
+    relatives(query.bind(id).bind(after).bind(limit), executor).await
 }
 
 /// The children of a task in the order in which they were stored, those after
@@ -406,17 +388,12 @@ pub async fn children(
     after: i32,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let rows: Vec<RelativeRow> = sqlx::query_as(
+    let query = sqlx::query_as(
         "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, c.number, NULL AS if_failed
            FROM longhaul.child c JOIN longhaul.tasks v ON v.id = c.id
           WHERE c.parent_id = $1 AND c.number > $2 ORDER BY c.number LIMIT $3",
-    )
-    .bind(parent)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(executor)
-    .await?;
-    rows.into_iter().map(RelativeRow::into_relative).collect()
+    );
+    relatives(query.bind(parent).bind(after).bind(limit), executor).await
 }
 
 /// How a task's children ended so far.
