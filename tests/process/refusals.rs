@@ -6,8 +6,8 @@ use crate::program::run;
 
 #[tokio::test]
 async fn a_wrong_database_address_is_told_at_once() {
-    for arguments in [["work"], ["serve"], ["migrate"]] {
-        let (code, _, error) = run(&arguments, "postgres://nobody@127.0.0.1:1/nothing").await;
+    for arguments in [&["work"][..], &["serve", "--listen", "127.0.0.1:0"], &["migrate"]] {
+        let (code, _, error) = run(arguments, "postgres://nobody@127.0.0.1:1/nothing").await;
         assert_eq!(code, Some(1));
         assert!(error.contains("could not connect to the database"), "{error}");
     }
