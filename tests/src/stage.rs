@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_api::{App, AppSettings};
+use longhaul_api::{App, AppSettings, Gate};
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::{DatabaseClock, Registry, Resources, TaskTypeInfo};
@@ -45,6 +45,7 @@ pub struct StageBuilder {
     url: Option<String>,
     api: Box<dyn FnOnce(&mut AppSettings) + Send>,
     listener: Option<TcpListener>,
+    gate: Gate,
 }
 
 /// A worker in this process; stops when told to, or with the stage.
@@ -66,7 +67,14 @@ impl Stage {
 
     /// With more to choose.
     pub fn builder(registry: Registry) -> StageBuilder {
-        StageBuilder { registry, resources: Arc::default(), url: None, api: Box::new(|_| {}), listener: None }
+        StageBuilder {
+            registry,
+            resources: Arc::default(),
+            url: None,
+            api: Box::new(|_| {}),
+            listener: None,
+            gate: Gate::default(),
+        }
     }
 
     /// The address of the stage's database.
@@ -167,6 +175,12 @@ impl StageBuilder {
         self
     }
 
+    /// Lets callers of the API say who they are in these ways.
+    pub fn gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
+    }
+
     /// Lets the API listen here.
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
@@ -195,6 +209,7 @@ impl StageBuilder {
         (self.api)(&mut settings);
         let app = App::builder(pool.clone(), self.registry.clone(), settings)
             .with_resources(Arc::clone(&self.resources))
+            .with_gate(self.gate)
             .with_routes(longhaul_tasks::http::configure)
             .with_migrations(&longhaul_tasks::MIGRATIONS)
             .start()

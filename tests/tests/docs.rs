@@ -43,6 +43,15 @@ fn the_table_of_error_codes_is_the_codes() {
 }
 
 #[test]
+fn the_table_of_permissions_is_the_apis() {
+    let documented = rows(&read("docs/security.md"));
+    for (path, purpose) in longhaul_api::access::permission::ALL {
+        let row = [*path, purpose.trim()].map(str::to_owned);
+        assert!(documented.contains(&row.to_vec()), "docs/security.md lacks | `{path}` |{purpose} |");
+    }
+}
+
+#[test]
 fn the_table_of_states_is_the_state_machine() {
     let documented = rows(&read("docs/state-machine.md"));
     for state in State::ALL {

@@ -9,6 +9,7 @@ use longhaul_model::{Batch, DatabaseClock, Registry, Resources, TaskType};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
+use crate::access::Gate;
 use crate::openapi::{Document, Routes};
 use crate::stream::Hub;
 use crate::{Enqueuer, endpoint};
@@ -54,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) clock: DatabaseClock,
     pub(crate) enqueuer: Enqueuer,
     pub(crate) hub: Hub,
+    pub(crate) gate: Gate,
     pub(crate) settings: AppSettings,
     pub(crate) migrators: Vec<&'static Migrator>,
     pub(crate) openapi: Document,
@@ -66,6 +68,7 @@ pub struct AppBuilder {
     registry: Registry,
     resources: Arc<Resources>,
     settings: AppSettings,
+    gate: Gate,
     migrators: Vec<&'static Migrator>,
     routes: Vec<fn(&mut Routes)>,
 }
@@ -81,6 +84,7 @@ impl App {
             registry,
             resources: Arc::default(),
             settings,
+            gate: Gate::default(),
             migrators: vec![&migrate::QUEUE],
             routes: Vec::new(),
         }
@@ -141,6 +145,13 @@ impl AppBuilder {
         self
     }
 
+    /// How callers say who they are; without, everyone may do everything.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
+    }
+
     /// Another set of migrations that must be applied before the app is ready.
     #[must_use]
     pub fn with_migrations(mut self, migrator: &'static Migrator) -> Self {
@@ -162,9 +173,10 @@ impl AppBuilder {
             more(&mut routes);
         }
         let inner = Arc::new(Inner {
-            openapi: Document::new(&routes, &self.registry, &self.settings.base_url),
+            openapi: Document::new(&routes, &self.registry, &self.settings.base_url, self.gate.is_closed()),
             enqueuer: Enqueuer::start(&self.pool),
             hub: Hub::start(self.pool.clone(), self.settings.base_url.clone()),
+            gate: self.gate,
             pool: self.pool,
             registry: self.registry,
             resources: self.resources,

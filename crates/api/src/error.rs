@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use longhaul_model::{CreateError, ParameterError, Problem, ProblemKind};
 use schemars::JsonSchema;
@@ -27,6 +27,8 @@ kinds! {
     UNKNOWN_TASK_TYPE = ("unknown-task-type", 400, "There is no such task type");
     INVALID_PARAMETERS = ("invalid-parameters", 400, "The parameters are invalid");
     UNKNOWN_PREREQUISITE = ("unknown-prerequisite", 400, "A task to wait for can't be waited for");
+    NO_CREDENTIALS = ("no-credentials", 401, "Say who you are");
+    WRONG_CREDENTIALS = ("wrong-credentials", 401, "The credentials are not valid");
     FORBIDDEN = ("forbidden", 403, "A permission is missing");
     UNKNOWN_TASK = ("unknown-task", 404, "There is no such task");
     UNKNOWN_QUEUE = ("unknown-queue", 404, "There is no such queue");
@@ -59,6 +61,8 @@ pub struct ApiError {
 
 /// An answer lists this many complaints at most.
 const ERRORS_AT_MOST: usize = 1_000;
+const CHALLENGE: &str = "Bearer realm=\"longhaul\"";
+const CHALLENGE_AFTER_WRONG: &str = "Bearer realm=\"longhaul\", error=\"invalid_token\"";
 /// Clients may try again after this many seconds when something does not answer.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
@@ -88,6 +92,20 @@ impl ApiError {
         let allow = allow.into();
         let error = Self::new(METHOD_NOT_ALLOWED, format!("Use one of: {allow}."));
         Self { allow: Some(allow), ..error }
+    }
+
+    /// 401: the request has no credentials, and needs some.
+    #[must_use]
+    pub fn no_credentials() -> Self {
+        let detail = "Send an API key or an access token as Authorization: Bearer, or a key as the password of Basic.";
+        Self::new(NO_CREDENTIALS, detail)
+    }
+
+    /// 401: the request has credentials that are malformed, unknown, expired or
+    /// revoked. `detail` must not tell these apart for someone who guesses.
+    #[must_use]
+    pub fn wrong_credentials(detail: impl Into<String>) -> Self {
+        Self::new(WRONG_CREDENTIALS, detail)
     }
 
     /// 500; the cause goes to the log.
@@ -198,6 +216,12 @@ impl ResponseError for ApiError {
         response.insert_header((CONTENT_TYPE, "application/problem+json; charset=utf-8"));
         if let Some(allow) = &self.allow {
             response.insert_header((ALLOW, allow.as_str()));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, 3: no error code if the request has no credentials at all.
+            let wrong = self.problem.code == WRONG_CREDENTIALS.code;
+            let challenge = if wrong { CHALLENGE_AFTER_WRONG } else { CHALLENGE };
+            response.insert_header((WWW_AUTHENTICATE, challenge));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));

@@ -4,6 +4,7 @@
 //! One file an endpoint in `endpoint/`; [`ApiError`] is the one table of error
 //! codes. The wire contract is quoted where a rule comes from it.
 
+pub mod access;
 mod app;
 mod batch_request;
 mod body;
@@ -19,6 +20,7 @@ mod start;
 mod stream;
 mod task_request;
 
+pub use access::{Access, Caller, Gate};
 pub use app::{App, AppBuilder, AppSettings};
 pub use body::{Link, TaskBody, TimeLeftBody};
 pub use enqueuer::{EnqueueError, Enqueuer};

@@ -4,7 +4,7 @@
 //! itself does.
 
 pub use longhaul_api::{
-    ApiError, App, Link, Operation, Resource, Routes, StartTask, TaskBody, accepted_response, idempotency_key,
-    json_response, must_accept_json, openapi, read_json,
+    Access, ApiError, App, Caller, Link, Operation, Resource, Routes, StartTask, TaskBody, accepted_response,
+    idempotency_key, json_response, must_accept_json, openapi, read_json,
 };
 pub use longhaul_model::Shape;

@@ -9,7 +9,7 @@ use utoipa_swagger_ui::{Config, serve};
 
 use crate::error::UNKNOWN_ROUTE;
 use crate::openapi::text;
-use crate::{ApiError, Operation};
+use crate::{Access, ApiError, Operation};
 
 /// Swagger UI sets styles itself, and shows images that its styles carry.
 const POLICY: &str =
@@ -17,6 +17,7 @@ const POLICY: &str =
 
 pub(super) fn redirect_operation() -> Operation {
     Operation::new("Description", "getDocs", "This API for people: leads to the page.")
+        .needs(Access::Public)
         .without_database()
         .answers_nothing(308, "The page is at `/api/docs/index.html`.")
         .with_header("Location", "The page.")
@@ -29,6 +30,7 @@ pub(super) async fn redirect() -> HttpResponse {
 
 pub(super) fn file_operation() -> Operation {
     Operation::new("Description", "getDocsFile", "The page that shows this API, and its parts.")
+        .needs(Access::Public)
         .without_database()
         .path("file", "`index.html` or what it refers to.", text())
         .answers_bytes(200, "text/html", "The file.")

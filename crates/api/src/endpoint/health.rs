@@ -8,7 +8,7 @@ use longhaul_model::store::migrate::is_current;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{ApiError, App, Operation, json_response};
+use crate::{Access, ApiError, App, Operation, json_response};
 
 /// How a process is.
 #[derive(Serialize, JsonSchema)]
@@ -18,11 +18,15 @@ struct Health {
 }
 
 pub(super) fn live_operation() -> Operation {
-    Operation::new("Health", "isLive", "The process runs.").without_database().answers::<Health>(200, "It does.")
+    Operation::new("Health", "isLive", "The process runs.")
+        .needs(Access::Public)
+        .without_database()
+        .answers::<Health>(200, "It does.")
 }
 
 pub(super) fn ready_operation() -> Operation {
     Operation::new("Health", "isReady", "The process can serve: the database answers and its schema is up to date.")
+        .needs(Access::Public)
         .answers::<Health>(200, "It can.")
 }
 

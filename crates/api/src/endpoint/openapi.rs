@@ -4,7 +4,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 
-use crate::{App, Operation};
+use crate::{Access, App, Operation};
 
 /// An OpenAPI 3.1 document.
 #[derive(JsonSchema)]
@@ -17,6 +17,7 @@ struct OpenApiDocument {
 
 pub(super) fn operation() -> Operation {
     Operation::new("Description", "getOpenApi", "What this API can do: an OpenAPI 3.1 document.")
+        .needs(Access::Public)
         .without_database()
         .answers::<OpenApiDocument>(200, "The document; it follows from the routes and task types of this process.")
 }

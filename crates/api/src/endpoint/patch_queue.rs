@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::queues::{QueueBody, find, one};
+use crate::access::permission::EDIT_QUEUES;
 use crate::error::UNKNOWN_QUEUE;
 use crate::negotiation::read_json;
 use crate::openapi::text;
-use crate::{ApiError, App, Operation};
+use crate::{Access, ApiError, App, Operation};
 
 /// What to change of a queue; members that are left out stay as they are.
 #[derive(JsonSchema)]
@@ -38,6 +39,7 @@ struct QueueChange {
 
 pub(super) fn operation() -> Operation {
     Operation::new("Queues", "changeQueue", "Pauses or resumes a queue, changes its limits.")
+        .needs(Access::Permission(EDIT_QUEUES))
         .description("Effective at once, over the whole fleet. Members that are left out stay as they are; null takes a limit away.")
         .path("name", "The queue's name.", text())
         .reads::<QueueChange>()

@@ -7,9 +7,10 @@ use longhaul_model::store::queue::pause_type;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::access::permission::EDIT_QUEUES;
 use crate::error::UNKNOWN_TYPE;
 use crate::openapi::text;
-use crate::{ApiError, App, Operation, json_response};
+use crate::{Access, ApiError, App, Operation, json_response};
 
 /// Whether a task type is paused.
 #[derive(Serialize, JsonSchema)]
@@ -29,6 +30,7 @@ pub(super) fn resume_operation() -> Operation {
 
 fn operation(id: &'static str, summary: &'static str) -> Operation {
     Operation::new("Queues", id, summary)
+        .needs(Access::Permission(EDIT_QUEUES))
         .path("name", "The type's name; case matters.", text())
         .answers::<TypePause>(200, "The type as it is then.")
         .problem(UNKNOWN_TYPE)

@@ -6,9 +6,10 @@ use longhaul_model::store::queue::{Queue, list as read};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::access::permission::VIEW_QUEUES;
 use crate::error::UNKNOWN_QUEUE;
 use crate::openapi::text;
-use crate::{ApiError, App, Operation, json_response};
+use crate::{Access, ApiError, App, Operation, json_response};
 
 /// A queue: what waits in it, and its limits.
 #[derive(Serialize, JsonSchema)]
@@ -45,11 +46,13 @@ struct QueuesBody {
 
 pub(super) fn list_operation() -> Operation {
     Operation::new("Queues", "listQueues", "Every queue: depth, pause, limits.")
+        .needs(Access::Permission(VIEW_QUEUES))
         .answers::<QueuesBody>(200, "All queues that a task type, a worker or a setting names.")
 }
 
 pub(super) fn one_operation() -> Operation {
     Operation::new("Queues", "getQueue", "One queue: depth, pause, limits.")
+        .needs(Access::Permission(VIEW_QUEUES))
         .path("name", "The queue's name.", text())
         .answers::<QueueBody>(200, "The queue as it is now.")
         .problem(UNKNOWN_QUEUE)

@@ -13,6 +13,7 @@ use utoipa::openapi::path::{
     Operation as Described, OperationBuilder, ParameterBuilder, ParameterIn, PathItemBuilder, PathsBuilder,
 };
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{
     AllOfBuilder, ContentBuilder, HttpMethod, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApiBuilder, Ref,
     Required, Response, ResponseBuilder, Schema, ServerBuilder, Tag, Type,
@@ -20,7 +21,8 @@ use utoipa::openapi::{
 
 use super::operation::{Answer, Body, Operation, Parameter, Place, Source, Starts};
 use super::{Routes, task_schema};
-use crate::error::ErrorBody;
+use crate::access::Access;
+use crate::error::{ErrorBody, FORBIDDEN, INTERNAL, NO_CREDENTIALS, UNAVAILABLE, WRONG_CREDENTIALS};
 
 /// An OpenAPI 3.1 document.
 pub(crate) struct Document {
@@ -29,17 +31,22 @@ pub(crate) struct Document {
     pub(crate) text: Bytes,
 }
 
+/// The schemes of `Authorization` and what they carry.
+const SCHEMES: [(&str, &str); 2] =
+    [("bearer", "An API key or an access token."), ("basic", "An API key as the password; the name does not matter.")];
+
 /// Where schemas refer to each other.
 const SCHEMAS: &str = "/components/schemas";
 
 impl Document {
-    /// Describes these routes of an API that takes tasks of these types.
+    /// Describes these routes of an API that takes tasks of these types; `closed` if
+    /// callers have to say who they are.
     ///
     /// # Panics
     /// When a body's type has no name of its own, or two have the same, or an
     /// operation's id is taken: defects of the program that its first start shows.
-    pub(crate) fn new(routes: &Routes, registry: &Registry, base_url: &str) -> Self {
-        let mut writer = Writer::new(registry);
+    pub(crate) fn new(routes: &Routes, registry: &Registry, base_url: &str, closed: bool) -> Self {
+        let mut writer = Writer::new(registry, closed);
         let mut paths = PathsBuilder::new();
         let (mut tags, mut ids): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
         for resource in routes.resources() {
@@ -79,6 +86,12 @@ impl Document {
             .build();
         let mut value = serde_json::to_value(&document).unwrap_or_default();
         value["components"] = json!({"schemas": writer.into_schemas()});
+        if closed {
+            let schemes = SCHEMES.map(|(name, description)| {
+                (name.to_owned(), json!({"type": "http", "scheme": name, "description": description}))
+            });
+            value["components"]["securitySchemes"] = Value::Object(schemes.into_iter().collect());
+        }
         let text = value.to_string().into();
         Self { value, text }
     }
@@ -99,6 +112,8 @@ fn http_method(name: &str) -> HttpMethod {
 /// Writes operations and gathers the schemas that they refer to.
 struct Writer<'a> {
     registry: &'a Registry,
+    /// Callers have to say who they are.
+    closed: bool,
     /// How types look in answers, and in requests: defaults make the difference.
     answered: SchemaGenerator,
     read: SchemaGenerator,
@@ -106,7 +121,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(registry: &'a Registry) -> Self {
+    fn new(registry: &'a Registry, closed: bool) -> Self {
         let settings = SchemaSettings::draft2020_12().with(|settings| {
             settings.definitions_path = SCHEMAS.into();
             settings.meta_schema = None;
@@ -115,6 +130,7 @@ impl<'a> Writer<'a> {
         answered.subschema_for::<ErrorBody>();
         Self {
             registry,
+            closed,
             answered,
             read: settings.for_deserialize().into_generator(),
             components: task_schema::components(registry),
@@ -127,6 +143,7 @@ impl<'a> Writer<'a> {
             .operation_id(Some(operation.id.as_str()))
             .summary(Some(operation.summary.as_str()))
             .description(operation.description.clone())
+            .securities(self.securities(operation.needs))
             .request_body(operation.body.as_ref().map(|body| self.request_body(body)));
         if !operation.parameters.is_empty() {
             described = described.parameters(Some(operation.parameters.iter().map(parameter)));
@@ -143,6 +160,15 @@ impl<'a> Writer<'a> {
     /// Its own problems and those of the `create` steps that it runs.
     fn problems(&self, operation: &Operation) -> Vec<ProblemKind> {
         let mut problems = operation.problems.clone();
+        if self.closed && operation.needs != Access::Public {
+            let refusals = [NO_CREDENTIALS, WRONG_CREDENTIALS, FORBIDDEN, INTERNAL, UNAVAILABLE];
+            let named = matches!(operation.needs, Access::Permission(_));
+            for kind in refusals.into_iter().filter(|kind| named || *kind != FORBIDDEN) {
+                if !problems.contains(&kind) {
+                    problems.push(kind);
+                }
+            }
+        }
         for entry in self.registry.iter() {
             let starts = match operation.starts {
                 Starts::Nothing => false,
@@ -156,6 +182,18 @@ impl<'a> Writer<'a> {
             }
         }
         problems
+    }
+
+    /// How its caller says who it is, and (OpenAPI 3.1.1, 4.8.30) the permission that
+    /// it needs.
+    fn securities(&self, needs: Access) -> Option<Vec<SecurityRequirement>> {
+        let permissions: &[&str] = match &needs {
+            _ if !self.closed => return None,
+            Access::Public => return Some(Vec::new()),
+            Access::Caller => &[],
+            Access::Permission(name) => &[*name],
+        };
+        Some(SCHEMES.iter().map(|(name, _)| SecurityRequirement::new(*name, permissions.iter().copied())).collect())
     }
 
     fn request_body(&mut self, body: &Body) -> RequestBody {
@@ -258,6 +296,10 @@ fn problem(status: u16, kinds: &[ProblemKind]) -> Response {
     let mut response = ResponseBuilder::new()
         .description(described.join(" "))
         .content("application/problem+json", ContentBuilder::new().schema(Some(Schema::AllOf(schema))).build());
+    if status == 401 {
+        let challenge = HeaderBuilder::new().description(Some("How to say who one is (RFC 6750, 3)."));
+        response = response.header("WWW-Authenticate", challenge.build());
+    }
     if status == 503 {
         let after = HeaderBuilder::new().description(Some("Seconds after which to try again."));
         response = response.header("Retry-After", after.build());

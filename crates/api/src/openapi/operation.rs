@@ -4,6 +4,7 @@ use longhaul_model::ProblemKind;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use utoipa::openapi::{Object, ObjectBuilder, SchemaFormat, Type};
 
+use crate::access::Access;
 use crate::error::{
     FORBIDDEN, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_PARAMETERS, INVALID_REQUEST, NOT_ACCEPTABLE, NOT_JSON,
     PAYLOAD_TOO_LARGE, UNAVAILABLE, UNKNOWN_TASK_TYPE, UNSUPPORTED_MEDIA_TYPE,
@@ -23,6 +24,8 @@ pub struct Operation {
     pub(super) problems: Vec<ProblemKind>,
     /// Task types whose `create` step it runs; their problems are its own.
     pub(super) starts: Starts,
+    /// What it asks of the caller.
+    pub(super) needs: Access,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +82,8 @@ pub(super) struct Answer {
 impl Operation {
     /// `id` is the name that generated clients call it by, `tag` the group it
     /// is listed in. It may fail with `internal` and `unavailable`, as whatever asks
-    /// the database.
+    /// the database. Its caller must be someone ([`Access::Caller`]) unless
+    /// [`needs`](Operation::needs) says something else.
     #[must_use]
     pub fn new(tag: &'static str, id: impl Into<String>, summary: impl Into<String>) -> Self {
         Self {
@@ -92,7 +96,15 @@ impl Operation {
             answers: Vec::new(),
             problems: vec![INTERNAL, UNAVAILABLE],
             starts: Starts::Nothing,
+            needs: Access::Caller,
         }
+    }
+
+    /// What it asks of the caller, instead of being someone.
+    #[must_use]
+    pub fn needs(mut self, access: Access) -> Self {
+        self.needs = access;
+        self
     }
 
     /// It asks nobody, and never fails.

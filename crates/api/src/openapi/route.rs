@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route};
 
@@ -152,7 +153,9 @@ impl Resource {
             resource = resource.app_data(web::PayloadConfig::new(limit));
         }
         for served in &self.methods {
-            resource = resource.route((served.route)());
+            let needs = served.operation.needs;
+            let guard = from_fn(move |request, next| needs.guard(request, next));
+            resource = resource.route((served.route)().wrap(guard));
         }
         let allow = self.methods.iter().map(|served| served.method.as_str()).collect::<Vec<_>>().join(", ");
         resource.default_service(web::to(move || {

@@ -4,12 +4,14 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{body, named};
+use crate::access::permission::VIEW_SCHEDULES;
 use crate::negotiation::must_accept_json;
 use crate::schedule::ScheduleBody;
-use crate::{ApiError, App, Operation, json_response};
+use crate::{Access, ApiError, App, Operation, json_response};
 
 pub(super) fn operation() -> Operation {
     named("getSchedule", "A schedule, when it fires next and what it did last.")
+        .needs(Access::Permission(VIEW_SCHEDULES))
         .negotiated()
         .answers::<ScheduleBody>(200, "The schedule as it is now.")
 }

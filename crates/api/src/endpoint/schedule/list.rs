@@ -6,12 +6,13 @@ use longhaul_model::store::cron;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::access::permission::VIEW_SCHEDULES;
 use crate::body::Link;
 use crate::negotiation::must_accept_json;
 use crate::openapi::{integer, text};
 use crate::page::{LIMIT, LIMIT_AT_MOST, Page, refusal};
 use crate::schedule::ScheduleBody;
-use crate::{ApiError, App, Operation, json_response};
+use crate::{Access, ApiError, App, Operation, json_response};
 
 /// Schedules by name, and a link to the next page if there is one.
 #[derive(Serialize, JsonSchema)]
@@ -24,6 +25,7 @@ struct ListBody {
 
 pub(super) fn operation() -> Operation {
     Operation::new("Schedules", "listSchedules", "Cron schedules by name, a page at a time.")
+        .needs(Access::Permission(VIEW_SCHEDULES))
         .query("after", "The name that the page before ended with.", text())
         .query("limit", "Schedules on a page.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
         .negotiated()

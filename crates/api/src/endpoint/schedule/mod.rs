@@ -10,10 +10,11 @@ mod resume;
 
 use longhaul_model::store::cron;
 
+use crate::access::permission::EDIT_SCHEDULES;
 use crate::error::UNKNOWN_SCHEDULE;
 use crate::openapi::{Resource, Routes, text};
 use crate::schedule::{ScheduleBody, is_name};
-use crate::{ApiError, App, Operation};
+use crate::{Access, ApiError, App, Operation};
 
 pub(super) fn add(routes: &mut Routes) {
     routes.add(
@@ -31,9 +32,10 @@ pub(super) fn add(routes: &mut Routes) {
     routes.add(Resource::at("/api/schedules/{name}/resume").post(resume::handle, resume::operation()));
 }
 
-/// An operation on the schedule that the address names.
+/// An operation that changes the schedule that the address names.
 fn named(id: &'static str, summary: &'static str) -> Operation {
     Operation::new("Schedules", id, summary)
+        .needs(Access::Permission(EDIT_SCHEDULES))
         .path("name", "The schedule's name; case matters.", text())
         .problem(UNKNOWN_SCHEDULE)
 }

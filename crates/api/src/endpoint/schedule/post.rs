@@ -6,14 +6,16 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::store::cron;
 
 use super::body;
+use crate::access::permission::EDIT_SCHEDULES;
 use crate::error::SCHEDULE_EXISTS;
 use crate::negotiation::{json_with, read_json};
 use crate::openapi::NEW_SCHEDULE;
 use crate::schedule::ScheduleBody;
-use crate::{ApiError, App, Operation, schedule};
+use crate::{Access, ApiError, App, Operation, schedule};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Schedules", "createSchedule", "Makes a schedule, which starts a task again and again.")
+        .needs(Access::Permission(EDIT_SCHEDULES))
         .description("The `create` step of the task type is not run, only its parameters are checked.")
         .reads_component(NEW_SCHEDULE)
         .negotiated()

@@ -6,13 +6,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::store::cron;
 
 use super::body;
+use crate::access::permission::EDIT_SCHEDULES;
 use crate::negotiation::{json_with, read_json};
 use crate::openapi::{NEW_SCHEDULE, text};
 use crate::schedule::ScheduleBody;
-use crate::{ApiError, App, Operation, schedule};
+use crate::{Access, ApiError, App, Operation, schedule};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Schedules", "putSchedule", "Makes or replaces a schedule.")
+        .needs(Access::Permission(EDIT_SCHEDULES))
         .path("name", "The schedule's name; case matters.", text())
         .reads_component(NEW_SCHEDULE)
         .negotiated()

@@ -1,0 +1,115 @@
+//! Who calls.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use longhaul_model::Grants;
+use uuid::Uuid;
+
+use crate::ApiError;
+
+/// Who calls and what they may. A handler takes it as an argument; an operation
+/// that is [`Access::Public`](super::Access::Public) has none. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: CallerKind,
+    subject: String,
+    name: String,
+    grants: Arc<Grants>,
+}
+
+/// How a caller said who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallerKind {
+    /// Not at all: there is no authentication.
+    Anonymous,
+    /// By an API key.
+    Key,
+    /// By an access token of an OAuth 2.0 issuer.
+    Token,
+    /// By a session of the dashboard.
+    Session,
+}
+
+impl Caller {
+    /// Someone. `subject` is the same for the same one for ever, among all kinds, e.g.
+    /// `key:0191…` or `https://issuer.example|4711`: what they start is theirs by it.
+    /// `name` is for people.
+    #[must_use]
+    pub fn new(
+        kind: CallerKind,
+        subject: impl Into<String>,
+        name: impl Into<String>,
+        grants: impl Into<Arc<Grants>>,
+    ) -> Self {
+        let inner = Inner { kind, subject: subject.into(), name: name.into(), grants: grants.into() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Whoever calls where there is no authentication: may do everything.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::new(CallerKind::Anonymous, "anonymous", "anonymous", Grants::everything())
+    }
+
+    /// How it said who it is.
+    #[must_use]
+    pub fn kind(&self) -> CallerKind {
+        self.inner.kind
+    }
+
+    /// Who it is, the same for ever.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.inner.subject
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// What it may do.
+    #[must_use]
+    pub fn grants(&self) -> &Arc<Grants> {
+        &self.inner.grants
+    }
+
+    /// Whether it has this permission, in all projects.
+    #[must_use]
+    pub fn may(&self, permission: &str) -> bool {
+        self.inner.grants.may(permission)
+    }
+
+    /// Whether it has this permission in this project.
+    #[must_use]
+    pub fn may_in(&self, permission: &str, project: Uuid) -> bool {
+        self.inner.grants.may_in(permission, project)
+    }
+
+    /// Refuses unless it has this permission in all projects.
+    ///
+    /// # Errors
+    /// 403 that names it.
+    pub fn require(&self, permission: &str) -> Result<(), ApiError> {
+        if self.may(permission) { Ok(()) } else { Err(super::missing(permission)) }
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let caller = request.extensions().get::<Caller>().cloned();
+        ready(caller.ok_or_else(|| ApiError::internal("a public operation asks who calls")))
+    }
+}

@@ -1,0 +1,68 @@
+//! Who asks, and what they may: every [`Operation`](crate::Operation) names what it
+//! needs ([`Access`]), and the server asks the [`Gate`] before the handler, and
+//! before anything of the request's body is read.
+
+mod authenticator;
+mod caller;
+mod credentials;
+mod gate;
+pub mod permission;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, ResponseError, web};
+
+use crate::error::FORBIDDEN;
+use crate::{ApiError, App};
+
+pub use authenticator::{Authenticator, Verdict};
+pub use caller::{Caller, CallerKind};
+pub use credentials::{Basic, basic, bearer};
+pub use gate::Gate;
+
+/// What an operation asks of whoever calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: credentials are not looked at.
+    Public,
+    /// To be someone, whoever it is. Its handler may ask for more.
+    Caller,
+    /// This permission, in all projects.
+    Permission(&'static str),
+}
+
+impl Access {
+    /// Lets the caller through, whom the handler can take as an argument then, or
+    /// says why not.
+    async fn check(self, request: &ServiceRequest) -> Result<(), ApiError> {
+        if self == Access::Public {
+            return Ok(());
+        }
+        let app = request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the route has no App"))?;
+        let caller = app.inner.gate.identify(request.request()).await?;
+        match self {
+            Access::Permission(name) if !caller.may(name) => return Err(missing(name)),
+            _ => {}
+        }
+        request.extensions_mut().insert(caller);
+        Ok(())
+    }
+
+    /// Serves a request to an operation that asks for this.
+    pub(crate) async fn guard(
+        self,
+        request: ServiceRequest,
+        next: Next<BoxBody>,
+    ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+        match self.check(&request).await {
+            Ok(()) => next.call(request).await,
+            Err(refusal) => Ok(request.into_response(refusal.error_response())),
+        }
+    }
+}
+
+/// 403: this permission is missing.
+pub(crate) fn missing(permission: &str) -> ApiError {
+    ApiError::new(FORBIDDEN, format!("The permission {permission} is needed for this."))
+}
