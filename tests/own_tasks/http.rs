@@ -128,3 +128,11 @@ async fn the_program_tells_its_own_name_and_has_no_commands_of_the_shipped_one()
     assert_eq!(code, Some(1));
     assert!(error.starts_with("own_tasks: DATABASE_URL is not"), "{error}");
 }
+
+#[tokio::test]
+async fn a_program_of_ones_own_tells_what_is_set() {
+    let (code, out, error) = run(&["config", "show", "--", "work", "--slots", "7"], "").await;
+    assert_eq!(code, Some(0), "{error}");
+    let slots = out.lines().find(|line| line.starts_with("slots ")).expect("the slots");
+    assert!(slots.contains("7") && slots.contains("flag --slots"), "{out}");
+}

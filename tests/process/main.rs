@@ -2,6 +2,7 @@
 //! and killed.
 
 mod bench;
+mod config;
 mod crash;
 mod cron;
 #[expect(dead_code, reason = "shared with the tests of other programs")]

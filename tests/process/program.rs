@@ -32,6 +32,26 @@ pub(crate) async fn run_program(
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// Runs to the end with these settings and no others from the environment.
+pub(crate) async fn run_with(
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
+    let kept = ["PATH", "HOME", "TMPDIR"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
+    let output = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(kept)
+        .envs(environment.iter().copied())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
 impl Process {
     /// Starts it and leaves it alone.
     pub(crate) fn start(arguments: &[&str], database_url: &str) -> Self {

@@ -43,12 +43,14 @@
 //! `docs/embedding.md` is the five-minute path.
 
 mod command;
+mod config;
 mod database;
 mod host;
 pub mod http;
 mod program;
 pub mod queue_task;
 pub mod store;
+mod table;
 
 pub use database::connect;
 pub use host::{Host, Listening, stop_signal};

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::Host;
 use crate::command::Standard;
+use crate::config::{Configuration, with_config};
 
 /// A program over the task types of a [`Registry`]: `serve` (the HTTP API), `work`
 /// (a worker), `dev` (both, on a private PostgreSQL), `migrate`, and what is added.
@@ -207,7 +208,10 @@ impl Program {
     /// # Errors
     /// Why it could not be done.
     pub async fn run(mut self, arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
-        let matches = self.command_line().get_matches_from(arguments);
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let configuration = Configuration::of(&self.command_line(), &arguments)?;
+        let command_line = configuration.applied_to(self.command_line());
+        let matches = command_line.clone().get_matches_from(arguments);
         let Some((name, of_command)) = matches.subcommand() else { unreachable!("clap requires a subcommand") };
         if !Standard::has_subcommand(name) {
             let Some(commands) = self.commands.take() else { unreachable!("clap knows the subcommands") };
@@ -215,6 +219,9 @@ impl Program {
         }
         log_to_stderr("info,sqlx=error,actix_server=warn");
         let standard = Standard::from_arg_matches(&matches)?;
+        if let Standard::Config(config) = &standard {
+            return config.run(command_line, &configuration);
+        }
         if standard.hosts_tasks() {
             for settings in std::mem::take(&mut self.settings) {
                 self.resources = (settings.provide)(of_command, std::mem::take(&mut self.resources))?;
@@ -224,7 +231,7 @@ impl Program {
     }
 
     fn command_line(&self) -> clap::Command {
-        let mut command = clap::Command::new(self.name)
+        let mut command = with_config(clap::Command::new(self.name))
             .version(self.version)
             .propagate_version(true)
             .subcommand_required(true)

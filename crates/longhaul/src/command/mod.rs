@@ -1,5 +1,6 @@
 //! The commands that every program has, one file each.
 
+mod config;
 mod dev;
 mod migrate;
 mod serve;
@@ -19,6 +20,8 @@ pub(crate) enum Standard {
     Work(work::Work),
     /// Bring the database's schema up to date.
     Migrate(migrate::Migrate),
+    /// Tell what is set, and by what.
+    Config(config::Config),
 }
 
 impl Standard {
@@ -26,7 +29,7 @@ impl Standard {
     pub(crate) const HOSTING: [&'static str; 3] = ["dev", "serve", "work"];
 
     pub(crate) fn hosts_tasks(&self) -> bool {
-        !matches!(self, Standard::Migrate(_))
+        matches!(self, Standard::Dev(_) | Standard::Serve(_) | Standard::Work(_))
     }
 
     pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
@@ -35,6 +38,7 @@ impl Standard {
             Standard::Serve(serve) => serve.run(host).await,
             Standard::Work(work) => work.run(host).await,
             Standard::Migrate(migrate) => migrate.run(host).await,
+            Standard::Config(_) => unreachable!("the program answers itself: it knows the command line"),
         }
     }
 }
