@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use longhaul_model::store::linked::Family;
 use longhaul_model::store::read::Task;
-use longhaul_model::{Problem, PublicId, Report, ReportLink, State, StepState, TimeLeft, wire_fraction};
+use longhaul_model::{Problem, Report, ReportLink, State, StepState, TimeLeft, wire_fraction};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -148,8 +148,8 @@ impl TaskBody {
     /// The body of a task whose type has this id prefix, under the public base
     /// URL.
     #[must_use]
-    pub fn new(task: Task, id_prefix: &'static str, base_url: &str) -> Self {
-        let id = PublicId::new(id_prefix, task.id).to_string();
+    pub fn new(task: Task, id_prefix: &str, base_url: &str) -> Self {
+        let id = format!("{id_prefix}{}", task.id);
         let self_url = format!("{base_url}/api/backgroundtask/{id}");
         let succeeded = task.state == State::Succeeded;
         let Report { result, mut members, links } = task.result.map(Report::from_stored).unwrap_or_default();

@@ -4,7 +4,9 @@ mod delete_task;
 mod docs;
 mod get_task;
 mod health;
+mod list_tasks;
 mod openapi;
+mod overview;
 mod patch_queue;
 mod pause_type;
 mod post_batch;
@@ -15,6 +17,7 @@ mod retry_task;
 mod schedule;
 mod task_events;
 mod task_log;
+mod workers;
 
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -71,6 +74,9 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
             .or_at("/api/backgroundtasks/{id}/dependencies")
             .get(relatives::dependencies, relatives::dependencies_operation()),
     );
+    routes.add(Resource::at("/api/tasks").get(list_tasks::handle, list_tasks::operation()));
+    routes.add(Resource::at("/api/workers").get(workers::handle, workers::operation()));
+    routes.add(Resource::at("/api/overview").get(overview::handle, overview::operation()));
     routes.add(Resource::at("/api/queues").get(queues::list, queues::list_operation()));
     routes.add(
         Resource::at("/api/queues/{name}")

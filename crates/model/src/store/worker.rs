@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgExecutor;
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgExecutor};
 
 /// What a worker tells of itself.
 #[derive(Debug, Clone)]
@@ -80,4 +81,49 @@ pub async fn held_leases(executor: impl PgExecutor<'_>, worker_id: i32, numbers:
         .bind(numbers)
         .fetch_all(executor)
         .await
+}
+
+/// A worker as people see it.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct Worker {
+    /// Its number.
+    pub id: i32,
+    /// For people: host and process id, unless configured.
+    pub name: String,
+    /// `alive`, `silent` (its heartbeat is late), `lost` (presumed dead; its tasks
+    /// are with others) or `stopped`.
+    pub state: String,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// How many tasks it runs at once.
+    pub slots: i32,
+    /// How many it runs now.
+    pub running: i64,
+    /// Its last heartbeat.
+    pub heartbeat_at: DateTime<Utc>,
+    /// Of its program.
+    pub version: String,
+    /// When it registered.
+    pub started_at: DateTime<Utc>,
+    /// When it stopped, or was found lost.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// The workers that live and those that ended in the last `ended_within`, newest
+/// first, `limit` at most; the living come first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(executor: impl PgExecutor<'_>, ended_within: Duration, limit: u32) -> sqlx::Result<Vec<Worker>> {
+    sqlx::query_as(
+        "SELECT v.id, v.name, v.state, v.queues, v.slots, v.running, w.heartbeat_at, v.version, v.started_at,
+                coalesce(v.stopped_at, v.lost_at) AS ended_at
+           FROM longhaul.workers v JOIN longhaul.worker w USING (id)
+          WHERE coalesce(v.stopped_at, v.lost_at, 'infinity') > now() - $1 * interval '1 microsecond'
+          ORDER BY coalesce(v.stopped_at, v.lost_at, 'infinity') DESC, v.id DESC LIMIT $2",
+    )
+    .bind(super::whole_micros(ended_within))
+    .bind(i64::from(limit))
+    .fetch_all(executor)
+    .await
 }

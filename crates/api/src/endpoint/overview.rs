@@ -1,0 +1,88 @@
+//! `GET /api/overview`: the queue at a glance.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::store::overview::{Overview, overview};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::access::permission::VIEW_QUEUES;
+use crate::negotiation::must_accept_json;
+use crate::{Access, ApiError, App, Operation, json_response};
+
+/// The queue at a glance.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schemars(rename = "Overview")]
+struct OverviewBody {
+    /// Tasks that may run now.
+    ready: i64,
+    /// Tasks that a limit or a pause holds back.
+    held: i64,
+    /// Tasks that wait for their time.
+    scheduled: i64,
+    running: i64,
+    /// For how long the oldest task that could run has waited; null if none waits.
+    oldest_waiting_seconds: Option<f64>,
+    /// Workers whose heartbeat is on time.
+    workers_alive: i64,
+    /// Workers whose heartbeat is late, and who are not presumed dead yet.
+    workers_silent: i64,
+    /// Tasks that the workers alive can run at once.
+    slots: i64,
+    queues: Vec<QueueGlance>,
+}
+
+/// A queue at a glance.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+struct QueueGlance {
+    name: String,
+    paused: bool,
+    ready: i64,
+    held: i64,
+    scheduled: i64,
+    running: i64,
+    oldest_waiting_seconds: Option<f64>,
+}
+
+pub(super) fn operation() -> Operation {
+    Operation::new("Workers", "getOverview", "The queue at a glance: depths, the oldest waiting task, workers.")
+        .needs(Access::Permission(VIEW_QUEUES))
+        .negotiated()
+        .answers::<OverviewBody>(200, "How things stand now.")
+}
+
+/// `200` with how things stand.
+pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    must_accept_json(&request)?;
+    Ok(json_response(StatusCode::OK, &OverviewBody::from(overview(app.pool()).await?)))
+}
+
+impl From<Overview> for OverviewBody {
+    fn from(overview: Overview) -> Self {
+        let queues: Vec<QueueGlance> = (overview.queues.into_iter().zip(overview.oldest_waiting))
+            .map(|(queue, oldest)| QueueGlance {
+                paused: queue.paused_at.is_some(),
+                name: queue.name,
+                ready: queue.ready,
+                held: queue.held,
+                scheduled: queue.scheduled,
+                running: queue.running,
+                oldest_waiting_seconds: oldest,
+            })
+            .collect();
+        let sum = |of: fn(&QueueGlance) -> i64| queues.iter().map(of).sum();
+        Self {
+            ready: sum(|queue| queue.ready),
+            held: sum(|queue| queue.held),
+            scheduled: sum(|queue| queue.scheduled),
+            running: sum(|queue| queue.running),
+            oldest_waiting_seconds: queues.iter().filter_map(|queue| queue.oldest_waiting_seconds).reduce(f64::max),
+            workers_alive: overview.workers.alive,
+            workers_silent: overview.workers.silent,
+            slots: overview.workers.slots,
+            queues,
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Lists of tasks for people: newest first, by filter, a page at a time, and about
+//! how many there are. docs/dashboard.md says why it is done so and what it costs.
+//!
+//! There is no index on what tasks are (adr/0001), so a page comes from one of two
+//! places. Open tasks, if there are few, are taken from where they wait and run. All
+//! others are looked for along the primary key, newest first, for a bounded time: a
+//! page that was not filled by then says how far back it has looked.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use super::find::TaskFilter;
+use super::read::{Task, tasks};
+use crate::clock::{id_floor, id_ms};
+
+/// Which tasks to list. What is absent or empty does not narrow it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListFilter {
+    /// What they are.
+    pub tasks: TaskFilter,
+    /// A text: the beginning of an id (with or without its prefix, 4 digits or
+    /// more), or what stands somewhere in the parameters, the message, the error,
+    /// the key or who asked for it; case does not matter.
+    pub text: Option<String>,
+}
+
+/// A task of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// The task itself.
+    pub task: Task,
+    /// More about it.
+    pub more: More,
+}
+
+/// What lists show besides the task itself.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct More {
+    id: Uuid,
+    /// Its id as people see it.
+    pub public_id: String,
+    /// Its queue.
+    pub queue: String,
+    /// 0 (first) to 9 (last).
+    pub priority: i16,
+    /// Attempts it may have.
+    pub max_attempts: i16,
+    /// Who asked for it.
+    pub created_by: Option<String>,
+    /// Whose it is, see [`crate::TaskType::key`].
+    pub key: Option<String>,
+    /// Who runs it, or ran it last.
+    pub worker: Option<String>,
+    /// When its last attempt began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// What its last failed attempt said.
+    pub last_error: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listing {
+    /// Newest first.
+    pub tasks: Vec<Listed>,
+    /// Where the next page goes on; `None` if there is nothing older that fits.
+    pub next: Option<Uuid>,
+    /// If the time was over before the page was full: everything accepted since
+    /// about then has been looked at.
+    pub looked_back_to: Option<DateTime<Utc>>,
+}
+
+/// About how many tasks fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// How many.
+    pub tasks: i64,
+    /// Whether they were counted, not estimated.
+    pub exact: bool,
+}
+
+/// Tasks that one statement looks at. A page takes as many as its time allows.
+const WINDOW: i64 = 10_000;
+/// With at most so many open tasks they are looked at themselves.
+const FEW: i64 = 20_000;
+/// See [`super::find`].
+const SLACK_MS: i64 = 24 * 3600 * 1000;
+
+/// Conditions on `p`, a row of `task`; `$1` to `$13` by [`bind_filter`].
+macro_rules! fits {
+    () => {
+        "(cardinality($1::text[]) = 0 OR p.type = ANY ($1))
+           AND ($2::text IS NULL OR p.queue = $2)
+           AND ($3::text IS NULL OR p.key = $3)
+           AND ($4::text IS NULL OR p.created_by = $4)
+           AND ($5::timestamptz IS NULL OR p.accepted_at >= $5)
+           AND ($6::timestamptz IS NULL OR p.accepted_at < $6)
+           AND ($7::text IS NULL
+                OR coalesce(p.error, (SELECT e.error FROM longhaul.attempt_error e WHERE e.task_id = p.id
+                                       ORDER BY e.attempt DESC, e.failed_at DESC LIMIT 1)) ->> 'code' = $7)
+           AND ($8::text IS NULL
+                OR concat_ws(E'\\n', p.message, p.error ->> 'detail', p.error ->> 'code', p.key, p.created_by,
+                             p.parameters::text) ILIKE $8)
+           AND CASE WHEN cardinality($9::text[]) = 0 THEN true
+                    WHEN p.state IN ('Succeeded', 'Failed', 'Cancelled')
+                    THEN p.state = ANY ($9::text[]::longhaul.task_state[])
+                    WHEN NOT $10 THEN false
+                    ELSE (SELECT v.state = ANY ($9::text[]::longhaul.task_state[]) FROM longhaul.tasks v WHERE v.id = p.id)
+                END
+           AND p.id >= $11 AND p.id < $12"
+    };
+}
+
+/// Between `$11` and `$12`, newest first, `$13` at most.
+const WALK: &str = concat!("SELECT p.id FROM longhaul.task p WHERE ", fits!(), " ORDER BY p.id DESC LIMIT $13");
+
+/// The same of open tasks only, taken from where they wait and run.
+const OPEN: &str = concat!(
+    "SELECT p.id
+       FROM (SELECT coalesce(r.task_id, r.id) AS id FROM longhaul.ready r
+             UNION SELECT h.id FROM longhaul.held h
+             UNION SELECT s.id FROM longhaul.scheduled s
+             UNION SELECT b.id FROM longhaul.blocked b
+             UNION SELECT unnest(l.task_ids) FROM longhaul.lease l
+             UNION SELECT f.parent_id FROM longhaul.family f WHERE f.waiting OR f.stopping) o
+       JOIN longhaul.task p USING (id)
+      WHERE p.state NOT IN ('Succeeded', 'Failed', 'Cancelled') AND ",
+    fits!(),
+    " ORDER BY p.id DESC LIMIT $13"
+);
+
+/// How many tasks are open, as far as `$1`.
+const OPEN_COUNT: &str = "
+    SELECT (SELECT count(*) FROM (SELECT FROM longhaul.ready LIMIT $1) x)
+         + (SELECT count(*) FROM (SELECT FROM longhaul.held LIMIT $1) x)
+         + (SELECT count(*) FROM (SELECT FROM longhaul.scheduled LIMIT $1) x)
+         + (SELECT count(*) FROM (SELECT FROM longhaul.blocked LIMIT $1) x)
+         + (SELECT count(*) FROM (SELECT FROM longhaul.lease CROSS JOIN unnest(task_ids) LIMIT $1) x)
+         + (SELECT count(*) FROM (SELECT FROM longhaul.family WHERE waiting OR stopping LIMIT $1) x)";
+
+/// The `$2`th task below `$1`.
+const EDGE: &str = "SELECT id FROM longhaul.task WHERE id < $1 AND id >= $3 ORDER BY id DESC OFFSET $2 - 1 LIMIT 1";
+
+/// What the planner expects, from what ANALYZE has seen.
+const ESTIMATE: &str = "
+    EXPLAIN (FORMAT JSON) SELECT FROM longhaul.task p
+     WHERE (cardinality($1::text[]) = 0 OR p.type = ANY ($1))
+       AND ($2::text IS NULL OR p.queue = $2)
+       AND ($3::text IS NULL OR p.key = $3)
+       AND ($4::text IS NULL OR p.created_by = $4)
+       AND ($5::timestamptz IS NULL OR p.accepted_at >= $5)
+       AND ($6::timestamptz IS NULL OR p.accepted_at < $6)
+       AND (cardinality($7::text[]) = 0 OR p.state = ANY ($7::text[]::longhaul.task_state[]))
+       AND p.id >= $8 AND p.id < $9";
+
+const MORE: &str = "
+    SELECT v.id, v.public_id, v.queue, v.priority, v.max_attempts, v.created_by, t.key, v.worker, v.started_at, v.last_error
+      FROM longhaul.tasks v JOIN longhaul.task t USING (id) WHERE v.id = ANY ($1)";
+
+/// The ids that a filter leaves.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    from: Uuid,
+    below: Uuid,
+}
+
+/// A filter as statements take it.
+struct Bound<'a> {
+    filter: &'a TaskFilter,
+    states: Vec<&'static str>,
+    pattern: Option<String>,
+    range: Range,
+}
+
+macro_rules! bind_filter {
+    ($query:expr, $bound:expr, $range:expr, $limit:expr) => {
+        $query
+            .bind(&$bound.filter.types)
+            .bind(&$bound.filter.queue)
+            .bind(&$bound.filter.key)
+            .bind(&$bound.filter.created_by)
+            .bind($bound.filter.accepted_after)
+            .bind($bound.filter.accepted_before)
+            .bind(&$bound.filter.error_code)
+            .bind(&$bound.pattern)
+            .bind(&$bound.states)
+            .bind($bound.filter.states.iter().any(|state| !state.is_end()))
+            .bind($range.from)
+            .bind($range.below)
+            .bind($limit)
+    };
+}
+
+impl ListFilter {
+    /// The page that comes after `after` (the newest without), `limit` tasks at most.
+    /// Looking ends after about `patience`, whether the page is full or not.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn page(
+        &self,
+        pool: &PgPool,
+        after: Option<Uuid>,
+        limit: usize,
+        patience: Duration,
+    ) -> sqlx::Result<Listing> {
+        let by_id = self.look(pool, self.bound(true), after, limit, patience).await?;
+        // What looks like an id may as well stand in the parameters.
+        if by_id.tasks.is_empty() && by_id.next.is_none() && self.names_an_id() {
+            return self.look(pool, self.bound(false), after, limit, patience).await;
+        }
+        Ok(by_id)
+    }
+
+    async fn look(
+        &self,
+        pool: &PgPool,
+        bound: Bound<'_>,
+        after: Option<Uuid>,
+        limit: usize,
+        patience: Duration,
+    ) -> sqlx::Result<Listing> {
+        let began = Instant::now();
+        let Range { from, mut below } = bound.range;
+        below = after.map_or(below, |after| after.min(below));
+        let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let (mut ids, mut looked_to): (Vec<Uuid>, Option<Uuid>) = (Vec::new(), None);
+        if self.only_open() && open_tasks(pool).await? <= FEW {
+            let range = Range { from, below };
+            ids = bind_filter!(sqlx::query_scalar(OPEN), bound, range, wanted).fetch_all(pool).await?;
+        } else {
+            loop {
+                let edge: Option<Uuid> =
+                    sqlx::query_scalar(EDGE).bind(below).bind(WINDOW).bind(from).fetch_optional(pool).await?;
+                let range = Range { from: edge.unwrap_or(from), below };
+                let left = wanted - i64::try_from(ids.len()).unwrap_or(i64::MAX);
+                let found: Vec<Uuid> =
+                    bind_filter!(sqlx::query_scalar(WALK), bound, range, left).fetch_all(pool).await?;
+                ids.extend(found);
+                let Some(edge) = edge else { break };
+                if ids.len() > limit {
+                    break;
+                }
+                below = edge;
+                if began.elapsed() > patience {
+                    looked_to = Some(edge);
+                    break;
+                }
+            }
+        }
+        let more = ids.len() > limit;
+        ids.truncate(limit);
+        let next = if more { ids.last().copied() } else { looked_to };
+        Ok(Listing {
+            tasks: listed(pool, &ids).await?,
+            next,
+            looked_back_to: looked_to.filter(|_| !more).and_then(|id| DateTime::from_timestamp_millis(id_ms(id))),
+        })
+    }
+
+    /// About how many tasks fit; `None` if that can't be told without looking at them.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn count(&self, pool: &PgPool) -> sqlx::Result<Option<Count>> {
+        let bound = self.bound(true);
+        if self.only_open() && open_tasks(pool).await? <= FEW {
+            let ids: Vec<Uuid> =
+                bind_filter!(sqlx::query_scalar(OPEN), bound, bound.range, FEW).fetch_all(pool).await?;
+            return Ok(Some(Count { tasks: i64::try_from(ids.len()).unwrap_or(i64::MAX), exact: true }));
+        }
+        if self.text().is_some() || self.tasks.error_code.is_some() {
+            return Ok(None);
+        }
+        let plan: Value = sqlx::query_scalar(ESTIMATE)
+            .bind(&self.tasks.types)
+            .bind(&self.tasks.queue)
+            .bind(&self.tasks.key)
+            .bind(&self.tasks.created_by)
+            .bind(self.tasks.accepted_after)
+            .bind(self.tasks.accepted_before)
+            .bind(&bound.states)
+            .bind(bound.range.from)
+            .bind(bound.range.below)
+            .fetch_one(pool)
+            .await?;
+        let rows = plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_f64).unwrap_or(0.0);
+        Ok(Some(Count { tasks: rows as i64, exact: false }))
+    }
+
+    fn only_open(&self) -> bool {
+        !self.tasks.states.is_empty() && self.tasks.states.iter().all(|state| !state.is_end())
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.text.as_deref().map(str::trim).filter(|text| !text.is_empty())
+    }
+
+    fn names_an_id(&self) -> bool {
+        self.text().and_then(ids_that_begin_with).is_some()
+    }
+
+    fn bound(&self, by_id: bool) -> Bound<'_> {
+        let filter = &self.tasks;
+        let mut range = Range {
+            from: filter.accepted_after.map_or(Uuid::nil(), |at| id_floor(at.timestamp_millis() - SLACK_MS)),
+            below: filter.accepted_before.map_or(Uuid::max(), |at| id_floor(at.timestamp_millis() + SLACK_MS)),
+        };
+        let text = self.text();
+        let mut pattern = None;
+        if let Some((first, last)) = text.filter(|_| by_id).and_then(ids_that_begin_with) {
+            range.from = range.from.max(first);
+            // `below` is no part of the range; nothing is made with the very last id.
+            range.below = range.below.min(Uuid::from_u128(last.as_u128().saturating_add(1)));
+        } else if let Some(text) = text {
+            pattern = Some(format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")));
+        }
+        Bound { filter, states: filter.states.iter().map(|state| state.name()).collect(), pattern, range }
+    }
+}
+
+/// The first and the last guid that begin so. A prefix before it, up to the last `-`
+/// or `_`, is passed over.
+fn ids_that_begin_with(text: &str) -> Option<(Uuid, Uuid)> {
+    let hex = |text: &str| -> Option<(Uuid, Uuid)> {
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let shaped = text.char_indices().all(|(at, c)| match at {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_hexdigit(),
+        });
+        if !shaped || !(4..=32).contains(&digits.len()) || !digits.bytes().any(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let first = u128::from_str_radix(&format!("{digits:0<32}"), 16).ok()?;
+        let last = u128::from_str_radix(&format!("{digits:f<32}"), 16).ok()?;
+        Some((Uuid::from_u128(first), Uuid::from_u128(last)))
+    };
+    hex(text).or_else(|| {
+        // A prefix may have hyphens itself, so each place is tried.
+        text.match_indices(['-', '_']).find_map(|(at, _)| hex(&text[at + 1..]))
+    })
+}
+
+async fn open_tasks(pool: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar(OPEN_COUNT).bind(FEW + 1).fetch_one(pool).await
+}
+
+/// These tasks, in this order; those that are gone meanwhile are left out.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn listed(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Listed>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut found = tasks(pool, ids).await?;
+    let mut more: Vec<More> = sqlx::query_as(MORE).bind(ids).fetch_all(pool).await?;
+    let place = |id: Uuid| ids.iter().position(|wanted| *wanted == id);
+    found.sort_by_key(|task| place(task.id));
+    more.sort_by_key(|more| place(more.id));
+    let mut more = more.into_iter().peekable();
+    Ok(found
+        .into_iter()
+        .filter_map(|task| {
+            while more.next_if(|more| place(more.id) < place(task.id)).is_some() {}
+            more.next_if(|more| more.id == task.id).map(|more| Listed { task, more })
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ids_that_begin_with;
+
+    #[test]
+    fn the_beginning_of_an_id_is_known_with_and_without_its_prefix() {
+        let whole = "reindex-7bdba522-590a-4df4-b409-a2939851241b";
+        for text in [whole, &whole[8..], "7bdba522-59", "reindex-7bdb", "bulk-action_7bdba522-"] {
+            let (first, last) = ids_that_begin_with(text).unwrap_or_else(|| panic!("{text}"));
+            assert!(first <= last && first.to_string().starts_with("7bdb"), "{text}");
+        }
+        let (first, last) = ids_that_begin_with(&whole[8..]).expect("an id");
+        assert_eq!(first, last);
+    }
+
+    #[test]
+    fn words_are_no_ids() {
+        for text in ["", "abc", "decade", "7bdba5225", "connection refused", "7bdba522-590a-4df4-b409-a2939851241b0"] {
+            assert_eq!(ids_that_begin_with(text), None, "{text}");
+        }
+    }
+}
