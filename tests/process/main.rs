@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod crash;
 mod cron;
+mod key;
 #[expect(dead_code, reason = "shared with the tests of other programs")]
 mod program;
 mod refusals;

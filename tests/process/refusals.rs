@@ -20,7 +20,7 @@ async fn a_wrong_database_address_is_told_at_once() {
 async fn an_address_that_others_can_reach_must_be_asked_for() {
     let (code, _, error) = run(&["serve", "--listen", "0.0.0.0:0"], "postgres://nobody@127.0.0.1:1/nothing").await;
     assert_eq!(code, Some(1));
-    assert!(error.contains("--open-to-all"), "{error}");
+    assert!(error.contains("--open-to-all") && error.contains("--authenticate"), "{error}");
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ pub struct StageBuilder {
     url: Option<String>,
     api: Box<dyn FnOnce(&mut AppSettings) + Send>,
     listener: Option<TcpListener>,
-    gate: Gate,
+    gate: Box<dyn FnOnce(&PgPool) -> Gate + Send>,
 }
 
 /// A worker in this process; stops when told to, or with the stage.
@@ -73,7 +73,7 @@ impl Stage {
             url: None,
             api: Box::new(|_| {}),
             listener: None,
-            gate: Gate::default(),
+            gate: Box::new(|_| Gate::default()),
         }
     }
 
@@ -176,8 +176,8 @@ impl StageBuilder {
     }
 
     /// Lets callers of the API say who they are in these ways.
-    pub fn gate(mut self, gate: Gate) -> Self {
-        self.gate = gate;
+    pub fn gate(mut self, gate: impl FnOnce(&PgPool) -> Gate + Send + 'static) -> Self {
+        self.gate = Box::new(gate);
         self
     }
 
@@ -209,7 +209,7 @@ impl StageBuilder {
         (self.api)(&mut settings);
         let app = App::builder(pool.clone(), self.registry.clone(), settings)
             .with_resources(Arc::clone(&self.resources))
-            .with_gate(self.gate)
+            .with_gate((self.gate)(&pool))
             .with_routes(longhaul_tasks::http::configure)
             .with_migrations(&longhaul_tasks::MIGRATIONS)
             .start()

@@ -32,7 +32,7 @@ impl Authenticator for Spoken {
 }
 
 async fn closed() -> Stage {
-    Stage::builder(longhaul_tasks::registry()).gate(Gate::default().with(Spoken)).start().await
+    Stage::builder(longhaul_tasks::registry()).gate(|_| Gate::default().with(Spoken)).start().await
 }
 
 async fn ask(request: RequestBuilder) -> (StatusCode, Option<String>, Value) {

@@ -9,7 +9,7 @@ use longhaul_model::{Batch, DatabaseClock, Registry, Resources, TaskType};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
-use crate::access::Gate;
+use crate::access::{Gate, IpNet};
 use crate::openapi::{Document, Routes};
 use crate::stream::Hub;
 use crate::{Enqueuer, endpoint};
@@ -27,6 +27,8 @@ pub struct AppSettings {
     /// A stream of task bodies that has been silent for this long says that it
     /// is still there, so that proxies keep it open. Default 15 s.
     pub stream_heartbeat: std::time::Duration,
+    /// Proxies that are believed what they say in `X-Forwarded-For`. None by default.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl AppSettings {
@@ -38,6 +40,7 @@ impl AppSettings {
             body_limit: 1024 * 1024,
             batch_body_limit: 16 * 1024 * 1024,
             stream_heartbeat: std::time::Duration::from_secs(15),
+            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -12,6 +12,7 @@ use sqlx::migrate::Migrator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::AccessSettings;
 use crate::database::connect;
 
 /// What a program hosts: its task types and what they need. [`Program`](crate::Program)
@@ -77,7 +78,13 @@ impl Host {
     /// When the database does not answer or has not been migrated, or the server
     /// breaks down.
     pub async fn serve(&self, pool: PgPool, listening: Listening, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut app = App::builder(pool, self.registry.clone(), AppSettings::new(&listening.base_url))
+        let settings = AppSettings {
+            trusted_proxies: listening.access.trusted_proxies.clone(),
+            ..AppSettings::new(&listening.base_url)
+        };
+        let gate = listening.access.gate(&pool);
+        let mut app = App::builder(pool, self.registry.clone(), settings)
+            .with_gate(gate)
             .with_resources(Arc::clone(&self.resources));
         for routes in &self.routes {
             app = app.with_routes(*routes);
@@ -135,30 +142,27 @@ pub fn stop_signal() -> anyhow::Result<CancellationToken> {
 pub struct Listening {
     listener: TcpListener,
     base_url: String,
+    access: AccessSettings,
 }
 
 impl Listening {
     /// Binds the API's address; port 0 is any free one. `base_url` is what addresses
-    /// in answers begin with, where it listens if absent. There is no access control
-    /// yet, so an address that others can reach must be asked for in so many words.
+    /// in answers begin with, where it listens if absent. An address that others can
+    /// reach is refused if everyone may do everything there, unless that was asked for
+    /// in so many words.
     ///
     /// # Errors
-    /// When the address is taken, or others can reach it and `open_to_all` is false,
-    /// or `base_url` is none.
-    pub fn bind(address: SocketAddr, base_url: Option<String>, open_to_all: bool) -> anyhow::Result<Self> {
-        if !address.ip().is_loopback() && !open_to_all {
-            bail!(
-                "{address} can be reached by others, and everyone who reaches it may start tasks. \
-                 Listen on 127.0.0.1, or say --open-to-all if something in front of it keeps strangers out"
-            );
-        }
+    /// When the address is taken, or others can reach it and must not, or `base_url` is
+    /// none.
+    pub fn bind(address: SocketAddr, base_url: Option<String>, access: AccessSettings) -> anyhow::Result<Self> {
+        access.check(address)?;
         let listener = TcpListener::bind(address).with_context(|| format!("could not listen on {address}"))?;
         let base_url = match base_url {
             Some(url) if url.starts_with("http://") || url.starts_with("https://") => url,
             Some(url) => bail!("--base-url must begin with http:// or https://, not '{url}'"),
             None => format!("http://{}", listener.local_addr()?),
         };
-        Ok(Self { listener, base_url })
+        Ok(Self { listener, base_url, access })
     }
 
     /// What addresses in answers begin with.

@@ -42,6 +42,7 @@
 //!
 //! `docs/embedding.md` is the five-minute path.
 
+mod access;
 mod command;
 mod config;
 mod database;
@@ -52,6 +53,7 @@ pub mod queue_task;
 pub mod store;
 mod table;
 
+pub use access::{AccessSettings, ServerSecret};
 pub use database::connect;
 pub use host::{Host, Listening, stop_signal};
 pub use longhaul_model::{

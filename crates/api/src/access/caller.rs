@@ -1,6 +1,7 @@
 //! Who calls.
 
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
@@ -15,6 +16,7 @@ use crate::ApiError;
 #[derive(Debug, Clone)]
 pub struct Caller {
     inner: Arc<Inner>,
+    address: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Caller {
         grants: impl Into<Arc<Grants>>,
     ) -> Self {
         let inner = Inner { kind, subject: subject.into(), name: name.into(), grants: grants.into() };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), address: None }
     }
 
     /// Whoever calls where there is no authentication: may do everything.
@@ -81,6 +83,18 @@ impl Caller {
     #[must_use]
     pub fn grants(&self) -> &Arc<Grants> {
         &self.inner.grants
+    }
+
+    /// Where its request comes from, if it came over TCP.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The same with the address that its request comes from.
+    #[must_use]
+    pub(super) fn at(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
     }
 
     /// Whether it has this permission, in all projects.

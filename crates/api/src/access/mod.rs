@@ -4,9 +4,12 @@
 
 mod authenticator;
 mod caller;
+mod client;
 mod credentials;
 mod gate;
+pub mod keys;
 pub mod permission;
+pub mod secret;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -18,8 +21,11 @@ use crate::{ApiError, App};
 
 pub use authenticator::{Authenticator, Verdict};
 pub use caller::{Caller, CallerKind};
+pub use client::client_address;
 pub use credentials::{Basic, basic, bearer};
 pub use gate::Gate;
+pub use ipnet::IpNet;
+pub use keys::Keys;
 
 /// What an operation asks of whoever calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +51,8 @@ impl Access {
             Access::Permission(name) if !caller.may(name) => return Err(missing(name)),
             _ => {}
         }
-        request.extensions_mut().insert(caller);
+        let address = client_address(request.request(), &app.inner.settings.trusted_proxies);
+        request.extensions_mut().insert(caller.at(address));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use longhaul::{Host, Listening, Settings, connect, log_to_stderr, stop_signal};
+use longhaul::{AccessSettings, Host, Listening, Settings, connect, log_to_stderr, stop_signal};
 use longhaul_devdb::{Options, Server};
 use longhaul_tasks::import::import;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ impl Demo {
         log_to_stderr("warn,sqlx=error");
         let began = Instant::now();
         let stop = stop_signal()?;
-        let listening = Listening::bind(self.listen, None, false)?;
+        let listening = Listening::bind(self.listen, None, AccessSettings::default())?;
         let base_url = listening.base_url().to_owned();
         let (server, url) = match self.database_url {
             Some(url) => (None, url),

@@ -2,6 +2,7 @@
 
 mod config;
 mod dev;
+mod key;
 mod migrate;
 mod serve;
 mod work;
@@ -18,6 +19,8 @@ pub(crate) enum Standard {
     Serve(serve::Serve),
     /// Run a worker.
     Work(work::Work),
+    /// Make, list and revoke API keys.
+    Key(key::Key),
     /// Bring the database's schema up to date.
     Migrate(migrate::Migrate),
     /// Tell what is set, and by what.
@@ -37,6 +40,7 @@ impl Standard {
             Standard::Dev(dev) => dev.run(host).await,
             Standard::Serve(serve) => serve.run(host).await,
             Standard::Work(work) => work.run(host).await,
+            Standard::Key(key) => key.run().await,
             Standard::Migrate(migrate) => migrate.run(host).await,
             Standard::Config(_) => unreachable!("the program answers itself: it knows the command line"),
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
+use crate::access::AccessSettings;
 use crate::database::{DatabaseArgs, connect};
 use crate::host::{Host, Listening, stop_signal};
 
@@ -25,17 +26,16 @@ pub(crate) struct HttpArgs {
     /// The public address, what Location and Self begin with; by default where it listens.
     #[arg(long, env = "LONGHAUL_BASE_URL")]
     base_url: Option<String>,
-    /// Listen where others can reach it although there is no access control.
-    #[arg(long, env = "LONGHAUL_OPEN_TO_ALL")]
-    open_to_all: bool,
     /// Database connections of the API.
     #[arg(long, env = "LONGHAUL_API_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) connections: u32,
+    #[command(flatten)]
+    access: AccessSettings,
 }
 
 impl HttpArgs {
     pub(crate) fn bind(&self) -> anyhow::Result<Listening> {
-        Listening::bind(self.listen, self.base_url.clone(), self.open_to_all)
+        Listening::bind(self.listen, self.base_url.clone(), self.access.clone())
     }
 }
 

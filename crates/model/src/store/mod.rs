@@ -10,6 +10,7 @@
 //!   leaves the task in `ready`, and a finish that builds on a claim flushes it.
 //!   Enqueue and finish commit durably.
 
+pub mod api_key;
 pub mod bulk;
 pub mod cancel;
 pub mod claim;

@@ -1,0 +1,88 @@
+//! Who may call the API.
+
+use std::net::SocketAddr;
+
+use anyhow::bail;
+use clap::Args;
+use longhaul_api::Gate;
+use longhaul_api::access::secret::SHORTEST_SERVER_SECRET;
+use longhaul_api::access::{IpNet, Keys};
+use sqlx::PgPool;
+
+/// Who may call an API, and how it is reached. By default everyone who reaches it may
+/// do everything, and only this machine reaches it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Access")]
+pub struct AccessSettings {
+    /// Callers must say who they are: by an API key (see `key create`).
+    #[arg(long, env = "LONGHAUL_AUTHENTICATE")]
+    pub authenticate: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
+    pub secret: ServerSecret,
+    /// A proxy in front, by address or network, e.g. 10.0.0.0/8: what it says in
+    /// X-Forwarded-For is believed. May be given several times.
+    #[arg(long = "trusted-proxy", env = "LONGHAUL_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Listen where others can reach it although everyone may do everything.
+    #[arg(long, env = "LONGHAUL_OPEN_TO_ALL")]
+    pub open_to_all: bool,
+}
+
+/// What API keys are hashed with.
+#[derive(Clone, Default, Args)]
+pub struct ServerSecret {
+    /// What API keys are hashed with, 32 characters or more; the same for every `serve`
+    /// and `key create`. Better given by the environment than on a command line.
+    #[arg(long, env = "LONGHAUL_SECRET", hide_env_values = true, value_parser = server_secret)]
+    pub secret: Option<String>,
+}
+
+impl std::fmt::Debug for ServerSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.secret.is_some() { "ServerSecret(…)" } else { "ServerSecret(none)" })
+    }
+}
+
+fn server_secret(text: &str) -> Result<String, String> {
+    if text.len() >= SHORTEST_SERVER_SECRET {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{SHORTEST_SERVER_SECRET} characters or more are expected, e.g. of `openssl rand -base64 32`"))
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let one = || text.parse().map(|address: std::net::IpAddr| IpNet::from(address));
+    text.parse().or_else(|_| one()).map_err(|_| "an address or a network such as 10.0.0.0/8 is expected".to_owned())
+}
+
+impl AccessSettings {
+    /// The gate that callers pass.
+    pub(crate) fn gate(&self, pool: &PgPool) -> Gate {
+        if self.authenticate {
+            Gate::default().with(Keys::new(pool.clone(), self.secret.secret.as_deref()))
+        } else {
+            Gate::default()
+        }
+    }
+
+    /// Refuses an address that others can reach unless something keeps strangers out.
+    pub(crate) fn check(&self, address: SocketAddr) -> anyhow::Result<()> {
+        let reachable = !address.ip().is_loopback();
+        if reachable && !self.authenticate && !self.open_to_all {
+            bail!(
+                "{address} can be reached by others, and everyone who reaches it may do everything. Let callers say \
+                 who they are (--authenticate), listen on 127.0.0.1, or say --open-to-all if something in front of it \
+                 keeps strangers out"
+            );
+        }
+        if reachable && self.authenticate && self.trusted_proxies.is_empty() {
+            tracing::warn!(
+                "{address} can be reached by others without TLS, and keys can be read on the way: let a proxy in front \
+                 end TLS, and name it by --trusted-proxy"
+            );
+        }
+        Ok(())
+    }
+}
