@@ -1,12 +1,37 @@
 //! API and worker as processes of their own.
 
-use longhaul_tests::{Stage, fill_project, until};
+use longhaul_tests::{Scrape, Stage, fill_project, until};
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
 use crate::program::{Process, run};
 
 const PROJECT: Uuid = uuid!("c651ed19-5375-475a-a539-9f6401467130");
+
+#[tokio::test]
+async fn a_worker_shows_its_metrics_at_an_address_of_its_own() {
+    let stage = Stage::new().await;
+    let arguments = ["work", "--metrics-listen", "127.0.0.1:0"];
+    let (worker, line) = Process::start_until(&arguments, stage.database_url(), "metrics are shown").await;
+    let at = line.find("127.0.0.1:").expect("an address");
+    let address: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+    let get = async |path: &str| {
+        // The worker's own listener is no part of the API that the stage's client knows.
+        let answer = reqwest::get(format!("http://{address}{path}")).await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.expect("text")
+    };
+    assert_eq!(get("/health/live").await, r#"{"status":"live"}"#);
+    let started = stage.start(&json!({"Type": "Reindex", "Parameters": {}})).await;
+    assert_eq!(stage.ended(&started).await["State"], "Succeeded");
+    until("the end to be counted", async || {
+        let found = Scrape::read(&get("/metrics").await);
+        let ended = ["type=\"Reindex\"", "end=\"succeeded\""];
+        (found.sum("longhaul_attempts_ended_total", &ended) == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(worker.terminate().await, Some(0));
+}
 
 #[tokio::test]
 async fn api_and_two_workers_serve_from_processes_of_their_own_and_stop_in_order() {

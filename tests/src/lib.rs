@@ -3,10 +3,12 @@
 
 mod described;
 mod records;
+mod scrape;
 mod stage;
 mod wait;
 
 pub use described::{Described, Exchange, strict_client};
 pub use records::{Project, fill_project};
+pub use scrape::Scrape;
 pub use stage::{RunningWorker, Stage, StageBuilder, mortal_worker, quick_worker};
 pub use wait::{DEADLINE, until};

@@ -8,6 +8,7 @@ use longhaul_api::{App, AppSettings, Gate};
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::{DatabaseClock, Registry, Resources, TaskTypeInfo};
+use longhaul_telemetry::Metrics;
 use longhaul_worker::{Settings, Worker};
 use reqwest_middleware::ClientWithMiddleware;
 use serde_json::Value;
@@ -31,6 +32,8 @@ pub struct Stage {
     pub base_url: String,
     /// The API's OpenAPI document.
     pub openapi: Value,
+    /// What API and workers measure.
+    pub metrics: Metrics,
     registry: Registry,
     resources: Arc<Resources>,
     url: String,
@@ -89,7 +92,8 @@ impl Stage {
         let handlers = connect(&self.url, 8).await;
         let worker = Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
-            .with_resources(Arc::clone(&self.resources));
+            .with_resources(Arc::clone(&self.resources))
+            .with_metrics(self.metrics.clone());
         let task = tokio::spawn({
             let stop = stop.clone();
             async move { worker.run(stop).await.expect("the worker starts") }
@@ -207,9 +211,11 @@ impl StageBuilder {
         let base_url = format!("http://{}", listener.local_addr().expect("an address"));
         let mut settings = AppSettings::new(&base_url);
         (self.api)(&mut settings);
+        let metrics = Metrics::new();
         let app = App::builder(pool.clone(), self.registry.clone(), settings)
             .with_resources(Arc::clone(&self.resources))
             .with_gate((self.gate)(&pool))
+            .with_metrics(metrics.clone())
             .with_routes(longhaul_tasks::http::configure)
             .with_migrations(&longhaul_tasks::MIGRATIONS)
             .start()
@@ -224,6 +230,7 @@ impl StageBuilder {
             http: strict_client(&openapi),
             openapi,
             base_url,
+            metrics,
             registry: self.registry,
             resources: self.resources,
             url,

@@ -129,6 +129,29 @@ async fn the_tables_of_routes_are_the_openapi_document() {
     }
 }
 
+/// With `LONGHAUL_BLESS=1` the table is written anew.
+#[test]
+fn the_table_of_metrics_is_what_processes_show() {
+    use longhaul_telemetry::table::{Kind, METRICS};
+    let mut table = "| metric | labels | from | what it tells |\n| --- | --- | --- | --- |\n".to_owned();
+    for metric in METRICS {
+        let name = if metric.kind == Kind::Counter { format!("{}_total", metric.name) } else { metric.name.to_owned() };
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let source = format!("{:?}", metric.source).to_lowercase();
+        table.push_str(&format!("| `{name}` {kind} | {} | {source} | {} |\n", labels.join(", "), metric.help));
+    }
+    let text = read("docs/metrics.md");
+    let (before, rest) = text.split_once("<!-- metrics -->\n").expect("a mark where the table begins");
+    let (_, after) = rest.split_once("<!-- /metrics -->").expect("a mark where the table ends");
+    let right = format!("{before}<!-- metrics -->\n{table}<!-- /metrics -->{after}");
+    if std::env::var_os("LONGHAUL_BLESS").is_some() {
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md"), right).expect("written");
+    } else {
+        assert!(text == right, "the table of docs/metrics.md is not the code's; bless it with LONGHAUL_BLESS=1");
+    }
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
     for document in ["README.md", "CONTRIBUTING.md", "docs/README.md"] {

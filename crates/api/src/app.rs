@@ -6,6 +6,7 @@ use actix_web::web::{self, ServiceConfig};
 use chrono::{DateTime, Utc};
 use longhaul_model::store::migrate;
 use longhaul_model::{Batch, DatabaseClock, Registry, Resources, TaskType};
+use longhaul_telemetry::Metrics;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) clock: DatabaseClock,
     pub(crate) enqueuer: Enqueuer,
     pub(crate) hub: Hub,
+    pub(crate) metrics: Metrics,
     pub(crate) gate: Gate,
     pub(crate) settings: AppSettings,
     pub(crate) migrators: Vec<&'static Migrator>,
@@ -68,6 +70,7 @@ pub(crate) struct Inner {
 /// Assembles an [`App`].
 pub struct AppBuilder {
     pool: PgPool,
+    metrics: Metrics,
     registry: Registry,
     resources: Arc<Resources>,
     settings: AppSettings,
@@ -87,6 +90,7 @@ impl App {
             registry,
             resources: Arc::default(),
             settings,
+            metrics: Metrics::new(),
             gate: Gate::default(),
             migrators: vec![&migrate::QUEUE],
             routes: Vec::new(),
@@ -140,6 +144,13 @@ impl AppBuilder {
         self
     }
 
+    /// The instruments of this process, which another part of it may share.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// Routes that task types bring along; their handlers may take
     /// `web::Data<App>`.
     #[must_use]
@@ -170,6 +181,8 @@ impl AppBuilder {
     pub async fn start(self) -> sqlx::Result<App> {
         let clock = DatabaseClock::learn(&self.pool).await?;
         longhaul_model::store::task_type::register(&self.pool, &self.registry).await?;
+        self.metrics.watch_pool("api", &self.pool);
+        self.metrics.watch_database(&self.pool);
         let mut routes = Routes::default();
         endpoint::add(&mut routes, &self.settings);
         for more in self.routes {
@@ -177,8 +190,9 @@ impl AppBuilder {
         }
         let inner = Arc::new(Inner {
             openapi: Document::new(&routes, &self.registry, &self.settings.base_url, self.gate.is_closed()),
-            enqueuer: Enqueuer::start(&self.pool),
-            hub: Hub::start(self.pool.clone(), self.settings.base_url.clone()),
+            enqueuer: Enqueuer::start_measured(&self.pool, self.metrics.clone()),
+            hub: Hub::start(self.pool.clone(), self.settings.base_url.clone(), self.metrics.clone()),
+            metrics: self.metrics,
             gate: self.gate,
             pool: self.pool,
             registry: self.registry,

@@ -1,10 +1,12 @@
 //! Group commit: concurrent POSTs share one statement and one commit.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::is_unavailable;
+use longhaul_telemetry::Metrics;
 use sqlx::PgPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -47,10 +49,15 @@ impl Enqueuer {
     /// clone of the enqueuer is dropped.
     #[must_use]
     pub fn start(pool: &PgPool) -> Self {
+        Self::start_measured(pool, Metrics::new())
+    }
+
+    /// The same, with these instruments.
+    pub(crate) fn start_measured(pool: &PgPool, metrics: Metrics) -> Self {
         let (requests, waiting) = mpsc::channel(WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
         for _ in 0..COMMITS_AT_ONCE {
-            tokio::spawn(write_batches(pool.clone(), Arc::clone(&waiting)));
+            tokio::spawn(write_batches(pool.clone(), metrics.clone(), Arc::clone(&waiting)));
         }
         Self { requests }
     }
@@ -66,7 +73,7 @@ impl Enqueuer {
     }
 }
 
-async fn write_batches(pool: PgPool, waiting: Arc<Mutex<mpsc::Receiver<Request>>>) {
+async fn write_batches(pool: PgPool, metrics: Metrics, waiting: Arc<Mutex<mpsc::Receiver<Request>>>) {
     loop {
         let mut batch = Vec::new();
         if waiting.lock().await.recv_many(&mut batch, TASKS_AT_ONCE).await == 0 {
@@ -74,12 +81,12 @@ async fn write_batches(pool: PgPool, waiting: Arc<Mutex<mpsc::Receiver<Request>>
         }
         let (tasks, answers): (Vec<NewTask>, Vec<_>) =
             batch.into_iter().map(|request| (request.task, request.answer)).unzip();
-        let result = enqueue(&pool, &tasks).await;
+        let result = store(&pool, &tasks, &metrics).await;
         let refused = matches!(&result, Err(error) if !is_unavailable(error));
         if refused && tasks.len() > 1 {
             // One of them is at fault: the others must not suffer.
             for (task, answer) in tasks.iter().zip(answers) {
-                let result = enqueue(&pool, std::slice::from_ref(task)).await;
+                let result = store(&pool, std::slice::from_ref(task), &metrics).await;
                 let _client_gone = answer.send(result.map_err(|error| told(&error)));
             }
         } else {
@@ -89,6 +96,17 @@ async fn write_batches(pool: PgPool, waiting: Arc<Mutex<mpsc::Receiver<Request>>
             }
         }
     }
+}
+
+async fn store(pool: &PgPool, tasks: &[NewTask], metrics: &Metrics) -> sqlx::Result<DateTime<Utc>> {
+    let asked = Instant::now();
+    let mut connection = pool.acquire().await?;
+    metrics.waited_for_connection("api", asked.elapsed());
+    let began = Instant::now();
+    let accepted_at = enqueue(&mut *connection, tasks).await?;
+    metrics.api().stored(tasks.len(), began.elapsed());
+    metrics.api().accepted(tasks.iter().map(|task| task.info.name));
+    Ok(accepted_at)
 }
 
 pub(crate) fn told(error: &sqlx::Error) -> EnqueueError {

@@ -12,6 +12,7 @@ mod endpoint;
 mod enqueuer;
 mod error;
 mod negotiation;
+mod observe;
 pub mod openapi;
 mod page;
 mod schedule;

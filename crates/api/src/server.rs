@@ -4,10 +4,12 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
 use actix_web::{App as ActixApp, HttpServer};
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
+use crate::observe::observe;
 
 /// A server that has its address and is ready to run.
 pub struct BoundServer {
@@ -28,7 +30,12 @@ const DRAIN_SECONDS: u64 = 10;
 pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
     let server = HttpServer::new({
         let app = app.clone();
-        move || ActixApp::new().configure(|config| app.configure(config))
+        move || {
+            let metrics = app.inner.metrics.clone();
+            ActixApp::new()
+                .wrap(from_fn(move |request, next| observe(metrics.clone(), request, next)))
+                .configure(|config| app.configure(config))
+        }
     })
     .listen(listener)?
     .client_request_timeout(HEAD_PATIENCE)

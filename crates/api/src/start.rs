@@ -81,9 +81,14 @@ impl App {
             self.inner.enqueuer.enqueue(task.clone()).await
         } else {
             match enqueue_keyed(self.pool(), &task, &dependencies, key.as_ref()).await {
-                // It may be ready by now, or given up.
-                Ok(Stored::New(_)) if !dependencies.is_empty() => return self.read_task(task.id).await,
-                Ok(Stored::New(accepted_at)) => Ok(accepted_at),
+                Ok(Stored::New(accepted_at)) => {
+                    self.inner.metrics.api().accepted([task.info.name]);
+                    if !dependencies.is_empty() {
+                        // It may be ready by now, or given up.
+                        return self.read_task(task.id).await;
+                    }
+                    Ok(accepted_at)
+                }
                 Ok(stored) => return self.repeated(stored).await,
                 Err(LinkError::Database(error)) => Err(told(&error)),
                 Err(error) => return Err(unlinked(&error)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use longhaul_api::{App, AppSettings, Routes};
 use longhaul_model::{Registry, Resources};
+use longhaul_telemetry::Metrics;
 use longhaul_worker::{Settings, Worker};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
@@ -25,6 +26,7 @@ pub struct Host {
     pub(crate) resources: Arc<Resources>,
     pub(crate) routes: Vec<fn(&mut Routes)>,
     pub(crate) migrations: Vec<&'static Migrator>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Host {
@@ -44,6 +46,12 @@ impl Host {
     #[must_use]
     pub fn resources(&self) -> &Arc<Resources> {
         &self.resources
+    }
+
+    /// The instruments of this process.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The same with other resources.
@@ -85,7 +93,8 @@ impl Host {
         let gate = listening.access.gate(&pool);
         let mut app = App::builder(pool, self.registry.clone(), settings)
             .with_gate(gate)
-            .with_resources(Arc::clone(&self.resources));
+            .with_resources(Arc::clone(&self.resources))
+            .with_metrics(self.metrics.clone());
         for routes in &self.routes {
             app = app.with_routes(*routes);
         }
@@ -112,6 +121,7 @@ impl Host {
         Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
             .with_resources(Arc::clone(&self.resources))
+            .with_metrics(self.metrics.clone())
             .run(stop)
             .await
             .with_context(|| self.unmigrated("worker"))

@@ -48,6 +48,7 @@ mod config;
 mod database;
 mod host;
 pub mod http;
+mod metrics;
 mod program;
 pub mod queue_task;
 pub mod store;
@@ -62,6 +63,7 @@ pub use longhaul_model::{
     Resources, RetryPolicy, RunContext, RunError, State, Step, StepHandle, StopReason, TaskType, TaskTypeInfo,
     same_parameters, split_public_id,
 };
+pub use longhaul_telemetry as telemetry;
 pub use longhaul_worker::Settings;
 pub use program::{Program, log_to_stderr};
 

@@ -179,7 +179,14 @@ impl Program {
     #[must_use]
     pub fn into_host(self) -> Host {
         let resources = Arc::new(self.resources);
-        Host { name: self.name, registry: self.registry, resources, routes: self.routes, migrations: self.migrations }
+        Host {
+            name: self.name,
+            registry: self.registry,
+            resources,
+            routes: self.routes,
+            migrations: self.migrations,
+            metrics: longhaul_telemetry::Metrics::new(),
+        }
     }
 
     /// Reads the command line and does what it says; ends with the process's exit

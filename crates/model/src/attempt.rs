@@ -338,6 +338,8 @@ mod tests {
             lease: LeaseKey { worker_id: 1, number: 1 },
             id: uuid::Uuid::nil(),
             type_name: "T".to_owned(),
+            queue: "default".to_owned(),
+            ready_at_ms: 0,
             attempt: 1,
             max_attempts: 1,
             crashes: 0,

@@ -1,7 +1,7 @@
 //! Writes the progress of everything that runs, a few times a second.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longhaul_model::problem::{NOT_STORABLE, Problem};
 use longhaul_model::store::is_unavailable;
@@ -39,6 +39,7 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
     if writes.is_empty() {
         return Ok(());
     }
+    let began = Instant::now();
     let written = match flush(&shared.pool, worker_id, &writes).await {
         Ok(written) => written,
         Err(error) if is_unavailable(&error) => {
@@ -51,6 +52,7 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
             write_one_by_one(shared, worker_id, &attempts, &writes).await?
         }
     };
+    shared.metrics.worker().flushed(writes.len(), began.elapsed());
     for (attempt, write) in attempts.iter().zip(&writes) {
         if written.contains(&attempt.id()) {
             attempt.stored(write);

@@ -9,11 +9,13 @@ use longhaul_model::store::finish::{AttemptEnd, Verdict};
 use longhaul_model::store::progress::ProgressWrite;
 use longhaul_model::store::{ClaimedTask, LeaseKey};
 use longhaul_model::{Attempt, Progress};
+use longhaul_telemetry::table::OTHER;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lane::Shared;
 use crate::pace::Pace;
+use crate::tally::Tally;
 
 /// Starts claimed tasks as slots become free, also while the lane waits for the
 /// database: so the ends of one batch are stored while the next one runs, and
@@ -27,6 +29,7 @@ pub(crate) struct Hands {
     running: usize,
     done: Vec<Ended>,
     pace: Pace,
+    tally: Tally,
     ended: mpsc::UnboundedReceiver<Ended>,
     end: mpsc::UnboundedSender<Ended>,
 }
@@ -35,6 +38,7 @@ pub(crate) struct Hands {
 /// dropped.
 pub(crate) struct Ended {
     pub(crate) lease: LeaseKey,
+    type_name: &'static str,
     took: Duration,
     pub(crate) end: Option<(AttemptEnd, Option<ProgressWrite>)>,
 }
@@ -43,9 +47,10 @@ impl Hands {
     pub(crate) fn new(shared: Arc<Shared>, slots: usize, worker_id: i32) -> Self {
         let (end, ended) = mpsc::unbounded_channel();
         Self {
-            shared,
+            tally: Tally::new(shared.metrics.clone(), Arc::clone(&shared.clock)),
             slots,
             worker_id,
+            shared,
             waiting: VecDeque::new(),
             running: 0,
             done: Vec::new(),
@@ -111,6 +116,8 @@ impl Hands {
     fn take(&mut self, ended: Ended) {
         self.running -= 1;
         self.pace.learn(ended.took);
+        let verdict = ended.end.as_ref().map(|(end, _)| &end.verdict);
+        self.tally.ended(ended.type_name, verdict, ended.took);
         self.done.push(ended);
     }
 
@@ -127,8 +134,10 @@ impl Hands {
         }
     }
 
-    fn spawn(&self, task: ClaimedTask) {
-        let prefix = self.shared.executor.registry.get(&task.type_name).map_or("", |entry| entry.info().id_prefix);
+    fn spawn(&mut self, task: ClaimedTask) {
+        let known = self.shared.executor.registry.get(&task.type_name).map(|entry| entry.info());
+        let (type_name, prefix) = known.map_or((OTHER, ""), |info| (info.name, info.id_prefix));
+        self.tally.started(type_name, &task);
         let attempt = Arc::new(Attempt::begin(&task, prefix, CancellationToken::new()).with_limits(self.shared.limits));
         let (shared, end, running) = (Arc::clone(&self.shared), self.end.clone(), Arc::clone(&attempt));
         // The handler may end before `add`: it waits for this signal to begin.
@@ -139,7 +148,7 @@ impl Hands {
             let outcome = shared.executor.run(task, Arc::clone(&running)).await;
             shared.in_flight.remove(&running);
             // The lane outlives its handlers; if it is gone, so is the worker.
-            let _lane_gone = end.send(Ended { lease, took: began.elapsed(), end: outcome });
+            let _lane_gone = end.send(Ended { lease, type_name, took: began.elapsed(), end: outcome });
         });
         self.shared.in_flight.add(attempt, handle.abort_handle());
         let _aborted = go.send(());

@@ -32,11 +32,12 @@ pub(crate) async fn run(shared: Arc<Shared>, info: WorkerInfo, stop: Cancellatio
 async fn run_once(shared: &Shared, info: &WorkerInfo) -> sqlx::Result<()> {
     let worker_id = shared.identity.worker_id();
     if beat(&shared.pool, worker_id).await? {
-        return Ok(());
+        return shared.clock.refresh(&shared.pool).await;
     }
     let lost = shared.in_flight.stop(StopReason::LeaseLost, |attempt| attempt.lease().worker_id == worker_id);
     let anew = register(&shared.pool, info).await?;
     shared.identity.become_another(anew);
+    shared.metrics.worker().presumed_dead();
     shared.wake();
     tracing::warn!(worker_id, anew, lost, "this worker was presumed dead; its tasks are with others now");
     Ok(())

@@ -1,12 +1,13 @@
 //! One claim loop: claims, starts handlers, collects their ends, writes them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use longhaul_model::Limits;
 use longhaul_model::store::LeaseKey;
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::rescue::release_lease;
+use longhaul_model::{DatabaseClock, Limits};
+use longhaul_telemetry::Metrics;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) executor: Executor,
     pub(crate) in_flight: InFlight,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Arc<DatabaseClock>,
     pub(crate) poll_every: Duration,
     pub(crate) ageing: Option<Duration>,
     /// How much a task may keep.
@@ -84,6 +87,7 @@ impl Lane {
             match self.turn().await {
                 Ok(()) => pause = FIRST_PAUSE,
                 Err(error) => {
+                    self.shared.metrics.worker().database_failed();
                     tracing::warn!(lane = self.number, %error, retry_in_ms = pause.as_millis(), "the database failed");
                     self.floors.forget();
                     self.hungry = true;
@@ -104,8 +108,10 @@ impl Lane {
         self.hands.start();
         self.take_ended();
         if !self.ends.is_empty() {
+            let (began, ends) = (Instant::now(), self.ends.len());
             let flush = self.ends.flush(&self.shared.pool, self.worker_id);
             self.hands.work_until(flush).await?;
+            self.shared.metrics.worker().finished(ends, began.elapsed());
         }
         if self.claims_now() {
             self.claim().await?;
@@ -147,7 +153,9 @@ impl Lane {
         let idle = self.hands.are_empty();
         self.unanswered = Some(lease);
         let claim = claim(&self.shared.pool, &mut self.floors, lease, room, idle);
+        let began = Instant::now();
         let claimed = self.hands.work_until(claim).await?;
+        self.shared.metrics.worker().claimed(claimed.len(), began.elapsed());
         self.unanswered = None;
         self.hungry = claimed.len() == room;
         if !claimed.is_empty() {

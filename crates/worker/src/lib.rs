@@ -25,6 +25,7 @@ mod listener;
 mod maintenance;
 mod pace;
 mod settings;
+mod tally;
 mod worker;
 
 pub use settings::Settings;

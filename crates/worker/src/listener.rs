@@ -17,7 +17,10 @@ pub(crate) async fn run(shared: Arc<Shared>, queues: Vec<String>, stop: Cancella
         let listening = listen(&shared, &queues);
         tokio::select! {
             () = stop.cancelled() => return,
-            Err(error) = listening => tracing::warn!(%error, "listening failed; it is tried again"),
+            Err(error) = listening => {
+                shared.metrics.listen_lost("worker");
+                tracing::warn!(%error, "listening failed; it is tried again");
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -35,6 +38,7 @@ async fn listen(shared: &Shared, queues: &[String]) -> sqlx::Result<std::convert
     loop {
         let Some(notification) = listener.try_recv().await? else {
             // Reconnected: what was told meanwhile is lost.
+            shared.metrics.listen_lost("worker");
             shared.wake();
             continue;
         };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_model::store::{task_type, worker as store};
-use longhaul_model::{Registry, Resources, StopReason};
+use longhaul_model::{DatabaseClock, Registry, Resources, StopReason};
+use longhaul_telemetry::Metrics;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -24,6 +25,7 @@ pub struct Worker {
     registry: Registry,
     resources: Arc<Resources>,
     settings: Settings,
+    metrics: Metrics,
 }
 
 /// Why a worker could not start.
@@ -42,7 +44,14 @@ impl Worker {
     /// few connections more than lanes and slots that use the database.
     #[must_use]
     pub fn new(pool: PgPool, registry: Registry, settings: Settings) -> Self {
-        Self { engine_pool: pool.clone(), handler_pool: pool, registry, resources: Arc::default(), settings }
+        Self {
+            engine_pool: pool.clone(),
+            handler_pool: pool,
+            registry,
+            resources: Arc::default(),
+            settings,
+            metrics: Metrics::new(),
+        }
     }
 
     /// Gives handlers connections of their own, so that they can't keep the
@@ -57,6 +66,13 @@ impl Worker {
     #[must_use]
     pub fn with_resources(mut self, resources: Arc<Resources>) -> Self {
         self.resources = resources;
+        self
+    }
+
+    /// The instruments of this process, which another part of it may share.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
         self
     }
 
@@ -87,7 +103,14 @@ impl Worker {
         let worker_id = store::register(&self.engine_pool, &info).await?;
         tracing::info!(worker_id, name = info.name, ?queues, slots, lanes, "worker started");
 
+        let clock = DatabaseClock::learn(&self.engine_pool).await?;
+        self.metrics.worker().set_slots(slots);
+        self.metrics.watch_pool("engine", &self.engine_pool);
+        self.metrics.watch_pool("handlers", &self.handler_pool);
+        self.metrics.watch_database(&self.engine_pool);
         let shared = Arc::new(Shared {
+            metrics: self.metrics,
+            clock: Arc::new(clock),
             pool: self.engine_pool.clone(),
             identity: Identity::new(worker_id),
             executor: Executor {

@@ -5,6 +5,7 @@ mod docs;
 mod get_task;
 mod health;
 mod list_tasks;
+mod metrics;
 mod openapi;
 mod overview;
 mod patch_queue;
@@ -89,6 +90,7 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
     routes.add(Resource::at("/api/openapi.json").get(openapi::handle, openapi::operation()));
     routes.add(Resource::at("/api/docs").get(docs::redirect, docs::redirect_operation()));
     routes.add(Resource::at("/api/docs/{file}").get(docs::file, docs::file_operation()));
+    routes.add(Resource::at("/metrics").get(metrics::handle, metrics::operation()));
     routes.add(Resource::at("/health/live").get(health::live, health::live_operation()));
     routes.add(Resource::at("/health/ready").get(health::ready, health::ready_operation()));
 }

@@ -77,6 +77,8 @@ pub(crate) async fn handle(
         LinkError::Database(error) => ApiError::from(error),
         other => unlinked(&other),
     })?;
+    let fresh = together.tasks.iter().zip(&existing).filter(|(_, existing)| existing.is_none());
+    app.inner.metrics.api().accepted(fresh.map(|(task, _)| task.info.name));
     let (parent, then) = match &together.parent {
         None => (None, None),
         Some(parent) => {

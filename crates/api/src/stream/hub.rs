@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use longhaul_model::store::read::Task;
+use longhaul_telemetry::Metrics;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,6 +26,7 @@ pub(crate) struct Hub {
 /// What the hub, its source of changes and the subscriptions share.
 pub(super) struct Shared {
     pub(super) pool: PgPool,
+    pub(super) metrics: Metrics,
     /// This process in `longhaul.watched`.
     pub(super) watcher: Uuid,
     base_url: String,
@@ -77,10 +79,11 @@ impl Hub {
     /// A hub whose source of changes runs on the current tokio runtime until the
     /// hub is closed or dropped. It opens no connection before the first
     /// subscription.
-    pub(crate) fn start(pool: PgPool, base_url: String) -> Self {
+    pub(crate) fn start(pool: PgPool, base_url: String, metrics: Metrics) -> Self {
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             pool,
+            metrics,
             watcher: Uuid::now_v7(),
             base_url,
             topics: Mutex::default(),

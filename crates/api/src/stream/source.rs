@@ -35,7 +35,10 @@ pub(super) async fn listen(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = shared.closed.cancelled() => return,
-            Err(error) = listen_once(&shared) => tracing::warn!(%error, "listening for progress failed; it is tried again"),
+            Err(error) = listen_once(&shared) => {
+                shared.metrics.listen_lost("api");
+                tracing::warn!(%error, "listening for progress failed; it is tried again");
+            }
         }
         tokio::select! {
             () = shared.closed.cancelled() => return,
@@ -56,7 +59,10 @@ async fn listen_once(shared: &Shared) -> sqlx::Result<Infallible> {
         match listener.try_recv().await? {
             Some(notification) => shared.mark_changed(changed_tasks(notification.payload())),
             // Reconnected: what was told meanwhile is lost.
-            None => shared.mark_all(),
+            None => {
+                shared.metrics.listen_lost("api");
+                shared.mark_all();
+            }
         }
     }
 }

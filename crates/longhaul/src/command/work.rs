@@ -9,6 +9,7 @@ use longhaul_worker::Settings;
 
 use crate::database::DatabaseArgs;
 use crate::host::{Host, stop_signal};
+use crate::metrics::MetricsArgs;
 
 /// Runs a worker until SIGTERM or Ctrl-C; it then drains.
 #[derive(Debug, Args)]
@@ -17,6 +18,8 @@ pub(crate) struct Work {
     database: DatabaseArgs,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// What can be set of a worker.
@@ -109,6 +112,8 @@ impl WorkerArgs {
 
 impl Work {
     pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
-        host.work(&self.database.database_url, self.worker.settings(), stop_signal()?).await
+        let stop = stop_signal()?;
+        self.metrics.serve(host.metrics().clone(), stop.clone())?;
+        host.work(&self.database.database_url, self.worker.settings(), stop).await
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
@@ -51,7 +52,7 @@ const CLAIM: &str = "
     )
     SELECT taken.queue, taken.priority, taken.place, task.id, task.type, task.attempt, task.max_attempts, task.crashes, task.parameters,
            task.checkpoint, task.total_elements, task.processed_elements, task.fraction, task.message,
-           task.logged
+           task.logged, task.run_at
       FROM taken
       JOIN longhaul.task ON task.id = taken.id
      ORDER BY taken.priority, taken.place";
@@ -200,6 +201,7 @@ struct ClaimRow {
     fraction: f32,
     message: Option<String>,
     logged: Option<i64>,
+    run_at: Option<DateTime<Utc>>,
 }
 
 /// Takes at most `limit` ready tasks, by priority and then age, and puts them
@@ -240,6 +242,8 @@ impl ClaimRow {
             lease,
             id: self.id,
             type_name: self.type_name,
+            queue: self.queue,
+            ready_at_ms: id_ms(self.place).max(self.run_at.map_or(0, |run_at| run_at.timestamp_millis())),
             attempt: u16::try_from(self.attempt).unwrap_or(0).saturating_add(1),
             max_attempts: u16::try_from(self.max_attempts).unwrap_or(1),
             crashes: u16::try_from(self.crashes).unwrap_or(0),

@@ -15,6 +15,7 @@ pub mod bulk;
 pub mod cancel;
 pub mod claim;
 pub mod cron;
+pub mod depth;
 pub mod enqueue;
 pub mod find;
 pub mod finish;
@@ -60,6 +61,10 @@ pub struct ClaimedTask {
     pub id: Uuid,
     /// Its type's name.
     pub type_name: String,
+    /// The queue it came from.
+    pub queue: String,
+    /// Since when it could run, by the database's clock, in milliseconds since 1970.
+    pub ready_at_ms: i64,
     /// The number of the attempt that is about to begin; 1 is the first.
     pub attempt: u16,
     /// How many attempts it has in all.

@@ -13,7 +13,7 @@ mod scheduler;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +47,10 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Runs a service until `stop`, over failures of the database too.
 pub(crate) async fn run<S: Service>(service: S, shared: Arc<Shared>, stop: CancellationToken) {
     loop {
-        let wait = match service.run_once(&shared).await {
+        let began = Instant::now();
+        let run = service.run_once(&shared).await;
+        shared.metrics.worker().maintained(S::NAME, began.elapsed(), run.is_err());
+        let wait = match run {
             Ok(wait) => wait,
             Err(error) => {
                 tracing::warn!(service = S::NAME, %error, "a maintenance run failed; it is tried again");

@@ -1,0 +1,33 @@
+//! What is told of every request: its duration in the metrics, a line in the log.
+
+use std::time::Instant;
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use longhaul_telemetry::Metrics;
+
+/// Measures a request, and logs it under the target `longhaul_api::access`: without
+/// its query and headers, which may hold secrets.
+pub(crate) async fn observe<B: MessageBody>(
+    metrics: Metrics,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let began = Instant::now();
+    let response = next.call(request).await?;
+    let took = began.elapsed();
+    let request = response.request();
+    let (method, route, status) = (request.method().as_str(), request.match_pattern(), response.status().as_u16());
+    metrics.api().answered(method, route.as_deref(), status, took);
+    tracing::info!(
+        target: "longhaul_api::access",
+        method,
+        path = request.path(),
+        status,
+        ms = took.as_micros() as f64 / 1000.0,
+        "answered"
+    );
+    Ok(response)
+}

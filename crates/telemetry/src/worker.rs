@@ -1,0 +1,220 @@
+//! Instruments of a worker.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::{BATCH, Histograms, LATENCY, LONG, counters, histograms, register};
+use crate::table;
+
+/// What a worker measures. Lanes keep [`AttemptsOfType`] and the histograms of their
+/// queues, so that a task costs no look-up by labels.
+pub struct WorkerMetrics {
+    started: Family<TypeLabel, Counter>,
+    ended: Family<EndLabels, Counter>,
+    run_seconds: Histograms<TypeLabel>,
+    wait_seconds: Histograms<QueueLabel>,
+    queues: Mutex<HashSet<String>>,
+    claim_seconds: Histogram,
+    claimed_tasks: Histogram,
+    finish_seconds: Histogram,
+    finished_tasks: Histogram,
+    flush_seconds: Histogram,
+    flushed_tasks: Histogram,
+    service_seconds: Histograms<ServiceLabel>,
+    service_failures: Family<ServiceLabel, Counter>,
+    running: Gauge,
+    slots: Gauge,
+    leases_lost: Counter,
+    presumed_dead: Counter,
+    database_failures: Counter,
+}
+
+/// What became of a task when an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is over, and went well.
+    Succeeded,
+    /// It is over, and did not.
+    Failed,
+    /// It is over, as someone asked.
+    Cancelled,
+    /// The attempt failed; there will be another one.
+    Retrying,
+    /// The handler asked to be run later.
+    Snoozed,
+    /// Given back by a worker that stops.
+    Released,
+    /// It waits for its children.
+    Waiting,
+}
+
+impl End {
+    const ALL: [Self; 7] =
+        [Self::Succeeded, Self::Failed, Self::Cancelled, Self::Retrying, Self::Snoozed, Self::Released, Self::Waiting];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Retrying => "retrying",
+            Self::Snoozed => "snoozed",
+            Self::Released => "released",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// The instruments of one task type.
+pub struct AttemptsOfType {
+    /// They began.
+    pub started: Counter,
+    run_seconds: Histogram,
+    ended: [Counter; End::ALL.len()],
+}
+
+impl AttemptsOfType {
+    /// An attempt ended after this time.
+    pub fn ended(&self, end: End, ran: Duration) {
+        self.ended[end as usize].inc();
+        self.run_seconds.observe(ran.as_secs_f64());
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabel {
+    r#type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    r#type: &'static str,
+    end: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabel {
+    queue: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabel {
+    service: &'static str,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn register(to: &mut Registry) -> Self {
+        let latency = || Histogram::new(LATENCY);
+        let batch = || Histogram::new(BATCH);
+        Self {
+            started: counters(to, table::STARTED),
+            ended: counters(to, table::ENDED),
+            run_seconds: histograms(to, table::RUN_SECONDS, || Histogram::new(LONG)),
+            wait_seconds: histograms(to, table::WAIT_SECONDS, || Histogram::new(LONG)),
+            queues: Mutex::default(),
+            claim_seconds: register(to, table::CLAIM_SECONDS, latency()),
+            claimed_tasks: register(to, table::CLAIMED_TASKS, batch()),
+            finish_seconds: register(to, table::FINISH_SECONDS, latency()),
+            finished_tasks: register(to, table::FINISHED_TASKS, batch()),
+            flush_seconds: register(to, table::FLUSH_SECONDS, latency()),
+            flushed_tasks: register(to, table::FLUSHED_TASKS, batch()),
+            service_seconds: histograms(to, table::SERVICE_SECONDS, || Histogram::new(LATENCY)),
+            service_failures: counters(to, table::SERVICE_FAILURES),
+            running: register(to, table::RUNNING, Gauge::default()),
+            slots: register(to, table::SLOTS, Gauge::default()),
+            leases_lost: register(to, table::LEASES_LOST, Counter::default()),
+            presumed_dead: register(to, table::PRESUMED_DEAD, Counter::default()),
+            database_failures: register(to, table::DATABASE_FAILURES, Counter::default()),
+        }
+    }
+
+    /// The instruments of a registered type, to be kept; [`table::OTHER`] for those
+    /// that are not registered.
+    #[must_use]
+    pub fn of_type(&self, name: &'static str) -> AttemptsOfType {
+        let label = TypeLabel { r#type: name };
+        AttemptsOfType {
+            started: self.started.get_or_create_owned(&label),
+            run_seconds: self.run_seconds.get_or_create_owned(&label),
+            ended: End::ALL.map(|end| self.ended.get_or_create_owned(&EndLabels { r#type: name, end: end.name() })),
+        }
+    }
+
+    /// The waits in a queue, to be kept. From the hundredth and first queue on, all
+    /// share one.
+    #[must_use]
+    pub fn waits_in(&self, queue: &str) -> Histogram {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = if queues.contains(queue) {
+            queue
+        } else if queues.len() < table::MOST_QUEUES {
+            queues.insert(queue.to_owned());
+            queue
+        } else {
+            table::OTHER
+        };
+        self.wait_seconds.get_or_create_owned(&QueueLabel { queue: queue.to_owned() })
+    }
+
+    /// A claim brought so many tasks.
+    pub fn claimed(&self, tasks: usize, took: Duration) {
+        self.claim_seconds.observe(took.as_secs_f64());
+        self.claimed_tasks.observe(tasks as f64);
+    }
+
+    /// So many ends were stored at once.
+    pub fn finished(&self, ends: usize, took: Duration) {
+        self.finish_seconds.observe(took.as_secs_f64());
+        self.finished_tasks.observe(ends as f64);
+    }
+
+    /// The progress of so many tasks was written at once.
+    pub fn flushed(&self, tasks: usize, took: Duration) {
+        self.flush_seconds.observe(took.as_secs_f64());
+        self.flushed_tasks.observe(tasks as f64);
+    }
+
+    /// A run of a maintenance service.
+    pub fn maintained(&self, service: &'static str, took: Duration, failed: bool) {
+        let label = ServiceLabel { service };
+        self.service_seconds.get_or_create(&label).observe(took.as_secs_f64());
+        let failures = self.service_failures.get_or_create(&label);
+        if failed {
+            failures.inc();
+        }
+    }
+
+    /// Attempts that run now.
+    #[must_use]
+    pub fn running(&self) -> &Gauge {
+        &self.running
+    }
+
+    /// How many attempts may run at once.
+    pub fn set_slots(&self, slots: usize) {
+        self.slots.set(i64::try_from(slots).unwrap_or(i64::MAX));
+    }
+
+    /// An attempt's outcome was dropped.
+    pub fn lease_lost(&self) {
+        self.leases_lost.inc();
+    }
+
+    /// Others took this worker for dead.
+    pub fn presumed_dead(&self) {
+        self.presumed_dead.inc();
+    }
+
+    /// A claim or the storing of ends failed.
+    pub fn database_failed(&self) {
+        self.database_failures.inc();
+    }
+}
