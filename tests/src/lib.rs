@@ -2,12 +2,14 @@
 //! of its own, workers, and ways to wait for what must happen.
 
 mod described;
+mod keys;
 mod records;
 mod scrape;
 mod stage;
 mod wait;
 
 pub use described::{Described, Exchange, strict_client};
+pub use keys::{SERVER_SECRET, Someone, keys_only, make_key};
 pub use records::{Project, fill_project};
 pub use scrape::Scrape;
 pub use stage::{RunningWorker, Stage, StageBuilder, mortal_worker, quick_worker};

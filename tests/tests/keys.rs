@@ -3,37 +3,18 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use longhaul_api::Gate;
-use longhaul_api::access::Keys;
 use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_model::store::api_key::{self, NewApiKey};
-use longhaul_tests::{Stage, until};
+use longhaul_tests::{SERVER_SECRET, Stage, keys_only, make_key, until};
 use reqwest::StatusCode;
 use serde_json::Value;
 
-const SERVER_SECRET: &str = "a secret of servers, which only tests know";
-
 async fn stage() -> Stage {
-    let gate = |pool: &sqlx::PgPool| Gate::default().with(Keys::new(pool.clone(), Some(SERVER_SECRET)));
-    Stage::builder(longhaul_tasks::registry()).gate(gate).start().await
+    Stage::builder(longhaul_tasks::registry()).gate(keys_only).start().await
 }
 
 async fn make(stage: &Stage, name: &str, permissions: &[&str], server_secret: Option<&str>) -> Secret {
-    let (secret, hasher) = (Secret::generate().expect("randomness"), Hasher::new(server_secret));
-    let permissions: Vec<String> = permissions.iter().map(|name| (*name).to_owned()).collect();
-    let key = NewApiKey {
-        prefix: secret.prefix(),
-        name,
-        hash: &hasher.hash(&secret),
-        hashed_with: hasher.id(),
-        permissions: &permissions,
-        projects: None,
-        expires_at: None,
-        created_by: None,
-        again: false,
-    };
-    assert!(api_key::create(&stage.pool, &key).await.expect("stored"));
-    secret
+    make_key(&stage.pool, name, permissions, None, server_secret).await
 }
 
 async fn queues(stage: &Stage, token: &str) -> (StatusCode, Value) {

@@ -217,6 +217,7 @@ mod tests {
             type_name: "T".to_owned(),
             state: State::Succeeded,
             progress: Progress::of(1, 1).with_message("m"),
+            created_by: None,
             attempt: 1,
             accepted_at: chrono::DateTime::UNIX_EPOCH,
             run_at: None,

@@ -1,25 +1,30 @@
 //! Starting a task: what every route that does so shares.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use chrono::{DateTime, Utc};
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed, find};
-use longhaul_model::store::linked::{Dependency, IfFailed, LinkError};
+use longhaul_model::store::linked::{Dependency, IfFailed, LinkError, not_of};
 use longhaul_model::store::read::{self, Task};
-use longhaul_model::{CreateContext, Entry, Progress, Resources, State, split_public_id};
+use longhaul_model::{CreateContext, CreateError, Entry, Progress, Resources, State, split_public_id};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::access::permission::VIEW_TASKS;
 use crate::enqueuer::told;
-use crate::error::{IDEMPOTENCY_KEY_REUSED, UNKNOWN_PREREQUISITE, UNKNOWN_TASK_TYPE};
+use crate::error::{IDEMPOTENCY_KEY_REUSED, UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE, UNKNOWN_TASK_TYPE};
 use crate::negotiation::json_with;
-use crate::{ApiError, App, EnqueueError, TaskBody};
+use crate::{ApiError, App, Caller, EnqueueError, TaskBody};
 
 /// A request to start a task.
 #[derive(Debug, Clone)]
 pub struct StartTask<'a> {
+    /// Who asks.
+    pub caller: &'a Caller,
     /// The name of its type.
     pub type_name: &'a str,
     /// An object.
@@ -46,7 +51,7 @@ impl App {
     /// # Errors
     /// A refusal, with everything that is wrong; nothing is stored then.
     pub async fn start_task(&self, request: StartTask<'_>) -> Result<TaskBody, ApiError> {
-        let registry = &self.inner.registry;
+        let (registry, caller) = (&self.inner.registry, request.caller);
         let entry = registry
             .get(request.type_name)
             .map_err(|unknown| ApiError::new(UNKNOWN_TASK_TYPE, format!("{unknown}.")))?;
@@ -60,18 +65,21 @@ impl App {
             for (on, if_failed) in &request.after {
                 asked.push_str(&format!(" after {on} {}", if_failed.name()));
             }
+            // Each caller has keys of its own. A subject may have spaces, a key has none.
+            let key = caller.created_by().map_or(key.clone(), |subject| format!("{subject} {key}"));
             IdempotencyKey { key, request: asked }
         });
         if let Some(key) = &key
             && let Some(stored) = find(self.pool(), key).await?
         {
             // Before `create`, which might refuse what has been done meanwhile.
-            return self.repeated(stored).await;
+            return self.repeated(caller, stored).await;
         }
-        let context = CreateContext { pool: self.pool().clone(), resources: self.inner.resources.clone() };
-        let created = entry.create(&request.parameters, &context).await?;
+        let earlier: Vec<Uuid> = request.after.iter().map(|(on, _)| *on).collect();
+        self.must_see(caller, &earlier).await?;
+        let created = entry.create(&request.parameters, &self.create_context(caller)).await?;
         let progress = request.progress.unwrap_or(created);
-        let task = self.new_task(entry, request.parameters, request.run_at, progress)?;
+        let task = self.new_task(caller, entry, request.parameters, request.run_at, progress)?;
         let dependencies: Vec<Dependency> = request
             .after
             .iter()
@@ -89,7 +97,7 @@ impl App {
                     }
                     Ok(accepted_at)
                 }
-                Ok(stored) => return self.repeated(stored).await,
+                Ok(stored) => return self.repeated(caller, stored).await,
                 Err(LinkError::Database(error)) => Err(told(&error)),
                 Err(error) => return Err(unlinked(&error)),
             }
@@ -106,6 +114,7 @@ impl App {
     /// A task to store, with the keys that its type gives it.
     pub(crate) fn new_task(
         &self,
+        caller: &Caller,
         entry: &Entry,
         parameters: Value,
         run_at: Option<DateTime<Utc>>,
@@ -115,6 +124,7 @@ impl App {
         Ok(NewTask {
             progress,
             run_at,
+            created_by: caller.created_by().map(str::to_owned),
             key: keys.key,
             unique_key: keys.unique_key,
             ..NewTask::new(self.inner.clock.new_id(), *entry.info(), parameters)
@@ -130,6 +140,7 @@ impl App {
             state: if run_at.is_some() { State::Scheduled } else { State::Queued },
             progress: task.progress,
             attempt: 0,
+            created_by: task.created_by,
             accepted_at,
             run_at,
             finished_at: None,
@@ -166,9 +177,52 @@ impl App {
         TaskBody::new(task, entry.info().id_prefix, self.base_url())
     }
 
-    async fn repeated(&self, stored: Stored) -> Result<TaskBody, ApiError> {
+    /// What a `create` step is given when this one asks.
+    pub(crate) fn create_context(&self, caller: &Caller) -> CreateContext {
+        let created_by = caller.created_by().map(str::to_owned);
+        CreateContext::new(self.pool().clone(), self.inner.resources.clone(), Arc::clone(caller.grants()), created_by)
+    }
+
+    /// Refuses what the caller could not start itself. What else the `create` step says
+    /// does not count: it looks at this moment.
+    pub(crate) async fn must_be_allowed(
+        &self,
+        caller: &Caller,
+        type_name: &str,
+        parameters: &Value,
+    ) -> Result<(), ApiError> {
+        if caller.may_everything() {
+            return Ok(());
+        }
+        let entry = self.inner.registry.get(type_name).map_err(ApiError::internal)?;
+        match entry.create(parameters, &self.create_context(caller)).await {
+            Err(error @ (CreateError::Forbidden { .. } | CreateError::Unavailable { .. })) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses tasks to wait for that the caller must not know of, as if there were
+    /// none.
+    pub(crate) async fn must_see(&self, caller: &Caller, tasks: &[Uuid]) -> Result<(), ApiError> {
+        let Some(created_by) = caller.created_by().filter(|_| !tasks.is_empty() && !caller.may(VIEW_TASKS)) else {
+            return Ok(());
+        };
+        match not_of(self.pool(), tasks, created_by).await? {
+            unknown if unknown.is_empty() => Ok(()),
+            unknown => Err(unlinked(&LinkError::Unknown(unknown))),
+        }
+    }
+
+    async fn repeated(&self, caller: &Caller, stored: Stored) -> Result<TaskBody, ApiError> {
         match stored {
-            Stored::Existing(id) => self.read_task(id).await,
+            Stored::Existing(id) => {
+                let task = self.stored(id).await?;
+                if !caller.sees(task.created_by.as_deref()) {
+                    return Err(taken_by_other());
+                }
+                let entry = self.inner.registry.get(&task.type_name).map_err(ApiError::internal)?;
+                Ok(self.body(entry, task))
+            }
             Stored::New(_) | Stored::KeyReused => Err(ApiError::new(
                 IDEMPOTENCY_KEY_REUSED,
                 "This Idempotency-Key came with another request before; choose a new one.",
@@ -176,17 +230,29 @@ impl App {
         }
     }
 
+    async fn stored(&self, id: Uuid) -> Result<Task, ApiError> {
+        read::task(self.pool(), id)
+            .await?
+            .ok_or_else(|| ApiError::unavailable("The task that was started before has just been flushed; try again."))
+    }
+
     pub(crate) async fn read_task(&self, id: Uuid) -> Result<TaskBody, ApiError> {
-        let task = read::task(self.pool(), id).await?.ok_or_else(|| {
-            ApiError::unavailable("The task that was started before has just been flushed; try again.")
-        })?;
+        let task = self.stored(id).await?;
         let entry = self.inner.registry.get(&task.type_name).map_err(ApiError::internal)?;
         Ok(self.body(entry, task))
     }
 }
 
+/// Another task like it is open, and whoever asks must not know it.
+fn taken_by_other() -> ApiError {
+    ApiError::new(UNIQUE_TASK_EXISTS, "Someone else has started the same, and it is not over. Nothing was stored.")
+}
+
 /// Tasks could not be tied to those that they are to wait for.
 pub(crate) fn unlinked(error: &LinkError) -> ApiError {
+    if matches!(error, LinkError::TakenByOther) {
+        return taken_by_other();
+    }
     ApiError::new(UNKNOWN_PREREQUISITE, format!("{error}. Nothing was stored."))
 }
 

@@ -8,11 +8,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::attempt::{CheckpointStyle, StopReason};
 use crate::limits::storable_checkpoint;
 use crate::store::progress::{ProgressWrite, write_fenced};
-use crate::{Attempt, CreateError, LogHandle, ProgressHandle, RunError};
+use crate::{Attempt, CreateError, Grants, LogHandle, ProgressHandle, RunError};
 
 /// Things that task types need from the program that hosts them (clients,
 /// configuration), found by their type.
@@ -48,20 +49,73 @@ pub struct CreateContext {
     pub pool: PgPool,
     /// What the host provides.
     pub resources: Arc<Resources>,
+    grants: Arc<Grants>,
+    created_by: Option<String>,
 }
 
 impl CreateContext {
-    /// Refuses the task unless whoever asked for it has this permission, in the
-    /// original's path form, e.g. `TestManagement/ManageIncidents/Edit`. Task
-    /// types name what they need here. There is no access control yet, so that
-    /// everyone has every permission (docs/records.md, "Permissions").
+    /// For the API: the context of a request by someone with these permissions.
+    /// `created_by` is who it is, the same for ever; `None` where callers need not say.
+    #[must_use]
+    pub fn new(pool: PgPool, resources: Arc<Resources>, grants: Arc<Grants>, created_by: Option<String>) -> Self {
+        Self { pool, resources, grants, created_by }
+    }
+
+    /// Who asks for the task; `None` where callers need not say.
+    #[must_use]
+    pub fn created_by(&self) -> Option<&str> {
+        self.created_by.as_deref()
+    }
+
+    /// Refuses the task unless whoever asks for it has this permission in all
+    /// projects. A permission is a path, e.g. `TestManagement/ManageIncidents/Edit`.
+    /// Task types name what they need here, before they tell anything else.
     ///
     /// # Errors
     /// [`CreateError::Forbidden`] when the permission is missing.
     pub fn require(&self, permission: &str) -> Result<(), CreateError> {
-        tracing::trace!(permission, "granted: there is no access control yet");
-        Ok(())
+        refuse_unless(self.grants.may(permission), permission)
     }
+
+    /// The same for a task about one project. Call it before you look whether there is
+    /// such a project, so that nobody learns which there are.
+    ///
+    /// # Errors
+    /// [`CreateError::Forbidden`] when the permission is missing.
+    pub fn require_in(&self, permission: &str, project: Uuid) -> Result<(), CreateError> {
+        refuse_unless(self.grants.may_in(permission, project), permission)
+    }
+
+    /// The same for a task about one project, or about all if `project` is absent.
+    ///
+    /// # Errors
+    /// [`CreateError::Forbidden`] when the permission is missing.
+    pub fn require_for(&self, permission: &str, project: Option<Uuid>) -> Result<(), CreateError> {
+        match project {
+            Some(project) => self.require_in(permission, project),
+            None => self.require(permission),
+        }
+    }
+
+    /// The same for a task about something whose project must be looked up first: it
+    /// must be had in some project at least. Then ask [`may_in`](Self::may_in), and
+    /// answer as if the thing were not there.
+    ///
+    /// # Errors
+    /// [`CreateError::Forbidden`] when the permission is missing.
+    pub fn require_somewhere(&self, permission: &str) -> Result<(), CreateError> {
+        refuse_unless(self.grants.may_somewhere(permission), permission)
+    }
+
+    /// Whether whoever asks has this permission in this project.
+    #[must_use]
+    pub fn may_in(&self, permission: &str, project: Uuid) -> bool {
+        self.grants.may_in(permission, project)
+    }
+}
+
+fn refuse_unless(granted: bool, permission: &str) -> Result<(), CreateError> {
+    if granted { Ok(()) } else { Err(CreateError::Forbidden { permission: permission.to_owned() }) }
 }
 
 /// What `run` is given: the attempt's progress, checkpoint, cancellation, and

@@ -99,6 +99,12 @@ impl Grants {
         self
     }
 
+    /// Whether they hold every permission there is.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.everywhere.iter().any(|granted| granted.0 == "*")
+    }
+
     /// Whether they hold the permission of this name without limits.
     #[must_use]
     pub fn may(&self, permission: &str) -> bool {

@@ -59,7 +59,7 @@ impl TaskType for AutomatedTestImport {
     const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT, UNKNOWN_UPLOAD, INVALID_JUNIT];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
-        context.require(EDIT_AUTOMATED_TESTS)?;
+        context.require_in(EDIT_AUTOMATED_TESTS, self.project_id)?;
         if self.upload_id.is_some() == self.content.is_some() {
             return Err(CreateError::Invalid(vec![ParameterError {
                 pointer: "/Parameters/UploadId".to_owned(),

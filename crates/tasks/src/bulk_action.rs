@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::deletion::delete_entities;
+use crate::permission::EDIT_ENTITIES;
 use crate::problem::{NOT_INDEXED, UNKNOWN_PROJECT};
 use crate::search;
 
@@ -89,6 +90,7 @@ impl TaskType for BulkAction {
     const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT, NOT_INDEXED];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
+        context.require_for(EDIT_ENTITIES, self.project_id)?;
         let errors = self.misfits();
         if !errors.is_empty() {
             return Err(CreateError::Invalid(errors));

@@ -7,7 +7,7 @@ use longhaul_model::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::external_system::{known_link, ticket_by_id, trackers};
+use crate::external_system::{known_link, ticket_by_id, trackers, unknown_link};
 use crate::incident;
 use crate::linking::{Linked, begin, linked};
 use crate::permission::EDIT_INCIDENTS;
@@ -49,8 +49,11 @@ impl TaskType for CreateTicketLink {
     ];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
-        context.require(EDIT_INCIDENTS)?;
+        context.require_somewhere(EDIT_INCIDENTS)?;
         let link = known_link(&context.pool, self.external_system_link_id).await?;
+        if !context.may_in(EDIT_INCIDENTS, link.project_id) {
+            return Err(unknown_link(link.id).into());
+        }
         let ticket = ticket_by_id(trackers(&context.resources)?, &link, &self.ticket_id).await?;
         if let Some(incident_id) = incident::of_ticket(&context.pool, &link, &ticket.id).await? {
             return Err(already_linked(&ticket.key, incident_id).into());

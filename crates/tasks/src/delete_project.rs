@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::deletion::delete_entities;
+use crate::permission::DELETE_PROJECTS;
 use crate::problem::UNKNOWN_PROJECT;
 use crate::search;
 
@@ -50,6 +51,7 @@ impl TaskType for DeleteProject {
     const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
+        context.require_in(DELETE_PROJECTS, self.project_id)?;
         let entities: Option<i64> = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM records.entity e WHERE e.project_id = p.id) FROM records.project p WHERE p.id = $1",
         )

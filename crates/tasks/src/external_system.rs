@@ -75,10 +75,13 @@ async fn links_of_project(pool: &PgPool, project_id: Uuid) -> sqlx::Result<Vec<E
 
 /// The connection with this id.
 pub(crate) async fn known_link(executor: impl PgExecutor<'_>, id: Uuid) -> Result<ExternalSystemLink, Refusal> {
-    link(executor, id).await?.ok_or_else(|| {
-        let detail = format!("There is no external system link {id}; check ExternalSystemLinkId.");
-        Refusal::Impossible(UNKNOWN_EXTERNAL_SYSTEM_LINK, detail)
-    })
+    link(executor, id).await?.ok_or_else(|| unknown_link(id))
+}
+
+/// There is no connection with this id, or whoever asks must not know it.
+pub(crate) fn unknown_link(id: Uuid) -> Refusal {
+    let detail = format!("There is no external system link {id}; check ExternalSystemLinkId.");
+    Refusal::Impossible(UNKNOWN_EXTERNAL_SYSTEM_LINK, detail)
 }
 
 /// The way to all trackers, from the host.
@@ -108,8 +111,8 @@ pub(crate) async fn find_ticket(
         None => links_of_project(pool, wanted.project_id).await?,
     };
     if links.iter().any(|link| link.project_id != wanted.project_id) {
-        let detail = "That external system link is another project's; check ExternalSystemLinkId.";
-        return Err(Refusal::Impossible(UNKNOWN_EXTERNAL_SYSTEM_LINK, detail.to_owned()));
+        // Another project's is as good as none: its existence is no business of this one.
+        return Err(unknown_link(wanted.external_system_link_id.unwrap_or_default()));
     }
     let asked = join_all(
         links.iter().map(|link| async move { trackers.connect(&link.connection)?.find_by_key(wanted.key).await }),

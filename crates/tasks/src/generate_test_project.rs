@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::permission::CREATE_PROJECTS;
 use crate::problem::{PROJECT_EXISTS, UNKNOWN_PROJECT};
 use crate::search;
 use crate::synthetic::Synthetic;
@@ -74,6 +75,7 @@ impl TaskType for GenerateTestProject {
     const PROBLEMS: &'static [ProblemKind] = &[PROJECT_EXISTS];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
+        context.require(CREATE_PROJECTS)?;
         if let Some(project_id) = self.project_id {
             let taken: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM records.project WHERE id = $1)")
                 .bind(project_id)

@@ -40,6 +40,7 @@ pub use generate_test_project::GenerateTestProject;
 pub use link_ticket_to_agile_run_step::LinkTicketToAgileRunStep;
 pub use link_ticket_to_automated_test_run_result_node::LinkTicketToAutomatedTestRunResultNode;
 pub use link_ticket_to_step_result::LinkTicketToStepResult;
+pub use permission::PERMISSIONS;
 pub use problem::KINDS;
 pub use reindex::Reindex;
 pub use sync_incidents::SyncIncidents;

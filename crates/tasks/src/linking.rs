@@ -44,9 +44,10 @@ pub(crate) struct Linked {
 impl Linking<'_> {
     /// Inside the POST: everything that can be known now is checked now.
     pub(crate) async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
-        context.require(EDIT_INCIDENTS)?;
+        context.require_somewhere(EDIT_INCIDENTS)?;
         let mut connection = context.pool.acquire().await?;
-        let project_id = known_target(&mut connection, self.target, Hold::No).await?;
+        let may = |project| context.may_in(EDIT_INCIDENTS, project);
+        let project_id = known_target(&mut connection, self.target, Hold::No, may).await?;
         // No connection is held while trackers think.
         drop(connection);
         let (link, ticket) =
@@ -64,7 +65,7 @@ impl Linking<'_> {
         }
         begin(&context, &PLAN);
         let mut connection = context.pool().acquire().await?;
-        let project_id = known_target(&mut connection, self.target, Hold::No).await?;
+        let project_id = known_target(&mut connection, self.target, Hold::No, anywhere).await?;
         drop(connection);
         let wanted = self.wanted(project_id);
         let asked = find_ticket(context.pool(), trackers(context.resources())?, &wanted);
@@ -75,7 +76,7 @@ impl Linking<'_> {
         context.progress().set_step(&PLAN, DONE_BY_CREATE);
 
         let mut transaction = context.pool().begin().await?;
-        known_target(&mut transaction, self.target, Hold::Yes).await?;
+        known_target(&mut transaction, self.target, Hold::Yes, anywhere).await?;
         let made = incident::create(&mut transaction, &link, &ticket).await?;
         let incident_id = match made {
             Some(id) => id,
@@ -133,8 +134,18 @@ enum Hold {
     Yes,
 }
 
-/// The project of the target.
-async fn known_target(connection: &mut PgConnection, target: Target, hold: Hold) -> Result<Uuid, Refusal> {
+/// The worker does what the POST was allowed to ask for.
+fn anywhere(_project: Uuid) -> bool {
+    true
+}
+
+/// The project of the target. Outside the projects where one `may`, there is none.
+async fn known_target(
+    connection: &mut PgConnection,
+    target: Target,
+    hold: Hold,
+    may: impl Fn(Uuid) -> bool + Send,
+) -> Result<Uuid, Refusal> {
     match target {
         Target::StepResult(id) => {
             let sql = "SELECT a.project_id
@@ -146,14 +157,16 @@ async fn known_target(connection: &mut PgConnection, target: Target, hold: Hold)
             };
             let project_id: Option<Uuid> =
                 sqlx::query_scalar(AssertSqlSafe(format!("{sql}{of}"))).bind(id).fetch_optional(connection).await?;
-            known(project_id, UNKNOWN_STEP_RESULT, || format!("There is no step result {id}; check StepResultId."))
+            known(project_id.filter(|id| may(*id)), UNKNOWN_STEP_RESULT, || {
+                format!("There is no step result {id}; check StepResultId.")
+            })
         }
         Target::AgileRunStep { agile_run_id, step_id } => {
             let project_id: Option<Uuid> = sqlx::query_scalar("SELECT project_id FROM records.agile_run WHERE id = $1")
                 .bind(agile_run_id)
                 .fetch_optional(&mut *connection)
                 .await?;
-            let project_id = known(project_id, UNKNOWN_AGILE_RUN, || {
+            let project_id = known(project_id.filter(|id| may(*id)), UNKNOWN_AGILE_RUN, || {
                 format!("There is no agile run {agile_run_id}; check AgileRunId.")
             })?;
             let sql = "SELECT id FROM records.agile_run_step WHERE agile_run_id = $1 AND id = $2";
@@ -168,7 +181,7 @@ async fn known_target(connection: &mut PgConnection, target: Target, hold: Hold)
                     .bind(run_id)
                     .fetch_optional(&mut *connection)
                     .await?;
-            let project_id = known(project_id, UNKNOWN_AUTOMATED_TEST_RUN, || {
+            let project_id = known(project_id.filter(|id| may(*id)), UNKNOWN_AUTOMATED_TEST_RUN, || {
                 format!("There is no automated test run {run_id}; check AutomatedTestRunId.")
             })?;
             let sql = "SELECT id FROM records.result_node WHERE automated_test_run_id = $1 AND id = $2";

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::permission::REINDEX;
 use crate::problem::UNKNOWN_PROJECT;
 use crate::search::{self, Build, Compacted, Swapped};
 
@@ -84,6 +85,7 @@ impl TaskType for Reindex {
     const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
+        context.require_for(REINDEX, self.project_id)?;
         if let Some(project_id) = self.project_id
             && !project_exists(&context.pool, project_id).await?
         {

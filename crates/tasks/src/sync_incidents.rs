@@ -76,7 +76,7 @@ impl TaskType for SyncIncidents {
     const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT, UNKNOWN_EXTERNAL_SYSTEM_LINK];
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
-        context.require(EDIT_INCIDENTS)?;
+        context.require_for(EDIT_INCIDENTS, self.project_id)?;
         self.check(&context.pool).await?;
         Ok(Progress::of(0, self.count(&context.pool).await?).with_message("Asking trackers"))
     }

@@ -9,6 +9,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use longhaul_model::Grants;
 use uuid::Uuid;
 
+use super::permission::{MANAGE_TASKS, VIEW_TASKS};
 use crate::ApiError;
 
 /// Who calls and what they may. A handler takes it as an argument; an operation
@@ -107,6 +108,36 @@ impl Caller {
     #[must_use]
     pub fn may_in(&self, permission: &str, project: Uuid) -> bool {
         self.inner.grants.may_in(permission, project)
+    }
+
+    /// Whether it has every permission.
+    pub(crate) fn may_everything(&self) -> bool {
+        self.inner.grants.is_everything()
+    }
+
+    /// Whose tasks are this one's: what [`Task::created_by`] says of them. `None` where
+    /// callers need not say who they are.
+    ///
+    /// [`Task::created_by`]: longhaul_model::store::read::Task::created_by
+    #[must_use]
+    pub fn created_by(&self) -> Option<&str> {
+        Some(self.subject()).filter(|_| self.kind() != CallerKind::Anonymous)
+    }
+
+    /// Whether it may see a task that this one asked for.
+    #[must_use]
+    pub fn sees(&self, created_by: Option<&str>) -> bool {
+        self.may(VIEW_TASKS) || self.is_own(created_by)
+    }
+
+    /// Whether it may cancel and retry a task that this one asked for.
+    #[must_use]
+    pub fn manages(&self, created_by: Option<&str>) -> bool {
+        self.may(MANAGE_TASKS) || self.is_own(created_by)
+    }
+
+    fn is_own(&self, created_by: Option<&str>) -> bool {
+        created_by.is_some() && self.created_by() == created_by
     }
 
     /// Refuses unless it has this permission in all projects.

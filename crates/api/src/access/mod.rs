@@ -36,6 +36,8 @@ pub enum Access {
     Caller,
     /// This permission, in all projects.
     Permission(&'static str),
+    /// This permission, in one project at least. Its handler asks in which.
+    Somewhere(&'static str),
 }
 
 impl Access {
@@ -49,6 +51,7 @@ impl Access {
         let caller = app.inner.gate.identify(request.request()).await?;
         match self {
             Access::Permission(name) if !caller.may(name) => return Err(missing(name)),
+            Access::Somewhere(name) if !caller.grants().may_somewhere(name) => return Err(missing(name)),
             _ => {}
         }
         let address = client_address(request.request(), &app.inner.settings.trusted_proxies);

@@ -7,10 +7,12 @@ use longhaul_model::store::read::{self, Task};
 use utoipa::openapi::Object;
 use uuid::Uuid;
 
+use crate::access::missing;
+use crate::access::permission::MANAGE_TASKS;
 use crate::error::UNKNOWN_TASK;
 use crate::negotiation::must_accept_json;
 use crate::openapi::text;
-use crate::{ApiError, App, Operation, TaskBody, json_response};
+use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Tasks", "getTask", "How far a task is.")
@@ -29,21 +31,43 @@ pub(super) fn public_id() -> Object {
 /// prefix must be that of the task's type; case does not matter.
 pub(crate) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    Ok(json_response(StatusCode::OK, &find(&app, &id).await?.1))
+    Ok(json_response(StatusCode::OK, &find(&app, &caller, &id).await?.1))
 }
 
-/// The guid and the body of the task with this public id.
-pub(super) async fn find(app: &App, id: &str) -> Result<(Uuid, TaskBody), ApiError> {
-    let (task, id_prefix) = find_task(app, id).await?;
+/// The guid and the body of the task with this public id, if the caller may see it.
+pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<(Uuid, TaskBody), ApiError> {
+    let (task, id_prefix) = find_task(app, caller, id).await?;
     Ok((task.id, TaskBody::new(task, id_prefix, app.base_url())))
 }
 
-/// The task with this public id, and its type's prefix of ids.
-pub(super) async fn find_task(app: &App, id: &str) -> Result<(Task, &'static str), ApiError> {
+/// The task with this public id, and its type's prefix of ids, if the caller may see it:
+/// else it is unknown, as if it were not there.
+pub(super) async fn find_task(app: &App, caller: &Caller, id: &str) -> Result<(Task, &'static str), ApiError> {
+    let (task, id_prefix) = look_up(app, id).await?;
+    if caller.sees(task.created_by.as_deref()) { Ok((task, id_prefix)) } else { Err(unknown(id)) }
+}
+
+/// The task with this public id, if the caller may cancel it and run it again. Whoever
+/// may do so sees what became of it. Who may see it and no more is told so; for others
+/// it is unknown.
+pub(super) async fn find_managed(app: &App, caller: &Caller, id: &str) -> Result<(Task, &'static str), ApiError> {
+    let (task, id_prefix) = look_up(app, id).await?;
+    let created_by = task.created_by.as_deref();
+    if caller.manages(created_by) {
+        Ok((task, id_prefix))
+    } else if caller.sees(created_by) {
+        Err(missing(MANAGE_TASKS))
+    } else {
+        Err(unknown(id))
+    }
+}
+
+async fn look_up(app: &App, id: &str) -> Result<(Task, &'static str), ApiError> {
     let (prefix, guid) = split_public_id(id).ok_or_else(|| unknown(id))?;
     let entry = app.inner.registry.by_id_prefix(prefix).ok_or_else(|| unknown(id))?;
     let task = read::task(app.pool(), guid)

@@ -6,16 +6,17 @@ use futures_util::{StreamExt, stream};
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::keyed::{Parent, Together, enqueue_all};
 use longhaul_model::store::linked::{Dependency, LinkError};
-use longhaul_model::{Batch, CreateContext, CreateError, ParameterError, Progress, TaskTypeInfo};
+use longhaul_model::{Batch, CreateError, ParameterError, Progress, TaskTypeInfo};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::access::permission::VIEW_TASKS;
 use crate::batch_request::{BatchRequest, Wanted};
-use crate::error::UNKNOWN_PREREQUISITE;
+use crate::error::{UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE};
 use crate::negotiation::{json_response, read_json_within};
 use crate::openapi::BATCH_REQUEST;
 use crate::start::unlinked;
-use crate::{ApiError, App, Operation, TaskBody};
+use crate::{ApiError, App, Caller, Operation, TaskBody};
 
 /// `create` steps at once; each may use a connection.
 const CREATES_AT_ONCE: usize = 4;
@@ -44,6 +45,7 @@ pub(super) fn operation() -> Operation {
              `Map` they are the children of one more task.",
         )
         .problem(UNKNOWN_PREREQUISITE)
+        .problem(UNIQUE_TASK_EXISTS)
         .reads_component(BATCH_REQUEST)
         .starts_tasks(None)
         .negotiated()
@@ -58,6 +60,7 @@ pub(super) fn operation() -> Operation {
 /// `Map` are not listed.
 pub(crate) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
@@ -72,7 +75,7 @@ pub(crate) async fn handle(
     let wanted = BatchRequest::read(&app.inner.registry, json, app.now())?;
     let (mapped, tied) =
         (wanted.mapped, wanted.parent.is_some() || wanted.tasks.iter().any(|task| !task.request.after.is_empty()));
-    let together = prepare(&app, wanted).await?;
+    let together = prepare(&app, &caller, wanted).await?;
     let (accepted_at, existing) = enqueue_all(app.pool(), &together).await.map_err(|error| match error {
         LinkError::Database(error) => ApiError::from(error),
         other => unlinked(&other),
@@ -106,7 +109,7 @@ pub(crate) async fn handle(
 }
 
 /// Runs the `create` steps and makes the tasks with their ties.
-async fn prepare(app: &App, wanted: BatchRequest<'_>) -> Result<Together, ApiError> {
+async fn prepare(app: &App, caller: &Caller, wanted: BatchRequest<'_>) -> Result<Together, ApiError> {
     let (mut all, names, parent) = (wanted.tasks, wanted.names, wanted.parent);
     let children = all.len();
     let (if_failed, then_if_failed) = match parent {
@@ -119,17 +122,23 @@ async fn prepare(app: &App, wanted: BatchRequest<'_>) -> Result<Together, ApiErr
             }
         },
     };
-    let progress = create_all(app, &all).await?;
+    let progress = create_all(app, caller, &all).await?;
     let mut tasks: Vec<NewTask> = Vec::with_capacity(all.len());
     for (wanted, progress) in all.iter().zip(progress) {
-        tasks.push(app.new_task(wanted.entry, wanted.request.parameters.clone(), wanted.request.run_at, progress)?);
+        tasks.push(app.new_task(
+            caller,
+            wanted.entry,
+            wanted.request.parameters.clone(),
+            wanted.request.run_at,
+            progress,
+        )?);
     }
-    let (mut dependencies, mut errors) = (Vec::new(), Vec::new());
+    let (mut dependencies, mut errors, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
     for (wanted, task) in all.iter().zip(&tasks) {
         for (number, after) in wanted.request.after.iter().enumerate() {
             let on = match names.get(&after.task) {
                 Some(on) => Ok(tasks[*on].id),
-                None => app.prerequisite(&after.task),
+                None => app.prerequisite(&after.task).inspect(|id| earlier.push(*id)),
             };
             match on {
                 Ok(on) => dependencies.push(Dependency { task: task.id, on, if_failed: after.if_failed }),
@@ -143,22 +152,25 @@ async fn prepare(app: &App, wanted: BatchRequest<'_>) -> Result<Together, ApiErr
     if !errors.is_empty() {
         return Err(ApiError::invalid_request(errors));
     }
+    app.must_see(caller, &earlier).await?;
     let then = tasks.split_off(children).pop().zip(then_if_failed);
     let parent = if_failed.map(|if_failed| {
         let total = tasks.iter().map(|task| task.progress.total.max(1)).sum();
         let task = NewTask {
             progress: Progress::of(0, total),
+            created_by: caller.created_by().map(str::to_owned),
             ..NewTask::new(app.inner.clock.new_id(), TaskTypeInfo::of::<Batch>(), serde_json::json!({}))
         };
         Parent { task, if_failed, then }
     });
-    Ok(Together { tasks, dependencies, parent })
+    let only_of = caller.created_by().filter(|_| !caller.may(VIEW_TASKS)).map(str::to_owned);
+    Ok(Together { tasks, dependencies, parent, only_of })
 }
 
 /// Runs every `create` step. The first refusal that is not about parameters
 /// decides the answer's code; all of them are listed.
-async fn create_all(app: &App, wanted: &[Wanted<'_>]) -> Result<Vec<Progress>, ApiError> {
-    let context = &CreateContext { pool: app.pool().clone(), resources: app.inner.resources.clone() };
+async fn create_all(app: &App, caller: &Caller, wanted: &[Wanted<'_>]) -> Result<Vec<Progress>, ApiError> {
+    let context = &app.create_context(caller);
     let created: Vec<Result<Progress, CreateError>> = stream::iter(wanted)
         .map(|wanted| wanted.entry.create(&wanted.request.parameters, context))
         .buffered(CREATES_AT_ONCE)

@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use longhaul_model::ParameterError;
 use serde_json::{Map, Value};
 
-use crate::error::{INVALID_REQUEST, UNKNOWN_PREREQUISITE};
+use crate::error::{INVALID_REQUEST, UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE};
 use crate::negotiation::{idempotency_key, must_accept_json, received_json};
 use crate::openapi::TASK_REQUEST;
 use crate::start::accepted_response;
 use crate::stream::{Beginning, Form, begin};
 use crate::task_request::TaskRequest;
-use crate::{ApiError, App, Operation, StartTask, TaskBody};
+use crate::{ApiError, App, Caller, Operation, StartTask, TaskBody};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Tasks", "startTask", "Starts a task.")
@@ -23,6 +23,7 @@ pub(super) fn operation() -> Operation {
         .reads_component(TASK_REQUEST)
         .names_a_type()
         .problem(UNKNOWN_PREREQUISITE)
+        .problem(UNIQUE_TASK_EXISTS)
         .starts_tasks(None)
         .idempotent()
         .negotiated()
@@ -35,6 +36,7 @@ pub(super) fn operation() -> Operation {
 /// `202` with the body and `Location`, sent after the task is durable.
 pub(crate) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
@@ -63,6 +65,7 @@ pub(crate) async fn handle(
         return Err(ApiError::invalid_request(errors));
     }
     let start = StartTask {
+        caller: &caller,
         after,
         type_name: &wanted.type_name,
         parameters: wanted.parameters,

@@ -15,7 +15,7 @@ use crate::error::{INVALID_REQUEST, UNKNOWN_TASK};
 use crate::negotiation::must_accept_json;
 use crate::openapi::integer;
 use crate::page::{LIMIT, LIMIT_AT_MOST, Page};
-use crate::{ApiError, App, Operation, json_response};
+use crate::{ApiError, App, Caller, Operation, json_response};
 
 /// So many dependencies are shown in each direction.
 const SHOWN: i64 = 1_000;
@@ -83,16 +83,18 @@ pub(super) fn dependencies_operation() -> Operation {
         .problem(UNKNOWN_TASK)
 }
 
-/// `200` with the task's children in order, a page at a time.
+/// `200` with the task's children in order, a page at a time, but for those that the
+/// caller may not see.
 pub(crate) async fn children(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let page = Page::<i32>::read(&request)?;
     let limit = page.limit;
-    let (guid, body) = find(&app, &id).await?;
+    let (guid, body) = find(&app, &caller, &id).await?;
     let mut children = read_children(app.pool(), guid, page.after, i64::from(limit) + 1).await?;
     let more = page.cut(&mut children);
     let next = children
@@ -100,21 +102,27 @@ pub(crate) async fn children(
         .and_then(|child| child.number)
         .filter(|_| more)
         .map(|last| format!("{}/children?after={last}&limit={limit}", body.self_url));
-    let items = children.into_iter().map(|child| shown(&app, child)).collect();
+    let items = children
+        .into_iter()
+        .filter(|child| caller.sees(child.created_by.as_deref()))
+        .map(|child| shown(&app, child))
+        .collect();
     Ok(json_response(StatusCode::OK, &ChildrenBody { items, next }))
 }
 
 /// `200` with what the task waits for and what waits for it, the first 1,000 of each.
 pub(crate) async fn dependencies(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    let (guid, _) = find(&app, &id).await?;
+    let (guid, _) = find(&app, &caller, &id).await?;
     let after = prerequisites(app.pool(), guid, Uuid::nil(), SHOWN).await?;
     let before = dependents(app.pool(), guid, Uuid::nil(), SHOWN).await?;
-    let all = |list: Vec<Relative>| list.into_iter().map(|one| shown(&app, one)).collect();
+    let seen = |one: &Relative| caller.sees(one.created_by.as_deref());
+    let all = |list: Vec<Relative>| list.into_iter().filter(seen).map(|one| shown(&app, one)).collect();
     Ok(json_response(StatusCode::OK, &DependenciesBody { after: all(after), before: all(before) }))
 }
 

@@ -3,15 +3,17 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use longhaul_model::store::cancel::{Retried, retry};
+use longhaul_model::store::read;
 
-use super::get_task::{find, public_id, unknown};
-use crate::error::{TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
-use crate::{ApiError, App, Operation, TaskBody, json_response};
+use super::get_task::{find_managed, public_id, unknown};
+use crate::error::{FORBIDDEN, TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
+use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Tasks", "retryTask", "Runs a failed or cancelled task again, from its last checkpoint.")
         .path("id", "The task's `Id`; case does not matter.", public_id())
         .answers::<TaskBody>(202, "It is queued.")
+        .problem(FORBIDDEN)
         .problem(UNKNOWN_TASK)
         .problem(TASK_OPEN)
         .problem(TASK_ENDED)
@@ -20,10 +22,17 @@ pub(super) fn operation() -> Operation {
 
 /// `202` with the body; it goes on from its last checkpoint. `409` if the task is
 /// not over, or succeeded.
-pub(crate) async fn handle(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    let (guid, _) = find(&app, &id).await?;
-    match retry(app.pool(), guid).await?.ok_or_else(|| unknown(&id))? {
-        Retried::Queued => Ok(json_response(StatusCode::ACCEPTED, &find(&app, &id).await?.1)),
+pub(crate) async fn handle(
+    app: web::Data<App>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let (task, id_prefix) = find_managed(&app, &caller, &id).await?;
+    match retry(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))? {
+        Retried::Queued => {
+            let task = read::task(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))?;
+            Ok(json_response(StatusCode::ACCEPTED, &TaskBody::new(task, id_prefix, app.base_url())))
+        }
         Retried::Open => {
             Err(ApiError::new(TASK_OPEN, "Only what failed or was cancelled can be run again; this is not over."))
         }

@@ -12,7 +12,7 @@ use super::get_task::{find_task, public_id};
 use crate::error::UNKNOWN_TASK;
 use crate::openapi::{boolean, text};
 use crate::stream::{Beginning, Form, Lines, begin};
-use crate::{ApiError, App, Operation, TaskBody};
+use crate::{ApiError, App, Caller, Operation, TaskBody};
 
 /// What a client that lost its connection has seen (WHATWG HTML, 9.2).
 const LAST_EVENT_ID: &str = "Last-Event-ID";
@@ -72,6 +72,7 @@ pub(super) fn operation() -> Operation {
 /// task itself.
 pub(crate) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -80,7 +81,7 @@ pub(crate) async fn handle(
         let message = "true or false is expected.".to_owned();
         ApiError::invalid_request(vec![ParameterError { pointer: "log".to_owned(), message }])
     })?;
-    let (task, id_prefix) = find_task(&app, &id).await?;
+    let (task, id_prefix) = find_task(&app, &caller, &id).await?;
     let seen = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let lines = wanted.log.then(|| Lines::after(app.pool().clone(), task.id, seen));
     let logged = task.logged;

@@ -18,7 +18,7 @@ use crate::error::{NOT_ACCEPTABLE, UNKNOWN_TASK};
 use crate::negotiation::{Preference, preference};
 use crate::openapi::integer;
 use crate::page::{LIMIT, LIMIT_AT_MOST, Page};
-use crate::{ApiError, App, Operation, TaskBody, json_response};
+use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 
 /// A line of a log.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -74,13 +74,14 @@ pub(super) fn operation() -> Operation {
 /// there is one; `404` as for the task itself.
 pub(crate) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let as_text = wants_text(&request)?;
     let page = Page::<i64>::read(&request)?;
     let limit = page.limit;
-    let (task, id_prefix) = find_task(&app, &id).await?;
+    let (task, id_prefix) = find_task(&app, &caller, &id).await?;
     let (guid, logged) = (task.id, task.logged);
     let mut found = lines(app.pool(), guid, page.after, limit + 1).await?;
     let more = page.cut(&mut found);

@@ -162,7 +162,7 @@ impl<'a> Writer<'a> {
         let mut problems = operation.problems.clone();
         if self.closed && operation.needs != Access::Public {
             let refusals = [NO_CREDENTIALS, WRONG_CREDENTIALS, FORBIDDEN, INTERNAL, UNAVAILABLE];
-            let named = matches!(operation.needs, Access::Permission(_));
+            let named = matches!(operation.needs, Access::Permission(_) | Access::Somewhere(_));
             for kind in refusals.into_iter().filter(|kind| named || *kind != FORBIDDEN) {
                 if !problems.contains(&kind) {
                     problems.push(kind);
@@ -191,7 +191,7 @@ impl<'a> Writer<'a> {
             _ if !self.closed => return None,
             Access::Public => return Some(Vec::new()),
             Access::Caller => &[],
-            Access::Permission(name) => &[*name],
+            Access::Permission(name) | Access::Somewhere(name) => &[*name],
         };
         Some(SCHEMES.iter().map(|(name, _)| SecurityRequirement::new(*name, permissions.iter().copied())).collect())
     }

@@ -1,5 +1,6 @@
 //! Which tasks a task is about.
 
+use longhaul_api::access::permission::MANAGE_TASKS;
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::store::find::TaskFilter;
 use longhaul_model::store::task_type;
@@ -110,11 +111,15 @@ impl FilterState for EndState {
 }
 
 impl<S: FilterState> Filter<S> {
-    /// Refuses what would mean every task, or none.
+    /// Refuses what would mean every task, or none, and the tasks of others to whoever
+    /// may not manage them.
     ///
     /// # Errors
-    /// Everything that is wrong, with JSON pointers.
+    /// Everything that is wrong, with JSON pointers; or the permission that is missing.
     pub(super) async fn check(&self, context: &CreateContext) -> Result<(), CreateError> {
+        if self.created_by.is_none() || self.created_by.as_deref() != context.created_by() {
+            context.require(MANAGE_TASKS)?;
+        }
         let mut errors = Vec::new();
         let mut complain = |pointer: String, message: &str| {
             errors.push(ParameterError { pointer, message: message.to_owned() });

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::enqueue::{NewTask, enqueue};
-use super::linked::{Dependency, IfChildFailed, LinkError, begin_batch, enqueue_linked};
+use super::linked::{Dependency, IfChildFailed, LinkError, begin_batch, enqueue_linked, not_of};
 
 /// A client's name for one request, which it may repeat (`Idempotency-Key`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +135,10 @@ pub struct Together {
     pub dependencies: Vec<Dependency>,
     /// The task whose children they are.
     pub parent: Option<Parent>,
+    /// Who stores them, if it must not learn of tasks that others asked for: if one of
+    /// those has the unique key of one of these, nothing is stored
+    /// ([`LinkError::TakenByOther`]).
+    pub only_of: Option<String>,
 }
 
 /// A parent that only waits for its children.
@@ -167,6 +171,12 @@ pub async fn enqueue_all(pool: &PgPool, together: &Together) -> Result<(DateTime
     let mut transaction = pool.begin().await?;
     for (number, task, key) in keyed {
         existing[number] = take_unique(&mut transaction, key, task).await?;
+    }
+    if let Some(created_by) = &together.only_of {
+        let others: Vec<Uuid> = existing.iter().flatten().copied().collect();
+        if !others.is_empty() && !not_of(&mut *transaction, &others, created_by).await?.is_empty() {
+            return Err(LinkError::TakenByOther);
+        }
     }
     let fresh: Vec<NewTask> =
         tasks.iter().zip(&existing).filter(|(_, other)| other.is_none()).map(|(task, _)| task.clone()).collect();

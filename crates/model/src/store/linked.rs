@@ -82,6 +82,9 @@ pub enum LinkError {
     /// Tasks that would wait for each other for ever.
     #[error("these tasks wait for each other in a circle: {}", list(.0))]
     Circle(Vec<Uuid>),
+    /// A unique key that is taken by a task of someone else ([`super::keyed::Together::only_of`]).
+    #[error("an open task of someone else is the same as one of these")]
+    TakenByOther,
     /// The database did not take them.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -143,7 +146,8 @@ const ENQUEUE: &str = "
         INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
                                    total_elements, processed_elements, fraction, message, key, unique_key,
                                    state, run_at, parent_id, followed)
-        SELECT new_id, type, queue, priority, max_attempts, parameters, created_by,
+        SELECT new_id, type, queue, priority, max_attempts, parameters,
+               coalesce(created_by, (SELECT p.created_by FROM longhaul.task p WHERE p.id = $18)),
                total_elements, processed_elements, fraction, message, key, unique_key,
                CASE WHEN later AND open = 0 THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
                CASE WHEN later THEN run_at END, $18, CASE WHEN followed THEN true END
@@ -167,6 +171,22 @@ const ENQUEUE: &str = "
         SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM ready) AS waiting
     )
     SELECT now() FROM (SELECT count(*) FROM woken) AS notified";
+
+/// Those of these tasks that this one did not ask for, or that there are not, in
+/// order.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn not_of(executor: impl PgExecutor<'_>, ids: &[Uuid], created_by: &str) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar(
+        "SELECT DISTINCT i.id FROM unnest($1::uuid[]) AS i(id)
+          WHERE NOT EXISTS (SELECT FROM longhaul.task t WHERE t.id = i.id AND t.created_by = $2) ORDER BY i.id",
+    )
+    .bind(ids)
+    .bind(created_by)
+    .fetch_all(executor)
+    .await
+}
 
 /// Stores tasks that wait for each other or for tasks that are stored already,
 /// and are the children of `parent`, if there is one; however many, in one
@@ -288,6 +308,8 @@ pub struct Relative {
     pub public_id: String,
     /// Its type's name.
     pub type_name: String,
+    /// Who asked for it.
+    pub created_by: Option<String>,
     /// Where it is in its life.
     pub state: State,
     /// What it returned, once it has succeeded.
@@ -306,6 +328,7 @@ struct RelativeRow {
     public_id: String,
     #[sqlx(rename = "type")]
     type_name: String,
+    created_by: Option<String>,
     state: String,
     result: Option<Value>,
     error: Option<Value>,
@@ -319,6 +342,7 @@ impl RelativeRow {
             id: self.id,
             public_id: self.public_id,
             type_name: self.type_name,
+            created_by: self.created_by,
             state: self.state.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
             result: self.result,
             error: self.error,
@@ -351,7 +375,7 @@ pub async fn prerequisites(
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
     let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
+        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
            FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.on_id
           WHERE d.task_id = $1 AND d.on_id > $2 ORDER BY d.on_id LIMIT $3",
     );
@@ -370,7 +394,7 @@ pub async fn dependents(
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
     let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
+        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
            FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.task_id
           WHERE d.on_id = $1 AND d.task_id > $2 ORDER BY d.task_id LIMIT $3",
     );
@@ -389,7 +413,7 @@ pub async fn children(
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
     let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.state::text AS state, v.result, v.error, c.number, NULL AS if_failed
+        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, c.number, NULL AS if_failed
            FROM longhaul.child c JOIN longhaul.tasks v ON v.id = c.id
           WHERE c.parent_id = $1 AND c.number > $2 ORDER BY c.number LIMIT $3",
     );

@@ -22,6 +22,8 @@ pub struct Task {
     pub progress: Progress,
     /// Attempts begun so far.
     pub attempt: u16,
+    /// Who asked for it.
+    pub created_by: Option<String>,
     /// When it was accepted.
     pub accepted_at: DateTime<Utc>,
     /// Until when it waits, while it is scheduled or waits for its next attempt.
@@ -57,6 +59,7 @@ struct TaskRow {
     fraction: f32,
     message: Option<String>,
     attempt: i32,
+    created_by: Option<String>,
     accepted_at: DateTime<Utc>,
     run_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
@@ -79,7 +82,7 @@ macro_rules! read {
     ($where:literal) => {
         concat!(
             "SELECT v.id, v.type, v.state::text AS state, v.total_elements, v.processed_elements, t.fraction,
-                    v.message, v.attempt::int AS attempt, v.accepted_at,
+                    v.message, v.attempt::int AS attempt, v.created_by, v.accepted_at,
                     CASE WHEN v.state IN ('Scheduled', 'Retrying') THEN v.run_at END AS run_at,
                     v.finished_at, v.result, v.error,
                     CASE WHEN v.state = t.state AND t.state NOT IN ('Scheduled', 'Queued', 'Succeeded') THEN t.steps END AS steps,
@@ -131,6 +134,7 @@ impl TaskRow {
                 message: self.message,
             },
             attempt: u16::try_from(self.attempt).unwrap_or(0),
+            created_by: self.created_by,
             accepted_at: self.accepted_at,
             run_at: self.run_at,
             finished_at: self.finished_at,

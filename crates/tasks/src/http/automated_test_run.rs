@@ -11,7 +11,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::page::Filter;
-use super::record::{Creatable, Record, refused};
+use super::record::{Creatable, Permissions, Record, refused};
+use crate::permission::{EDIT_AUTOMATED_TESTS, VIEW_RECORDS};
 use crate::problem::UNKNOWN_AUTOMATED_TEST_RUN;
 use crate::result_node::{Node, NodeKind, NodeStatus, insert_nodes};
 
@@ -73,6 +74,7 @@ impl Record for AutomatedTestRun {
               FROM records.result_node WHERE automated_test_run_id = r.id) AS n";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.automated_test_run WHERE id = $1");
     const FILTERS: &'static [Filter] = &[Filter { name: "project", column: "r.project_id" }];
+    const PERMISSIONS: Permissions = Permissions { view: VIEW_RECORDS, edit: EDIT_AUTOMATED_TESTS };
     const UNKNOWN: ProblemKind = UNKNOWN_AUTOMATED_TEST_RUN;
 
     fn id(&self) -> Uuid {

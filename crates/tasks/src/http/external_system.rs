@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::record::{Changeable, Creatable, Record, given, refused};
+use super::record::{Changeable, Creatable, Permissions, Record, given, refused};
+use crate::permission::{EDIT_EXTERNAL_SYSTEMS, VIEW_EXTERNAL_SYSTEMS};
 use crate::problem::{ALREADY_EXISTS, NO_SECRET_KEY, UNKNOWN_EXTERNAL_SYSTEM};
 use crate::trackers::{Credentials, TrackerKind, Trackers};
 
@@ -71,6 +72,7 @@ impl Record for ExternalSystem {
     const SELECT: &'static str = "SELECT r.id, r.name, r.kind, r.base_url, r.credentials IS NOT NULL AS has_credentials, \
                                   r.created_at FROM records.external_system AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.external_system WHERE id = $1");
+    const PERMISSIONS: Permissions = Permissions { view: VIEW_EXTERNAL_SYSTEMS, edit: EDIT_EXTERNAL_SYSTEMS };
     const UNKNOWN: ProblemKind = UNKNOWN_EXTERNAL_SYSTEM;
 
     fn id(&self) -> Uuid {

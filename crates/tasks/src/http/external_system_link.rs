@@ -11,7 +11,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::page::Filter;
-use super::record::{Changeable, Creatable, Record, given, refused};
+use super::record::{Changeable, Creatable, Permissions, Record, given, refused};
+use crate::permission::{EDIT_EXTERNAL_SYSTEMS, VIEW_EXTERNAL_SYSTEMS};
 use crate::problem::{ALREADY_EXISTS, UNKNOWN_EXTERNAL_SYSTEM_LINK};
 
 /// A connection as it is shown.
@@ -61,6 +62,7 @@ impl Record for ExternalSystemLink {
                                   FROM records.external_system_link AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.external_system_link WHERE id = $1");
     const FILTERS: &'static [Filter] = &[Filter { name: "project", column: "r.project_id" }];
+    const PERMISSIONS: Permissions = Permissions { view: VIEW_EXTERNAL_SYSTEMS, edit: EDIT_EXTERNAL_SYSTEMS };
     const UNKNOWN: ProblemKind = UNKNOWN_EXTERNAL_SYSTEM_LINK;
 
     fn id(&self) -> Uuid {

@@ -13,7 +13,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::page::Filter;
-use super::record::{Changeable, Record, given};
+use super::record::{Changeable, Permissions, Record, given};
+use crate::permission::{EDIT_INCIDENTS, VIEW_RECORDS};
 use crate::problem::UNKNOWN_INCIDENT;
 
 /// An incident as it is shown.
@@ -68,6 +69,7 @@ impl Record for Incident {
         Filter { name: "project", column: "e.project_id" },
         Filter { name: "externalsystemlink", column: "r.external_system_link_id" },
     ];
+    const PERMISSIONS: Permissions = Permissions { view: VIEW_RECORDS, edit: EDIT_INCIDENTS };
     const UNKNOWN: ProblemKind = UNKNOWN_INCIDENT;
 
     fn id(&self) -> Uuid {

@@ -8,7 +8,9 @@ use actix_web::http::header::LOCATION;
 use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use longhaul_api::openapi::{guid as guid_schema, integer};
-use longhaul_api::{ApiError, App, Link, Operation, Resource, Routes, json_response, must_accept_json, read_json};
+use longhaul_api::{
+    Access, ApiError, App, Link, Operation, Resource, Routes, json_response, must_accept_json, read_json,
+};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind, Shape};
 use serde::de::DeserializeOwned;
@@ -18,6 +20,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgPool};
 use uuid::Uuid;
 
 use super::page::{DEFAULT_LIMIT, Filter, MOST, Page};
+use crate::permission::{EDIT_RECORDS, VIEW_RECORDS};
 use crate::problem::{ALREADY_EXISTS, not_found};
 
 /// A kind of record, as it is shown.
@@ -37,6 +40,8 @@ pub(super) trait Record:
     const DELETE: Option<&'static str>;
     /// What a list can be narrowed down to.
     const FILTERS: &'static [Filter] = &[];
+    /// Who may see them, and make, change and delete them.
+    const PERMISSIONS: Permissions = RECORDS;
     /// When there is none with an id.
     const UNKNOWN: ProblemKind;
 
@@ -47,6 +52,15 @@ pub(super) trait Record:
         Vec::new()
     }
 }
+
+/// The permissions to see records of a kind, and to make, change and delete them.
+#[derive(Clone, Copy)]
+pub(super) struct Permissions {
+    pub(super) view: &'static str,
+    pub(super) edit: &'static str,
+}
+
+const RECORDS: Permissions = Permissions { view: VIEW_RECORDS, edit: EDIT_RECORDS };
 
 /// A kind of record that clients can make.
 pub(super) trait Creatable: Record {
@@ -153,12 +167,16 @@ fn list_operation<R: Record>() -> Operation {
     R::FILTERS
         .iter()
         .fold(operation, |operation, filter| operation.query(filter.name, "Only those of this one.", guid_schema()))
+        .needs(Access::Permission(R::PERMISSIONS.view))
         .negotiated()
         .answers::<Listed<R>>(200, "A page.")
 }
 
 fn create_operation<R: Creatable>() -> Operation {
-    let operation = operation::<R>("create", "", format!("Makes {}.", R::WORDS.0)).reads::<R::New>().negotiated();
+    let operation = operation::<R>("create", "", format!("Makes {}.", R::WORDS.0))
+        .needs(Access::Permission(R::PERMISSIONS.edit))
+        .reads::<R::New>()
+        .negotiated();
     R::PROBLEMS
         .iter()
         .fold(operation, |operation, kind| operation.problem(*kind))
@@ -168,6 +186,7 @@ fn create_operation<R: Creatable>() -> Operation {
 
 fn read_operation<R: Record>() -> Operation {
     operation::<R>("get", "", format!("Shows {}.", R::WORDS.0))
+        .needs(Access::Permission(R::PERMISSIONS.view))
         .path("id", "The record's id.", guid_schema())
         .negotiated()
         .answers::<Shown<R>>(200, "The record.")
@@ -176,6 +195,7 @@ fn read_operation<R: Record>() -> Operation {
 
 fn change_operation<R: Changeable>() -> Operation {
     let operation = operation::<R>("change", "", format!("Changes {}.", R::WORDS.0))
+        .needs(Access::Permission(R::PERMISSIONS.edit))
         .description("Members that are left out stay as they are.")
         .path("id", "The record's id.", guid_schema())
         .reads::<R::Change>()
@@ -189,6 +209,7 @@ fn change_operation<R: Changeable>() -> Operation {
 
 fn delete_operation<R: Record>() -> Operation {
     operation::<R>("delete", "", format!("Deletes {} and what belongs to it.", R::WORDS.0))
+        .needs(Access::Permission(R::PERMISSIONS.edit))
         .path("id", "The record's id.", guid_schema())
         .answers_nothing(204, "It is gone.")
         .problem(not_found(R::UNKNOWN))

@@ -4,13 +4,14 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::openapi::{guid, integer, text};
-use longhaul_api::{ApiError, App, Link, Operation, json_response};
+use longhaul_api::{Access, ApiError, App, Caller, Link, Operation, json_response};
 use longhaul_model::ParameterError;
 use longhaul_model::schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::path::encoded;
+use crate::permission::VIEW_RECORDS;
 use crate::problem::{UNKNOWN_PROJECT, not_found};
 use crate::search::{Hit, SearchRequest, search};
 
@@ -58,6 +59,7 @@ impl From<Hit> for Item {
 
 pub(super) fn operation() -> Operation {
     Operation::new("Search", "search", "Finds entities by their words, in the index that the last Reindex built.")
+        .needs(Access::Somewhere(VIEW_RECORDS))
         .required_query("q", "All words must occur; `\"a phrase\"`, `or`, `-not`. At most 1,000 bytes.", text())
         .query("project", "Only this project's.", guid())
         .query("limit", "Hits on a page.", integer(1, MOST, DEFAULT_LIMIT))
@@ -66,10 +68,17 @@ pub(super) fn operation() -> Operation {
         .problem(not_found(UNKNOWN_PROJECT))
 }
 
-pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn handle(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let asked = Asked::parse(request.query_string())?;
-    if let Some(project_id) = asked.project_id {
-        known_project(&app, project_id).await?;
+    match asked.project_id {
+        // Before anyone looks whether there is such a project.
+        Some(project_id) if !caller.may_in(VIEW_RECORDS, project_id) => return Err(unknown_project(project_id)),
+        Some(project_id) => known_project(&app, project_id).await?,
+        None => caller.require(VIEW_RECORDS)?,
     }
     let hits = search(
         app.pool(),
@@ -100,8 +109,11 @@ async fn known_project(app: &App, project_id: Uuid) -> Result<(), ApiError> {
         .bind(project_id)
         .fetch_one(app.pool())
         .await?;
-    let kind = not_found(UNKNOWN_PROJECT);
-    if known { Ok(()) } else { Err(ApiError::new(kind, format!("There is no project {project_id}."))) }
+    if known { Ok(()) } else { Err(unknown_project(project_id)) }
+}
+
+fn unknown_project(project_id: Uuid) -> ApiError {
+    ApiError::new(not_found(UNKNOWN_PROJECT), format!("There is no project {project_id}."))
 }
 
 #[derive(Debug, PartialEq)]

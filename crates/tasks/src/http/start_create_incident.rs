@@ -5,7 +5,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::openapi::{guid, text};
 use longhaul_api::{
-    ApiError, App, Operation, StartTask, TaskBody, accepted_response, idempotency_key, must_accept_json,
+    ApiError, App, Caller, Operation, StartTask, TaskBody, accepted_response, idempotency_key, must_accept_json,
 };
 use longhaul_model::{Progress, TaskType};
 use serde_json::json;
@@ -28,6 +28,7 @@ pub(super) fn operation() -> Operation {
 /// unlike the same task started directly. A body is not read.
 pub(super) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     path: web::Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -35,6 +36,7 @@ pub(super) async fn handle(
     let (link_id, ticket_id) = path.into_inner();
     let parameters = json!({"TicketId": ticket_id, "ExternalSystemLinkId": link_id});
     let start = StartTask {
+        caller: &caller,
         after: Vec::new(),
         type_name: CreateTicketLink::NAME,
         parameters,

@@ -4,7 +4,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::openapi::{guid, integer, text};
-use longhaul_api::{ApiError, App, Link, Operation, json_response, must_accept_json};
+use longhaul_api::{Access, ApiError, App, Caller, Link, Operation, json_response, must_accept_json};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{CreateError, ParameterError};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::path::encoded;
 use crate::external_system::{link, trackers};
+use crate::permission::EDIT_INCIDENTS;
 use crate::problem::{
     TRACKER_MISBEHAVED, TRACKER_NOT_ALLOWED, TRACKER_REFUSED, UNKNOWN_EXTERNAL_SYSTEM_LINK, not_found,
 };
@@ -45,6 +46,7 @@ struct Item {
 
 pub(super) fn operation() -> Operation {
     Operation::new("Tickets", "searchTickets", "Finds tickets in a tracker.")
+        .needs(Access::Somewhere(EDIT_INCIDENTS))
         .path("id", "The project's connection to the tracker.", guid())
         .required_query("q", "Words of the ticket's title, or its key; at most 500 bytes.", text())
         .query("limit", "Tickets at most.", integer(1, 100, 20))
@@ -58,6 +60,7 @@ pub(super) fn operation() -> Operation {
 
 pub(super) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -67,7 +70,7 @@ pub(super) async fn handle(
         Ok(id) => link(app.pool(), id).await?,
         Err(_) => None,
     };
-    let link = found.ok_or_else(|| {
+    let link = found.filter(|link| caller.may_in(EDIT_INCIDENTS, link.project_id)).ok_or_else(|| {
         let detail = format!("There is no external system link {}.", id.chars().take(100).collect::<String>());
         ApiError::new(not_found(UNKNOWN_EXTERNAL_SYSTEM_LINK), detail)
     })?;

@@ -4,7 +4,7 @@
 use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use longhaul_api::openapi::text;
-use longhaul_api::{ApiError, App, Operation, Resource, Routes, must_accept_json, unreadable};
+use longhaul_api::{Access, ApiError, App, Operation, Resource, Routes, must_accept_json, unreadable};
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind};
@@ -12,7 +12,8 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::record::{self, Record, Shown};
+use super::record::{self, Permissions, Record, Shown};
+use crate::permission::{EDIT_AUTOMATED_TESTS, VIEW_RECORDS};
 use crate::problem::UNKNOWN_UPLOAD;
 
 /// A file may have this many bytes.
@@ -36,6 +37,7 @@ impl Record for Upload {
     const SELECT: &'static str =
         "SELECT r.id, r.name, length(r.content)::bigint AS bytes, r.created_at FROM records.upload AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.upload WHERE id = $1");
+    const PERMISSIONS: Permissions = Permissions { view: VIEW_RECORDS, edit: EDIT_AUTOMATED_TESTS };
     const UNKNOWN: ProblemKind = UNKNOWN_UPLOAD;
 
     fn id(&self) -> Uuid {
@@ -50,6 +52,7 @@ pub(super) fn add(routes: &mut Routes) {
 
 fn operation() -> Operation {
     Operation::new("Records", "createUpload", "Stores a file for a task.")
+        .needs(Access::Somewhere(EDIT_AUTOMATED_TESTS))
         .query("name", "What the file is called.", text())
         .reads_bytes("The file as it is, 32 MiB at most.")
         .negotiated()

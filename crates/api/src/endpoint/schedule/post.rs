@@ -11,7 +11,7 @@ use crate::error::SCHEDULE_EXISTS;
 use crate::negotiation::{json_with, read_json};
 use crate::openapi::NEW_SCHEDULE;
 use crate::schedule::ScheduleBody;
-use crate::{Access, ApiError, App, Operation, schedule};
+use crate::{Access, ApiError, App, Caller, Operation, schedule};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Schedules", "createSchedule", "Makes a schedule, which starts a task again and again.")
@@ -27,10 +27,12 @@ pub(super) fn operation() -> Operation {
 /// `201` with the body and `Location`; `409` if the name is taken.
 pub(super) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     request: HttpRequest,
     body_bytes: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
     let wanted = schedule::read(&app, read_json(&app, &request, body_bytes)?, None, app.now())?;
+    app.must_be_allowed(&caller, &wanted.type_name, &wanted.parameters).await?;
     if !cron::create(app.pool(), &wanted).await? {
         return Err(ApiError::new(
             SCHEDULE_EXISTS,

@@ -10,7 +10,7 @@ use crate::access::permission::EDIT_SCHEDULES;
 use crate::negotiation::{json_with, read_json};
 use crate::openapi::{NEW_SCHEDULE, text};
 use crate::schedule::ScheduleBody;
-use crate::{Access, ApiError, App, Operation, schedule};
+use crate::{Access, ApiError, App, Caller, Operation, schedule};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Schedules", "putSchedule", "Makes or replaces a schedule.")
@@ -27,11 +27,13 @@ pub(super) fn operation() -> Operation {
 /// nothing. What was not fired yet by the old expression never will be.
 pub(super) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     name: web::Path<String>,
     request: HttpRequest,
     body_bytes: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
     let wanted = schedule::read(&app, read_json(&app, &request, body_bytes)?, Some(&name), app.now())?;
+    app.must_be_allowed(&caller, &wanted.type_name, &wanted.parameters).await?;
     let created = cron::put(app.pool(), &wanted).await?;
     let body = body(&app, &wanted.name).await?;
     let mut response = HttpResponse::build(if created { StatusCode::CREATED } else { StatusCode::OK });

@@ -1,0 +1,208 @@
+//! Every operation × no, bad, expired, revoked, weak and right credentials. An
+//! operation without a row fails the test.
+
+use std::collections::BTreeMap;
+
+use longhaul_model::store::api_key;
+use longhaul_tests::{SERVER_SECRET, Stage, keys_only, make_key};
+use serde_json::{Value, json};
+
+/// What an operation asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Needs {
+    /// Nothing.
+    Nothing,
+    /// To be someone. What the handler asks for besides is tested elsewhere
+    /// (permissions.rs): of task types, and whose tasks they are.
+    Someone,
+    /// This permission, in all projects.
+    Permission(&'static str),
+    /// This permission, in some project.
+    Somewhere(&'static str),
+}
+
+use Needs::{Nothing, Permission, Someone, Somewhere};
+
+const VIEW_TASKS: Needs = Permission("Administration/Tasks/View");
+const VIEW_QUEUES: Needs = Permission("Administration/Queues/View");
+const EDIT_QUEUES: Needs = Permission("Administration/Queues/Edit");
+const VIEW_SCHEDULES: Needs = Permission("Administration/Schedules/View");
+const EDIT_SCHEDULES: Needs = Permission("Administration/Schedules/Edit");
+const VIEW_RECORDS: Needs = Permission("TestManagement/Records/View");
+const EDIT_RECORDS: Needs = Permission("TestManagement/Records/Edit");
+const EDIT_TESTS: Needs = Permission("TestManagement/ManageAutomatedTests/Edit");
+const VIEW_SYSTEMS: Needs = Permission("Administration/ExternalSystems/View");
+const EDIT_SYSTEMS: Needs = Permission("Administration/ExternalSystems/Edit");
+
+/// By operation id, without `Alias` and `Head`.
+const TABLE: &[(&str, Needs)] = &[
+    // Tasks.
+    ("startTask", Someone),
+    ("startTasks", Someone),
+    ("getTask", Someone),
+    ("cancelTask", Someone),
+    ("retryTask", Someone),
+    ("streamTask", Someone),
+    ("getTaskLog", Someone),
+    ("listChildren", Someone),
+    ("listDependencies", Someone),
+    ("listTasks", VIEW_TASKS),
+    ("startCreateIncident", Someone),
+    // Queues, workers, schedules.
+    ("listQueues", VIEW_QUEUES),
+    ("getQueue", VIEW_QUEUES),
+    ("changeQueue", EDIT_QUEUES),
+    ("pauseType", EDIT_QUEUES),
+    ("resumeType", EDIT_QUEUES),
+    ("listWorkers", VIEW_QUEUES),
+    ("getOverview", VIEW_QUEUES),
+    ("getMetrics", Permission("Administration/Metrics/View")),
+    ("listSchedules", VIEW_SCHEDULES),
+    ("getSchedule", VIEW_SCHEDULES),
+    ("createSchedule", EDIT_SCHEDULES),
+    ("putSchedule", EDIT_SCHEDULES),
+    ("deleteSchedule", EDIT_SCHEDULES),
+    ("pauseSchedule", EDIT_SCHEDULES),
+    ("resumeSchedule", EDIT_SCHEDULES),
+    // What everyone may know.
+    ("getOpenApi", Nothing),
+    ("getDocs", Nothing),
+    ("getDocsFile", Nothing),
+    ("isLive", Nothing),
+    ("isReady", Nothing),
+    // Records.
+    ("search", Somewhere("TestManagement/Records/View")),
+    ("searchTickets", Somewhere("TestManagement/ManageIncidents/Edit")),
+    ("createUpload", Somewhere("TestManagement/ManageAutomatedTests/Edit")),
+    ("listUploads", VIEW_RECORDS),
+    ("getUpload", VIEW_RECORDS),
+    ("deleteUpload", EDIT_TESTS),
+    ("listExternalSystems", VIEW_SYSTEMS),
+    ("getExternalSystem", VIEW_SYSTEMS),
+    ("createExternalSystem", EDIT_SYSTEMS),
+    ("changeExternalSystem", EDIT_SYSTEMS),
+    ("deleteExternalSystem", EDIT_SYSTEMS),
+    ("listExternalSystemLinks", VIEW_SYSTEMS),
+    ("getExternalSystemLink", VIEW_SYSTEMS),
+    ("createExternalSystemLink", EDIT_SYSTEMS),
+    ("changeExternalSystemLink", EDIT_SYSTEMS),
+    ("deleteExternalSystemLink", EDIT_SYSTEMS),
+    ("listScriptAssignments", VIEW_RECORDS),
+    ("getScriptAssignment", VIEW_RECORDS),
+    ("createScriptAssignment", EDIT_RECORDS),
+    ("deleteScriptAssignment", EDIT_RECORDS),
+    ("listAgileRuns", VIEW_RECORDS),
+    ("getAgileRun", VIEW_RECORDS),
+    ("createAgileRun", EDIT_RECORDS),
+    ("deleteAgileRun", EDIT_RECORDS),
+    ("listAutomatedTestRuns", VIEW_RECORDS),
+    ("getAutomatedTestRun", VIEW_RECORDS),
+    ("createAutomatedTestRun", EDIT_TESTS),
+    ("deleteAutomatedTestRun", EDIT_TESTS),
+    ("listResultNodes", VIEW_RECORDS),
+    ("getResultNode", VIEW_RECORDS),
+    ("listIncidents", VIEW_RECORDS),
+    ("getIncident", VIEW_RECORDS),
+    ("changeIncident", Permission("TestManagement/ManageIncidents/Edit")),
+    ("deleteIncident", Permission("TestManagement/ManageIncidents/Edit")),
+    ("listIncidentLinks", VIEW_RECORDS),
+    ("getIncidentLink", VIEW_RECORDS),
+    ("deleteIncidentLink", EDIT_RECORDS),
+];
+
+/// Method, path and what it needs of every operation of the document.
+fn operations(document: &Value) -> Vec<(String, String, Needs)> {
+    let mut table: BTreeMap<&str, Needs> = BTreeMap::new();
+    for (id, needs) in TABLE {
+        assert!(table.insert(id, *needs).is_none(), "{id} has two rows");
+    }
+    let (mut found, mut used) = (Vec::new(), Vec::new());
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let id = operation["operationId"].as_str().expect("an id");
+            let id = id.trim_end_matches("Alias").trim_end_matches("Head");
+            let needs = *table.get(id).unwrap_or_else(|| panic!("{method} {path}: {id} has no row in this table"));
+            let named = match needs {
+                Nothing => json!([]),
+                Someone => json!([{"bearer": []}, {"basic": []}]),
+                Permission(name) | Somewhere(name) => json!([{"bearer": [name]}, {"basic": [name]}]),
+            };
+            assert_eq!(operation["security"], named, "{method} {path}");
+            used.push(id);
+            let address = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
+            found.push((method.to_uppercase(), address.collect::<Vec<_>>().join("/"), needs));
+        }
+    }
+    for (id, _) in TABLE {
+        assert!(used.contains(id), "there is no operation {id}");
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_operation_asks_for_what_its_row_says() {
+    let stage = Stage::builder(longhaul_tasks::registry()).gate(keys_only).start().await;
+    let key = async |name: &str, permissions: &[&str]| {
+        make_key(&stage.pool, name, permissions, None, Some(SERVER_SECRET)).await.expose().to_owned()
+    };
+    let (expired, revoked) = (key("expired", &["*"]).await, key("revoked", &["*"]).await);
+    sqlx::query("UPDATE longhaul.api_key SET expires_at = now() WHERE name = 'expired'")
+        .execute(&stage.pool)
+        .await
+        .expect("set");
+    api_key::revoke(&stage.pool, "revoked", None).await.expect("revoked");
+    let weak = key("weak", &["Nothing/Of/This"]).await;
+    let project = [uuid::Uuid::from_u128(1)];
+    let limited = make_key(&stage.pool, "limited", &["*"], Some(&project), Some(SERVER_SECRET)).await;
+    let mut right: BTreeMap<&str, String> = BTreeMap::new();
+    let all = operations(&stage.openapi);
+    for (_, _, needs) in &all {
+        if let Permission(name) | Somewhere(name) = needs
+            && !right.contains_key(name)
+        {
+            right.insert(name, key(&format!("right-{}", right.len()), &[name]).await);
+        }
+    }
+    let answer = async |method: &str, path: &str, key: Option<&str>| {
+        let request = stage.http.request(method.parse().expect("a method"), format!("{}{path}", stage.base_url));
+        let request = match key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        };
+        let response = request.send().await.expect("an answer");
+        let challenge = response.headers().contains_key("www-authenticate");
+        let status = response.status().as_u16();
+        assert_eq!(challenge, status == 401, "{method} {path}");
+        status
+    };
+    for (method, path, needs) in &all {
+        let ask = async |key: Option<&str>| answer(method, path, key).await;
+        let wrong = [None, Some("bad"), Some("lh_bad"), Some(expired.as_str()), Some(revoked.as_str())];
+        if *needs == Nothing {
+            for key in wrong.into_iter().chain([Some(weak.as_str())]) {
+                let status = ask(key).await;
+                assert!(status != 401 && status != 403, "{method} {path} asks {key:?} who it is: {status}");
+            }
+            continue;
+        }
+        for key in wrong {
+            assert_eq!(ask(key).await, 401, "{method} {path} with {key:?}");
+        }
+        let entitled = match needs {
+            Permission(name) | Somewhere(name) => {
+                assert_eq!(ask(Some(&weak)).await, 403, "{method} {path} without {name}");
+                right[name].as_str()
+            }
+            _ => weak.as_str(),
+        };
+        let somewhere = ask(Some(limited.expose())).await;
+        match needs {
+            Permission(name) => assert_eq!(somewhere, 403, "{method} {path} with {name} in one project"),
+            _ => assert!(somewhere != 401 && somewhere != 403, "{method} {path} in one project: {somewhere}"),
+        }
+        // There is nothing at most of these addresses, and most bodies are missing: what
+        // counts is that the handler was asked.
+        let status = ask(Some(entitled)).await;
+        assert!(status != 401 && status != 403 && status < 500, "{method} {path} as entitled: {status}");
+    }
+}
