@@ -2,14 +2,21 @@
 //! and killed.
 
 mod bench;
+mod commands;
+mod completions;
 mod config;
 mod crash;
 mod cron;
+mod doctor;
+mod help;
 mod key;
 #[expect(dead_code, reason = "shared with the tests of other programs")]
 mod program;
 mod refusals;
 mod service;
+mod terminal;
+mod top;
+mod tours;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul");

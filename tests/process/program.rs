@@ -108,3 +108,56 @@ impl Process {
         ended.expect("it ends after SIGTERM").expect("a status").code()
     }
 }
+
+/// A process whose standard output is read line by line.
+pub(crate) struct Interactive {
+    child: Child,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Interactive {
+    /// Starts it with these settings and no others from the environment.
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let kept = ["PATH", "HOME", "TMPDIR"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
+        let mut child = Command::new(crate::PROGRAM)
+            .args(arguments)
+            .env_clear()
+            .envs(kept)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Self { child, lines }
+    }
+
+    /// The next line that has `word`.
+    pub(crate) async fn line(&mut self, word: &str) -> String {
+        let found = async {
+            loop {
+                let line = self.lines.next_line().await.expect("a readable line").expect("it ended early");
+                if line.contains(word) {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(longhaul_tests::DEADLINE, found).await.unwrap_or_else(|_| panic!("it never said '{word}'"))
+    }
+
+    /// SIGINT.
+    pub(crate) async fn interrupt(&self) {
+        let pid = self.child.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs").success());
+    }
+
+    /// Waits for its end; returns the exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        // Keep reading, so that it never writes into a full pipe.
+        let read = async { while let Ok(Some(_)) = self.lines.next_line().await {} };
+        let ended = async { tokio::join!(read, self.child.wait()).1 };
+        tokio::time::timeout(longhaul_tests::DEADLINE, ended).await.expect("it ends").expect("a status").code()
+    }
+}

@@ -341,3 +341,18 @@ async fn a_schedule_that_can_not_be_read_any_more_is_set_aside_and_holds_up_no_o
     let (status, task) = stage.get(last.expect("a link")["Href"].as_str().expect("an address")).await;
     assert_eq!((status, &task["Type"], &task["State"]), (200, &json!("Tick"), &json!("Queued")));
 }
+
+#[tokio::test]
+async fn a_schedule_is_run_by_hand_besides_its_firings() {
+    let stage = stage().await;
+    let yearly = json!({"Name": "yearly", "Cron": "@yearly", "Type": "Tick", "Parameters": {"number": 7}, "Priority": 2, "Paused": true});
+    assert_eq!(send(&stage, Method::POST, "/api/schedules", Some(&yearly)).await.0, 201);
+    let (status, task) = send(&stage, Method::POST, "/api/schedules/yearly/run", None).await;
+    assert_eq!((status, &task["State"]), (202, &json!("Queued")));
+    let stored: String =
+        stage.value("SELECT format('%s %s %s', parameters, priority, created_by) FROM longhaul.task").await;
+    assert_eq!(stored, r#"{"number": 7} 2 schedule:yearly"#);
+    let (_, schedule) = send(&stage, Method::GET, "/api/schedules/yearly", None).await;
+    assert_eq!((&schedule["Fired"], &schedule["State"]), (&json!(0), &json!("paused")));
+    assert_eq!(send(&stage, Method::POST, "/api/schedules/monthly/run", None).await.0, 404);
+}

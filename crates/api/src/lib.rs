@@ -28,5 +28,5 @@ pub use enqueuer::{EnqueueError, Enqueuer};
 pub use error::{ApiError, KINDS};
 pub use negotiation::{idempotency_key, json_response, must_accept_json, read_json, unreadable};
 pub use openapi::{Operation, Resource, Routes};
-pub use server::{BoundServer, bind};
+pub use server::{BoundServer, bind, bind_unix};
 pub use start::{StartTask, accepted_response};

@@ -1,6 +1,7 @@
 //! The HTTP server.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -40,6 +41,25 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
     .listen(listener)?
     .client_request_timeout(HEAD_PATIENCE)
     .shutdown_timeout(DRAIN_SECONDS)
+    .disable_signals()
+    .run();
+    Ok(BoundServer { server, app })
+}
+
+/// The same on a socket in the file system, with one thread: for the process itself,
+/// or for a proxy on the same machine. Who may write to the socket may connect.
+///
+/// # Errors
+/// When the operating system refuses the listener.
+pub fn bind_unix(app: App, listener: UnixListener) -> std::io::Result<BoundServer> {
+    let server = HttpServer::new({
+        let app = app.clone();
+        move || ActixApp::new().configure(|config| app.configure(config))
+    })
+    .workers(1)
+    .listen_uds(listener)?
+    .client_request_timeout(HEAD_PATIENCE)
+    .shutdown_timeout(0)
     .disable_signals()
     .run();
     Ok(BoundServer { server, app })

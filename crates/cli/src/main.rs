@@ -16,10 +16,13 @@ use self::trackers::TrackerArgs;
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show the main job end to end, on a PostgreSQL that is thrown away.
+    #[command(after_help = "Examples:\n  longhaul demo\n  longhaul demo --once")]
     Demo(command::demo::Demo),
     /// Import records from newline-delimited JSON, plain or gzip.
+    #[command(after_help = "Example:\n  longhaul import samples/timezones.ndjson")]
     Import(command::import::Import),
     /// Write this machine's Debian packages as records to import.
+    #[command(after_help = "Example:\n  longhaul corpus > packages.ndjson")]
     Corpus(command::corpus::Corpus),
     /// Measure the engine on a database of its own.
     Bench(command::bench::Bench),

@@ -46,11 +46,13 @@ mod access;
 mod command;
 mod config;
 mod database;
+mod exit;
 mod host;
 pub mod http;
 mod metrics;
 mod program;
 pub mod queue_task;
+mod remote;
 pub mod store;
 mod table;
 

@@ -16,10 +16,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::Host;
 use crate::command::Standard;
-use crate::config::{Configuration, with_config};
+use crate::config::{Configuration, deepest, with_config};
+use crate::exit::Exit;
+use crate::remote::Way;
 
 /// A program over the task types of a [`Registry`]: `serve` (the HTTP API), `work`
-/// (a worker), `dev` (both, on a private PostgreSQL), `migrate`, and what is added.
+/// (a worker), `dev` (both, on a private PostgreSQL), `migrate`, commands for people
+/// (`task`, `queue`, `schedule`, `worker`, `top`, `doctor`, `config`), and what is added.
 /// Its `main` function is one expression:
 ///
 /// ```no_run
@@ -191,7 +194,7 @@ impl Program {
 
     /// Reads the command line and does what it says; ends with the process's exit
     /// code: 0 if all went well, 1 with a line on standard error if not, 2 if the
-    /// command line is wrong.
+    /// command line is wrong; what follows a task has more, see `task run --help`.
     #[must_use]
     pub fn main(self) -> ExitCode {
         let name = self.name;
@@ -202,10 +205,13 @@ impl Program {
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{name}: {error:#}");
-                ExitCode::FAILURE
-            }
+            Err(error) => match error.downcast_ref::<Exit>() {
+                Some(Exit(code)) => ExitCode::from(*code),
+                None => {
+                    eprintln!("{name}: {error:#}");
+                    ExitCode::FAILURE
+                }
+            },
         }
     }
 
@@ -219,22 +225,26 @@ impl Program {
         let configuration = Configuration::of(&self.command_line(), &arguments)?;
         let command_line = configuration.applied_to(self.command_line());
         let matches = command_line.clone().get_matches_from(arguments);
-        let Some((name, of_command)) = matches.subcommand() else { unreachable!("clap requires a subcommand") };
+        let Some(name) = matches.subcommand_name() else { unreachable!("clap requires a subcommand") };
+        let of_command = deepest(&matches);
         if !Standard::has_subcommand(name) {
             let Some(commands) = self.commands.take() else { unreachable!("clap knows the subcommands") };
             return (commands.run)(&matches, self.into_host())?.await;
         }
-        log_to_stderr("info,sqlx=error,actix_server=warn");
         let standard = Standard::from_arg_matches(&matches)?;
-        if let Standard::Config(config) = &standard {
-            return config.run(command_line, &configuration);
+        log_to_stderr(standard.log_filter());
+        match &standard {
+            Standard::Config(config) => return config.run(command_line, &configuration),
+            Standard::Completions(completions) => return completions.run(command_line),
+            _ => {}
         }
-        if standard.hosts_tasks() {
+        let way = Way::of(of_command);
+        if standard.hosts_tasks(way) {
             for settings in std::mem::take(&mut self.settings) {
                 self.resources = (settings.provide)(of_command, std::mem::take(&mut self.resources))?;
             }
         }
-        standard.run(self.into_host()).await
+        standard.run(self.into_host(), way, &configuration).await
     }
 
     fn command_line(&self) -> clap::Command {
@@ -250,14 +260,31 @@ impl Program {
         for name in Standard::HOSTING {
             for settings in &self.settings {
                 let augment = settings.augment;
-                command = command.mut_subcommand(name, |subcommand| {
-                    let (about, long_about) = abouts(&subcommand);
-                    augment(subcommand).about(about).long_about(long_about)
-                });
+                command = command.mut_subcommand(name, |subcommand| augmented(subcommand, augment));
+            }
+        }
+        for (name, below) in Standard::MAY_HOST {
+            for settings in &self.settings {
+                let augment = settings.augment;
+                // Needed only where the command speaks to the database itself.
+                let optional = move |subcommand: clap::Command| {
+                    let before: Vec<_> = subcommand.get_arguments().map(|argument| argument.get_id().clone()).collect();
+                    augmented(subcommand, augment).mut_args(|argument| match before.contains(argument.get_id()) {
+                        true => argument,
+                        false => argument.required(false).hide_short_help(true),
+                    })
+                };
+                command = command.mut_subcommand(name, |command| command.mut_subcommand(below, optional));
             }
         }
         command.about(self.about).long_about(Resettable::Reset)
     }
+}
+
+/// A command with a program's own flags.
+fn augmented(command: clap::Command, augment: fn(clap::Command) -> clap::Command) -> clap::Command {
+    let (about, long_about) = abouts(&command);
+    augment(command).about(about).long_about(long_about)
 }
 
 /// What a command says of itself: the doc comments of groups of flags would take its

@@ -2,6 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::store::diagnose::{Counts, counts};
 use longhaul_model::store::overview::{Overview, overview};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,6 +32,21 @@ struct OverviewBody {
     /// Tasks that the workers alive can run at once.
     slots: i64,
     queues: Vec<QueueGlance>,
+    counts: CountsBody,
+}
+
+/// How much has come about since the database's statistics were reset; about a second
+/// old. What two readings differ by is the rate.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schemars(rename = "Counts")]
+struct CountsBody {
+    /// Tasks stored.
+    stored: i64,
+    /// Tasks taken out of their queues: begun, or cancelled while they waited.
+    begun: i64,
+    /// Attempts that failed.
+    failed_attempts: i64,
 }
 
 /// A queue at a glance.
@@ -56,11 +72,12 @@ pub(super) fn operation() -> Operation {
 /// `200` with how things stand.
 pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    Ok(json_response(StatusCode::OK, &OverviewBody::from(overview(app.pool()).await?)))
+    let (overview, counts) = tokio::try_join!(overview(app.pool()), counts(app.pool()))?;
+    Ok(json_response(StatusCode::OK, &OverviewBody::new(overview, counts)))
 }
 
-impl From<Overview> for OverviewBody {
-    fn from(overview: Overview) -> Self {
+impl OverviewBody {
+    fn new(overview: Overview, counts: Counts) -> Self {
         let queues: Vec<QueueGlance> = (overview.queues.into_iter().zip(overview.oldest_waiting))
             .map(|(queue, oldest)| QueueGlance {
                 paused: queue.paused_at.is_some(),
@@ -83,6 +100,7 @@ impl From<Overview> for OverviewBody {
             workers_silent: overview.workers.silent,
             slots: overview.workers.slots,
             queues,
+            counts: CountsBody { stored: counts.stored, begun: counts.begun, failed_attempts: counts.failed_attempts },
         }
     }
 }

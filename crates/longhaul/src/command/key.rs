@@ -23,10 +23,15 @@ pub(crate) struct Key {
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
     /// Make a key. It is shown now and never again.
+    #[command(
+        after_help = "Examples:\n  longhaul key create --name ci --permission 'Administration/Tasks/*' --expires 90d\n  longhaul key create --name ops --permission '*'"
+    )]
     Create(Create),
     /// List keys.
+    #[command(after_help = "Example:\n  longhaul key list")]
     List(List),
     /// Refuse a key from now on; effective everywhere within seconds.
+    #[command(after_help = "Example:\n  longhaul key revoke ci")]
     Revoke(Revoke),
 }
 

@@ -1,48 +1,107 @@
 //! The commands that every program has, one file each.
 
+mod completions;
 mod config;
 mod dev;
+mod doctor;
 mod key;
 mod migrate;
+mod queue;
+mod schedule;
 mod serve;
+mod task;
+mod top;
 mod work;
+mod worker;
 
 use clap::Subcommand;
 
 use crate::Host;
+use crate::config::Configuration;
+use crate::remote::Way;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Standard {
     /// Run API and worker in one process, on a PostgreSQL that is kept.
+    #[command(
+        after_help = "Examples:\n  longhaul dev\n  longhaul dev --listen 127.0.0.1:9000 --data /var/lib/longhaul/other"
+    )]
     Dev(dev::Dev),
     /// Run the HTTP API.
+    #[command(
+        after_help = "Examples:\n  longhaul --config longhaul.toml serve\n  longhaul serve --listen 127.0.0.1:8080 --base-url https://tasks.example.com"
+    )]
     Serve(serve::Serve),
     /// Run a worker.
+    #[command(after_help = "Examples:\n  longhaul work\n  longhaul work --queue mail --queue search --slots 8")]
     Work(work::Work),
     /// Make, list and revoke API keys.
     Key(key::Key),
     /// Bring the database's schema up to date.
+    #[command(after_help = "Example:\n  longhaul migrate --database-url postgres://longhaul@db/longhaul")]
     Migrate(migrate::Migrate),
+    /// Start, follow, list, cancel and retry tasks.
+    Task(task::Task),
+    /// List queues, pause and limit them.
+    Queue(queue::Queue),
+    /// List, make and change cron schedules.
+    Schedule(schedule::Schedule),
+    /// List workers.
+    Worker(worker::Worker),
+    /// Show rates, queues, workers and running tasks, live.
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Top),
+    /// Look for what is wrong, and say what mends it.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Doctor),
     /// Tell what is set, and by what.
     Config(config::Config),
+    /// Print what lets a shell complete this program's commands.
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Completions),
 }
 
 impl Standard {
     /// The commands that host task types, and so have the program's own flags.
     pub(crate) const HOSTING: [&'static str; 3] = ["dev", "serve", "work"];
+    /// Those that host task types if they speak to the database themselves.
+    pub(crate) const MAY_HOST: [(&'static str, &'static str); 1] = [("task", "run")];
 
-    pub(crate) fn hosts_tasks(&self) -> bool {
-        matches!(self, Standard::Dev(_) | Standard::Serve(_) | Standard::Work(_))
+    pub(crate) fn hosts_tasks(&self, way: Way) -> bool {
+        match self {
+            Standard::Dev(_) | Standard::Serve(_) | Standard::Work(_) => true,
+            Standard::Task(task) => task.starts_one() && way == Way::Database,
+            _ => false,
+        }
     }
 
-    pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
+    /// What is logged unless `LONGHAUL_LOG` says otherwise. The commands for people say
+    /// what they have to say themselves.
+    pub(crate) fn log_filter(&self) -> &'static str {
+        match self {
+            Standard::Dev(_) | Standard::Serve(_) | Standard::Work(_) | Standard::Migrate(_) => {
+                "info,sqlx=error,actix_server=warn"
+            }
+            _ => "error,sqlx=off,actix_server=off",
+        }
+    }
+
+    pub(crate) async fn run(self, host: Host, way: Way, configuration: &Configuration) -> anyhow::Result<()> {
         match self {
             Standard::Dev(dev) => dev.run(host).await,
             Standard::Serve(serve) => serve.run(host).await,
             Standard::Work(work) => work.run(host).await,
             Standard::Key(key) => key.run().await,
             Standard::Migrate(migrate) => migrate.run(host).await,
-            Standard::Config(_) => unreachable!("the program answers itself: it knows the command line"),
+            Standard::Task(task) => task.run(host, way).await,
+            Standard::Queue(queue) => queue.run(host, way).await,
+            Standard::Schedule(schedule) => schedule.run(host, way).await,
+            Standard::Worker(worker) => worker.run(host, way).await,
+            Standard::Top(top) => top.run(host, way).await,
+            Standard::Doctor(doctor) => doctor.run(host, way, configuration).await,
+            Standard::Config(_) | Standard::Completions(_) => {
+                unreachable!("the program answers itself: it knows the command line")
+            }
         }
     }
 }

@@ -44,11 +44,12 @@ pub(crate) fn show(configuration: &Configuration, given: Option<(&[String], &Arg
     for setting in configuration.catalogue.groups().into_iter().flatten() {
         let mut shown = without_flags(configuration, setting);
         if let Some((command, matches)) = given {
-            if setting.command != command {
+            if !command.starts_with(&setting.command) {
                 continue;
             }
             let matches = deepest(matches);
-            if matches.value_source(setting.id.as_str()) == Some(ValueSource::CommandLine) {
+            let is_known = matches.try_contains_id(setting.id.as_str()).is_ok();
+            if is_known && matches.value_source(setting.id.as_str()) == Some(ValueSource::CommandLine) {
                 let raw = matches.get_raw(setting.id.as_str()).into_iter().flatten();
                 let mut values: Vec<String> = raw.map(|value| value.to_string_lossy().into_owned()).collect();
                 if values.is_empty() {

@@ -204,6 +204,22 @@ pub async fn resume(executor: impl PgExecutor<'_>, name: &str, next_at: Option<D
     Ok(done.rows_affected() == 1)
 }
 
+/// Stores a schedule's task now, besides its firings; returns its public id, or that of
+/// the task which has its unique key. `None` if there is no such schedule.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn run(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar(
+        "SELECT longhaul.enqueue(s.type, s.parameters, priority => s.priority, queue => s.queue,
+                                 created_by => 'schedule:' || s.name, key => s.key, unique_key => s.unique_key)
+           FROM longhaul.schedule s WHERE s.name = $1",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await
+}
+
 /// What one look at the schedules did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fired {

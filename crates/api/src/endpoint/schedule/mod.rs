@@ -7,6 +7,7 @@ mod pause;
 mod post;
 mod put;
 mod resume;
+mod run;
 
 use longhaul_model::store::cron;
 
@@ -30,6 +31,7 @@ pub(super) fn add(routes: &mut Routes) {
     );
     routes.add(Resource::at("/api/schedules/{name}/pause").post(pause::handle, pause::operation()));
     routes.add(Resource::at("/api/schedules/{name}/resume").post(resume::handle, resume::operation()));
+    routes.add(Resource::at("/api/schedules/{name}/run").post(run::handle, run::operation()));
 }
 
 /// An operation that changes the schedule that the address names.

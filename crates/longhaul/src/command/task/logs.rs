@@ -1,0 +1,54 @@
+//! `longhaul task logs`
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Session, text};
+use crate::remote::{Item, watch};
+
+/// Prints what a task's handler wrote down, oldest first.
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// The task's id.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Go on until the task ends.
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// Lines that are asked for at once.
+const PAGE: usize = 1_000;
+
+impl Logs {
+    pub(super) async fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
+        let mut print = |line: &Value| {
+            if session.json {
+                println!("{line}");
+            } else {
+                let level = text(line, "Level");
+                println!("{} {level:<5} {}", text(line, "At"), text(line, "Line").replace('\n', "\n    "));
+            }
+        };
+        if self.follow {
+            let seen = |item| {
+                if let Item::Line(line) = item {
+                    print(&line);
+                }
+            };
+            return watch(&session.client, &self.id, true, seen).await.map(|_| ());
+        }
+        let mut after = 0;
+        loop {
+            let query = [("after", after.to_string()), ("limit", PAGE.to_string())];
+            let page =
+                session.client.get_url(session.client.at(&["api", "backgroundtask", &self.id, "log"], &query)).await?;
+            let lines = page["Items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            lines.iter().for_each(&mut print);
+            after = lines.last().and_then(|line| line["Number"].as_i64()).unwrap_or(after);
+            if lines.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+}
