@@ -1,6 +1,7 @@
 //! Ended attempts on their way to the database.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use longhaul_model::problem::{NOT_STORABLE, Problem};
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict, finish};
@@ -8,10 +9,13 @@ use longhaul_model::store::is_unavailable;
 use longhaul_model::store::progress::{ProgressWrite, last_words};
 use sqlx::PgPool;
 
+use crate::endings::Endings;
+
 /// Counts what each lease still has at work, and keeps ended attempts until the
 /// database has them.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
+    endings: Arc<Endings>,
     waiting: Vec<AttemptEnd>,
     /// What some of those have to say first.
     last_words: Vec<ProgressWrite>,
@@ -20,6 +24,11 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
+    /// None yet; those that are stored are counted there.
+    pub(crate) fn counted_by(endings: Arc<Endings>) -> Self {
+        Self { endings, ..Self::default() }
+    }
+
     pub(crate) fn claimed(&mut self, lease_number: i64, tasks: usize) {
         self.open.insert(lease_number, tasks);
     }
@@ -119,6 +128,9 @@ impl Ends {
     async fn write(&mut self, pool: &PgPool, worker_id: i32, ends: &[AttemptEnd]) -> sqlx::Result<()> {
         let leases = self.lease_changes(ends);
         let changed = finish(pool, worker_id, ends, &leases).await?;
+        for end in ends.iter().filter(|end| changed.len() == ends.len() || changed.contains(&end.id)) {
+            self.endings.count(end.verdict.state());
+        }
         if changed.len() < ends.len() {
             tracing::warn!(
                 ended = ends.len(),

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::endings::Endings;
 use crate::ends::Ends;
 use crate::executor::Executor;
 use crate::hands::Hands;
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<DatabaseClock>,
+    /// What was ended since it was last written down.
+    pub(crate) endings: Arc<Endings>,
     pub(crate) poll_every: Duration,
     pub(crate) ageing: Option<Duration>,
     /// How much a task may keep.
@@ -70,11 +73,11 @@ impl Lane {
         let floors = Floors::new(queues, shared.ageing);
         Self {
             hands: Hands::new(Arc::clone(&shared), slots, worker_id),
+            ends: Ends::counted_by(Arc::clone(&shared.endings)),
             shared,
             number,
             floors,
             worker_id,
-            ends: Ends::default(),
             unanswered: None,
             hungry: true,
         }

@@ -13,6 +13,7 @@
 //! executor runs one attempt, the flusher writes progress, the keeper beats, the
 //! listener wakes, and `maintenance/` has one file a service.
 
+mod endings;
 mod ends;
 mod executor;
 mod flusher;

@@ -15,7 +15,9 @@ use crate::executor::Executor;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
 use crate::lane::{Lane, Shared};
-use crate::maintenance::{self, Canceller, Follower, Gatekeeper, Promoter, Rescuer, Retainer, Scheduler};
+use crate::maintenance::{
+    self, Canceller, Counter, Follower, Gatekeeper, Promoter, Rescuer, Retainer, Sampler, Scheduler,
+};
 use crate::{Settings, flusher, keeper, listener};
 
 /// A worker process.
@@ -121,6 +123,7 @@ impl Worker {
                 grace: self.settings.grace,
             },
             in_flight: InFlight::default(),
+            endings: Arc::default(),
             poll_every: self.settings.poll_every,
             ageing: self.settings.ageing,
             limits: self.settings.limits,
@@ -145,6 +148,8 @@ impl Worker {
         helpers.spawn(maintenance::run(Gatekeeper, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Follower::default(), Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Scheduler, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Counter, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Sampler, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(
             Retainer { retention: self.settings.retention, every: self.settings.retention_every },
             Arc::clone(&shared),
@@ -191,6 +196,7 @@ async fn all_ended(lanes: &mut JoinSet<()>, within: Duration) -> bool {
 /// or another worker's, puts their tasks back.
 async fn leave(shared: &Shared) {
     let leaving = async {
+        maintenance::write_down(shared).await?;
         longhaul_model::store::leader::resign(&shared.pool, shared.identity.worker_id()).await?;
         store::stop(&shared.pool, shared.identity.worker_id()).await?;
         if !shared.in_flight.is_empty() {
