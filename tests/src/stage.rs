@@ -217,6 +217,7 @@ impl StageBuilder {
             .with_gate((self.gate)(&pool))
             .with_metrics(metrics.clone())
             .with_routes(longhaul_tasks::http::configure)
+            .with_routes(longhaul_dashboard::configure)
             .with_migrations(&longhaul_tasks::MIGRATIONS)
             .start()
             .await

@@ -21,7 +21,8 @@ fn rows(text: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn the_table_of_error_codes_is_the_codes() {
-    let kinds = [longhaul_api::KINDS, longhaul_tasks::KINDS, longhaul_model::problem::KINDS].concat();
+    let kinds = [longhaul_api::KINDS, longhaul_dashboard::KINDS, longhaul_tasks::KINDS, longhaul_model::problem::KINDS]
+        .concat();
     let documented = rows(&read("docs/errors.md"));
     for kind in &kinds {
         let row = [kind.code.to_owned(), kind.status.to_string(), kind.title.to_owned()];

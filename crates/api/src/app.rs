@@ -110,7 +110,8 @@ impl App {
     }
 
     /// The database's time, as well as this process knows it.
-    pub(crate) fn now(&self) -> DateTime<Utc> {
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.inner.clock.now_ms()).unwrap_or_default()
     }
 

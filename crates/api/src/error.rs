@@ -121,6 +121,12 @@ impl ApiError {
         Self::new(UNAVAILABLE, detail)
     }
 
+    /// What clients are told.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
     fn listing(kind: ProblemKind, errors: Vec<ParameterError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => format!("{}: {}", only.pointer, only.message),

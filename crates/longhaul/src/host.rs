@@ -27,6 +27,7 @@ pub struct Host {
     pub(crate) routes: Vec<fn(&mut Routes)>,
     pub(crate) migrations: Vec<&'static Migrator>,
     pub(crate) metrics: Metrics,
+    pub(crate) dashboard: bool,
 }
 
 impl Host {
@@ -59,6 +60,19 @@ impl Host {
     pub fn with_resources(mut self, resources: Resources) -> Self {
         self.resources = Arc::new(resources);
         self
+    }
+
+    /// The same, whose API has no dashboard at `/`.
+    #[must_use]
+    pub fn without_dashboard(mut self) -> Self {
+        self.dashboard = false;
+        self
+    }
+
+    /// Whether its API has a dashboard at `/`.
+    #[must_use]
+    pub fn has_dashboard(&self) -> bool {
+        self.dashboard
     }
 
     /// Brings the database's schema up to date: the queue's, then the program's own
@@ -97,6 +111,9 @@ impl Host {
             .with_metrics(self.metrics.clone());
         for routes in &self.routes {
             app = app.with_routes(*routes);
+        }
+        if self.dashboard {
+            app = app.with_routes(longhaul_dashboard::configure);
         }
         for migrations in &self.migrations {
             app = app.with_migrations(migrations);

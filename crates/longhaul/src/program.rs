@@ -189,6 +189,7 @@ impl Program {
             routes: self.routes,
             migrations: self.migrations,
             metrics: longhaul_telemetry::Metrics::new(),
+            dashboard: true,
         }
     }
 

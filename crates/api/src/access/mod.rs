@@ -17,6 +17,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
 
 use crate::error::FORBIDDEN;
+use crate::openapi::RefusalPage;
 use crate::{ApiError, App};
 
 pub use authenticator::{Authenticator, Verdict};
@@ -62,12 +63,16 @@ impl Access {
     /// Serves a request to an operation that asks for this.
     pub(crate) async fn guard(
         self,
+        page: Option<RefusalPage>,
         request: ServiceRequest,
         next: Next<BoxBody>,
     ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
         match self.check(&request).await {
             Ok(()) => next.call(request).await,
-            Err(refusal) => Ok(request.into_response(refusal.error_response())),
+            Err(refusal) => {
+                let answer = page.map_or_else(|| refusal.error_response(), |page| page(request.request(), &refusal));
+                Ok(request.into_response(answer))
+            }
         }
     }
 }

@@ -152,7 +152,8 @@ impl<'a> Writer<'a> {
             described = described.response(answer.status.to_string(), self.answer(answer));
         }
         for (status, kinds) in by_status(self.problems(operation)) {
-            described = described.response(status.to_string(), problem(status, &kinds));
+            let refusal = if operation.page.is_some() { refusal_page(&kinds) } else { problem(status, &kinds) };
+            described = described.response(status.to_string(), refusal);
         }
         described.build()
     }
@@ -282,6 +283,12 @@ fn by_status(kinds: Vec<ProblemKind>) -> BTreeMap<u16, Vec<ProblemKind>> {
         by_status.entry(kind.status).or_default().push(kind);
     }
     by_status
+}
+
+/// The answer with one of these problems, as a page.
+fn refusal_page(kinds: &[ProblemKind]) -> Response {
+    let described: Vec<String> = kinds.iter().map(|kind| format!("A page: {}.", kind.title)).collect();
+    ResponseBuilder::new().description(described.join(" ")).content("text/html", ContentBuilder::new().build()).build()
 }
 
 /// The answer with one of these problems; its `code` is one of theirs.

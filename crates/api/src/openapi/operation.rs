@@ -1,9 +1,11 @@
 //! What a route does, in words and schemas. It stands next to its handler.
 
+use actix_web::{HttpRequest, HttpResponse};
 use longhaul_model::ProblemKind;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use utoipa::openapi::{Object, ObjectBuilder, SchemaFormat, Type};
 
+use crate::ApiError;
 use crate::access::Access;
 use crate::error::{
     FORBIDDEN, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_PARAMETERS, INVALID_REQUEST, NOT_ACCEPTABLE, NOT_JSON,
@@ -26,7 +28,12 @@ pub struct Operation {
     pub(super) starts: Starts,
     /// What it asks of the caller.
     pub(super) needs: Access,
+    /// How its refusals look, if not like problems.
+    pub(super) page: Option<RefusalPage>,
 }
+
+/// Makes a page of a refusal.
+pub type RefusalPage = fn(&HttpRequest, &ApiError) -> HttpResponse;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Starts {
@@ -97,7 +104,15 @@ impl Operation {
             problems: vec![INTERNAL, UNAVAILABLE],
             starts: Starts::Nothing,
             needs: Access::Caller,
+            page: None,
         }
+    }
+
+    /// It is for people: what it answers is a page, and so is every refusal.
+    #[must_use]
+    pub fn shows_refusals_as(mut self, page: RefusalPage) -> Self {
+        self.page = Some(page);
+        self
     }
 
     /// What it asks of the caller, instead of being someone.
@@ -196,7 +211,7 @@ impl Operation {
 
     /// It answers bytes of this type.
     #[must_use]
-    pub(crate) fn answers_bytes(self, status: u16, media_type: &'static str, description: &'static str) -> Self {
+    pub fn answers_bytes(self, status: u16, media_type: &'static str, description: &'static str) -> Self {
         self.answers_with(status, media_type, Source::Anything, description)
     }
 

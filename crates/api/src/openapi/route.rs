@@ -154,7 +154,8 @@ impl Resource {
         }
         for served in &self.methods {
             let needs = served.operation.needs;
-            let guard = from_fn(move |request, next| needs.guard(request, next));
+            let page = served.operation.page;
+            let guard = from_fn(move |request, next| needs.guard(page, request, next));
             resource = resource.route((served.route)().wrap(guard));
         }
         let allow = self.methods.iter().map(|served| served.method.as_str()).collect::<Vec<_>>().join(", ");

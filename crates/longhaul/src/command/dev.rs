@@ -32,6 +32,7 @@ const DATABASE: &str = "longhaul";
 
 impl Dev {
     pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
+        let host = self.http.pages(host);
         let stop = stop_signal()?;
         let listening = self.http.bind()?;
         let (server, url) = match self.database_url {
@@ -47,6 +48,9 @@ impl Dev {
         let pool = connect(&url, self.http.connections, "longhaul-api").await?;
         host.migrate(&pool).await?;
         println!("The API listens on {}", listening.base_url());
+        if host.has_dashboard() {
+            println!("The dashboard is there, too: {}/", listening.base_url());
+        }
         println!("Look at the tasks:  psql '{url}' -c 'SELECT * FROM longhaul.tasks'");
         let worker = tokio::spawn({
             let (host, stop) = (host.clone(), stop.clone());

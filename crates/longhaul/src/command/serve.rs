@@ -29,11 +29,19 @@ pub(crate) struct HttpArgs {
     /// Database connections of the API.
     #[arg(long, env = "LONGHAUL_API_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) connections: u32,
+    /// Serve no dashboard at /.
+    #[arg(long, env = "LONGHAUL_NO_DASHBOARD")]
+    pub(crate) no_dashboard: bool,
     #[command(flatten)]
     access: AccessSettings,
 }
 
 impl HttpArgs {
+    /// The host, with or without pages.
+    pub(crate) fn pages(&self, host: Host) -> Host {
+        if self.no_dashboard { host.without_dashboard() } else { host }
+    }
+
     pub(crate) fn bind(&self) -> anyhow::Result<Listening> {
         Listening::bind(self.listen, self.base_url.clone(), self.access.clone())
     }
@@ -41,6 +49,7 @@ impl HttpArgs {
 
 impl Serve {
     pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
+        let host = self.http.pages(host);
         let stop = stop_signal()?;
         let listening = self.http.bind()?;
         let pool = connect(&self.database.database_url, self.http.connections, "longhaul-api").await?;

@@ -119,15 +119,16 @@ const WALK: &str = concat!("SELECT p.id FROM longhaul.task p WHERE ", fits!(), "
 
 /// The same of open tasks only, taken from where they wait and run.
 const OPEN: &str = concat!(
-    "SELECT p.id
-       FROM (SELECT coalesce(r.task_id, r.id) AS id FROM longhaul.ready r
+    // By an array, so that tasks are looked up by the key, however large the table is.
+    "SELECT p.id FROM longhaul.task p
+      WHERE p.id = ANY (ARRAY(
+            SELECT coalesce(r.task_id, r.id) FROM longhaul.ready r
              UNION SELECT h.id FROM longhaul.held h
              UNION SELECT s.id FROM longhaul.scheduled s
              UNION SELECT b.id FROM longhaul.blocked b
              UNION SELECT unnest(l.task_ids) FROM longhaul.lease l
-             UNION SELECT f.parent_id FROM longhaul.family f WHERE f.waiting OR f.stopping) o
-       JOIN longhaul.task p USING (id)
-      WHERE p.state NOT IN ('Succeeded', 'Failed', 'Cancelled') AND ",
+             UNION SELECT f.parent_id FROM longhaul.family f WHERE f.waiting OR f.stopping))
+        AND p.state NOT IN ('Succeeded', 'Failed', 'Cancelled') AND ",
     fits!(),
     " ORDER BY p.id DESC LIMIT $13"
 );

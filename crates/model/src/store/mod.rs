@@ -16,6 +16,7 @@ pub mod cancel;
 pub mod claim;
 pub mod cron;
 pub mod depth;
+pub mod detail;
 pub mod diagnose;
 pub mod enqueue;
 pub mod find;

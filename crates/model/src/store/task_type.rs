@@ -46,3 +46,24 @@ pub async fn unknown(executor: impl PgExecutor<'_>, names: &[String]) -> sqlx::R
     .fetch_all(executor)
     .await
 }
+
+/// A task type that some process has made known.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct KnownType {
+    /// Its name.
+    pub name: String,
+    /// The queue of its tasks, unless they say otherwise.
+    pub queue: String,
+    /// Whether it is paused.
+    pub paused: bool,
+}
+
+/// Every task type that some process has made known, by name.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn known(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<KnownType>> {
+    sqlx::query_as("SELECT name, queue, paused_at IS NOT NULL AS paused FROM longhaul.task_type ORDER BY name")
+        .fetch_all(executor)
+        .await
+}

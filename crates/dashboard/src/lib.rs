@@ -1,0 +1,112 @@
+//! The dashboard: pages that show the queue and let people steer it.
+//!
+//! Server-rendered and complete without a script; one script of ours keeps what is
+//! shown up to date. No page has an inline script or style (the policy in [`respond`]
+//! forbids them), and everything that a page loads is part of the program ([`asset`]).
+
+mod asset;
+mod chart;
+mod filter;
+mod format;
+mod graph;
+mod origin;
+mod page;
+mod respond;
+mod shell;
+
+use longhaul_api::access::permission::{EDIT_QUEUES, EDIT_SCHEDULES, MANAGE_TASKS, VIEW_DASHBOARD};
+use longhaul_api::openapi::text;
+use longhaul_api::{Access, Operation, Resource, Routes};
+
+pub use respond::KINDS;
+
+use page::{bulk, overview, queues, schedules, search, task, tasks, workers};
+
+/// Adds the pages to an API, at `/`.
+pub fn configure(routes: &mut Routes) {
+    let view =
+        |id: &str, summary: &str| operation(id, summary, VIEW_DASHBOARD).answers_bytes(200, "text/html", "The page.");
+    routes.add(Resource::at("/").get(overview::show, view("showOverview", "The queue at a glance.")));
+    routes.add(Resource::at("/tasks").get(tasks::show, view("showTasks", "Tasks by filter.")));
+    routes.add(Resource::at("/tasks/all").get(bulk::ask, view("askAboutTasks", "Asks before many tasks are changed.")));
+    routes.add(
+        Resource::at("/tasks/cancel")
+            .post(bulk::cancel, deed("cancelShownTasks", "Cancels the tasks that are named or fit.", MANAGE_TASKS)),
+    );
+    routes.add(
+        Resource::at("/tasks/retry")
+            .post(bulk::retry, deed("retryShownTasks", "Runs the tasks that are named or fit again.", MANAGE_TASKS)),
+    );
+    routes.add(
+        Resource::at("/tasks/{id}").get(task::show, view("showTask", "One task.").path("id", "Its `Id`.", text())),
+    );
+    routes.add(
+        Resource::at("/tasks/{id}/cancel").post(
+            task::cancel,
+            deed("cancelShownTask", "Cancels a task.", MANAGE_TASKS).path("id", "Its `Id`.", text()),
+        ),
+    );
+    routes.add(
+        Resource::at("/tasks/{id}/retry").post(
+            task::retry,
+            deed("retryShownTask", "Runs a task again.", MANAGE_TASKS).path("id", "Its `Id`.", text()),
+        ),
+    );
+    routes.add(Resource::at("/queues").get(queues::show, view("showQueues", "Queues, pauses and limits.")));
+    routes.add(Resource::at("/queues/{name}").post(
+        queues::change,
+        deed("changeShownQueue", "Pauses or resumes a queue, changes its limits.", EDIT_QUEUES).path(
+            "name",
+            "Its name.",
+            text(),
+        ),
+    ));
+    routes.add(Resource::at("/schedules").get(schedules::show, view("showSchedules", "Cron schedules.")));
+    routes.add(Resource::at("/schedules/{name}").post(
+        schedules::change,
+        deed("changeShownSchedule", "Pauses or resumes a schedule.", EDIT_SCHEDULES).path("name", "Its name.", text()),
+    ));
+    routes.add(Resource::at("/workers").get(workers::show, view("showWorkers", "Worker processes.")));
+    routes.add(
+        Resource::at("/search").get(
+            search::find,
+            operation(
+                "searchTasks",
+                "Leads to the task with an id, or to those that a text stands in.",
+                VIEW_DASHBOARD,
+            )
+            .answers_nothing(303, "Leads to the page.")
+            .with_header("Location", "The page."),
+        ),
+    );
+    routes.add(
+        Resource::at("/assets/{file}").get(
+            asset::serve,
+            Operation::new("Dashboard", "getAsset", "What pages load.")
+                .needs(Access::Public)
+                .without_database()
+                .shows_refusals_as(respond::refusal)
+                .path("file", "Its name, with a fingerprint.", text())
+                .answers_bytes(200, "text/css", "The file; its name changes with it.")
+                .answers_bytes(200, "text/javascript", "")
+                .answers_bytes(200, "image/svg+xml", "")
+                .problem(respond::NO_PAGE),
+        ),
+    );
+}
+
+fn operation(id: &str, summary: &str, permission: &'static str) -> Operation {
+    Operation::new("Dashboard", id, summary)
+        .needs(Access::Permission(permission))
+        .shows_refusals_as(respond::refusal)
+        .problem(respond::NO_PAGE)
+}
+
+/// What a form does; it leads back to a page.
+fn deed(id: &str, summary: &str, permission: &'static str) -> Operation {
+    operation(id, summary, permission)
+        .answers_nothing(303, "It is done; leads back to the page.")
+        .with_header("Location", "The page.")
+        .problem(origin::FOREIGN_FORM)
+        .problem(respond::NOT_DONE)
+}

@@ -1,0 +1,189 @@
+//! `/`: the queue at a glance.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_api::{App, Caller};
+use longhaul_model::State;
+use longhaul_model::store::find::TaskFilter;
+use longhaul_model::store::list::{ListFilter, Listing};
+use longhaul_model::store::overview::{COUNTED, Glance, Minute, Overview, last_hour, overview};
+use maud::{Markup, html};
+
+use super::table;
+use crate::chart::Chart;
+use crate::filter::{field, fields};
+use crate::format::{at_most, escaped, number, span};
+use crate::respond::{PageError, page};
+use crate::shell::Shell;
+
+/// Tasks in the short lists.
+const FEW: usize = 6;
+
+pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
+    let fields = fields(&request)?;
+    let (now, minutes, running, failed) = tokio::try_join!(
+        overview(app.pool()),
+        last_hour(app.pool()),
+        few(&app, State::Running),
+        few(&app, State::Failed),
+    )?;
+    let main = html! {
+        h1.unseen { "Overview" }
+        (figures(&now, &minutes))
+        (charts(&minutes))
+        div.two {
+            section.card #running data-live {
+                header { h2 { "Running now" } a href="/tasks?state=Running" { "All" } }
+                @if running.tasks.is_empty() {
+                    (table::empty("Nothing runs", html! { "Start a task with " code { "POST /api/backgroundtasks" } "; " a href="/api/docs" { "the API's page" } " shows how." }))
+                } @else {
+                    (table::tasks(&running.tasks, app.now(), false, "Tasks that run"))
+                }
+            }
+            section.card #failures data-live {
+                header { h2 { "Failed lately" } a href="/tasks?state=Failed" { "All" } }
+                @if failed.tasks.is_empty() {
+                    (table::empty("Nothing failed", html! { "None of the newest tasks has failed." }))
+                } @else {
+                    (table::tasks(&failed.tasks, app.now(), false, "Tasks that failed"))
+                }
+            }
+        }
+        section.card #depths data-live {
+            header { h2 { "Queues" } a href="/queues" { "Pause and limit" } }
+            (queues(&now.queues))
+        }
+    };
+    let shell = Shell::new("Overview", "/", &caller).with_notice(field(&fields, "notice"));
+    Ok(page(shell.page(main)))
+}
+
+/// The newest tasks in this state, as far as one look finds them.
+async fn few(app: &App, state: State) -> sqlx::Result<Listing> {
+    let filter = ListFilter { tasks: TaskFilter { states: vec![state], ..TaskFilter::default() }, text: None };
+    filter.page(app.pool(), None, FEW, Duration::ZERO).await
+}
+
+fn figures(now: &Overview, minutes: &[Minute]) -> Markup {
+    let sum = |of: fn(&Glance) -> i64| now.queues.iter().map(of).sum::<i64>();
+    let capped = now.queues.iter().any(|queue| queue.ready >= COUNTED || queue.held >= COUNTED);
+    let waiting = sum(|queue| queue.ready + queue.held);
+    // Of very many, the sample of the last minute knows.
+    let sampled = minutes.iter().rev().find_map(|minute| minute.waiting);
+    let waiting = if capped {
+        html! { "≈ " (number(sampled.unwrap_or(waiting).max(waiting))) }
+    } else {
+        html! { (number(waiting)) }
+    };
+    let oldest = now.queues.iter().filter_map(|queue| queue.oldest_waiting).reduce(f64::max);
+    let last = minutes.iter().rev().nth(1).map_or(0, |minute| minute.succeeded + minute.failed + minute.cancelled);
+    let failed: i64 = minutes.iter().map(|minute| minute.failed).sum();
+    let workers = now.workers;
+    html! {
+        dl.figures #figures data-live {
+            (table::figure("Running", html! { (number(sum(|queue| queue.running))) }, html! { "of " (number(workers.slots)) " slots" }, ""))
+            (table::figure("Waiting", waiting, html! { (at_most(sum(|queue| queue.held), COUNTED)) " held back" }, ""))
+            (table::figure("Oldest waits", html! { (oldest.map_or("–".to_owned(), span)) }, html! { "of those ready" },
+                if oldest.is_some_and(|oldest| oldest > 300.0) { "warn" } else { "" }))
+            (table::figure("Scheduled", html! { (at_most(sum(|queue| queue.scheduled), COUNTED)) }, html! { "for later" }, ""))
+            (table::figure("Ended", html! { (number(last)) }, html! { "in the last minute" }, ""))
+            (table::figure("Failed", html! { (number(failed)) }, html! { "in the last hour" }, if failed > 0 { "bad" } else { "" }))
+            (table::figure("Workers", html! { (number(workers.alive)) }, html! { @if workers.silent > 0 { (number(workers.silent)) " silent" } @else { "alive" } },
+                if workers.alive == 0 { "bad" } else if workers.silent > 0 { "warn" } else { "" }))
+        }
+    }
+}
+
+fn charts(minutes: &[Minute]) -> Markup {
+    let times: Vec<String> = minutes.iter().map(|minute| format!("{} UTC", minute.at.format("%H:%M"))).collect();
+    let of = |pick: fn(&Minute) -> Option<f64>| minutes.iter().map(pick).collect::<Vec<_>>();
+    let charts = [
+        (
+            "Ended per minute",
+            Chart {
+                title: "Tasks that ended, per minute",
+                unit: "tasks",
+                parts: vec![
+                    ("succeeded", "good", of(|minute| Some(minute.succeeded as f64))),
+                    ("cancelled", "mild", of(|minute| Some(minute.cancelled as f64))),
+                ],
+                times: &times,
+            },
+        ),
+        (
+            "Failures per minute",
+            Chart {
+                title: "Failures per minute",
+                unit: "failures",
+                parts: vec![
+                    ("for good", "bad", of(|minute| Some(minute.failed as f64))),
+                    ("tried again", "again", of(|minute| Some(minute.retried as f64))),
+                ],
+                times: &times,
+            },
+        ),
+        (
+            "Waiting",
+            Chart {
+                title: "Tasks waiting",
+                unit: "tasks",
+                parts: vec![("waiting", "calm", of(|minute| minute.waiting.map(|waiting| waiting as f64)))],
+                times: &times,
+            },
+        ),
+        (
+            "Oldest waiting",
+            Chart {
+                title: "How long the oldest task had waited",
+                unit: "s",
+                parts: vec![("s", "old", of(|minute| minute.oldest_waiting))],
+                times: &times,
+            },
+        ),
+    ];
+    html! {
+        section.charts #charts data-live aria-label="The last hour" {
+            @for (name, chart) in &charts {
+                figure.card {
+                    figcaption {
+                        h2 { (name) }
+                        span.key { @for (part, class, _) in chart.parts.iter().filter(|_| chart.parts.len() > 1) { span class={ "dot " (class) } {} (part) " " } }
+                    }
+                    (chart.draw())
+                }
+            }
+        }
+    }
+}
+
+fn queues(queues: &[Glance]) -> Markup {
+    let most = queues.iter().map(|queue| queue.ready + queue.held).max().unwrap_or(0).max(1);
+    html! {
+        div.scroll {
+            table {
+                caption.unseen { "Queues and what waits in them" }
+                thead { tr {
+                    th scope="col" { "Queue" } th scope="col" { "Depth" } th.right scope="col" { "Waiting" } th.right scope="col" { "Held" }
+                    th.right scope="col" { "Scheduled" } th.right scope="col" { "Running" } th.right scope="col" { "Oldest" }
+                } }
+                tbody {
+                    @for queue in queues {
+                        tr {
+                            th scope="row" {
+                                a href={ "/tasks?queue=" (escaped(&queue.name)) "&state=Queued&state=Scheduled&state=Running&state=Retrying" } { (queue.name) }
+                                @if queue.paused { " " span.tag.warn { "paused" } }
+                            }
+                            td.depth { meter.depth max=(most) value=(queue.ready + queue.held) aria-label={ "Depth of " (queue.name) } {} }
+                            td.right data-name="Waiting" { (at_most(queue.ready, COUNTED)) }
+                            td.right data-name="Held" { (at_most(queue.held, COUNTED)) }
+                            td.right data-name="Scheduled" { (at_most(queue.scheduled, COUNTED)) }
+                            td.right data-name="Running" { (number(queue.running)) }
+                            td.right data-name="Oldest" { (queue.oldest_waiting.map_or("–".to_owned(), span)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! `/tasks/{id}`: one task.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_api::access::permission::MANAGE_TASKS;
+use longhaul_api::{ApiError, App, Caller};
+use longhaul_model::store::cancel::{Cancelled, Retried, cancel as cancel_task, retry as retry_task};
+use longhaul_model::store::detail::{Detail, Failure, detail};
+use longhaul_model::store::linked::{Relative, children, dependents, prerequisites};
+use longhaul_model::store::log::{StoredLine, lines};
+use longhaul_model::store::read::Task;
+use longhaul_model::{Report, State, StepState, split_public_id};
+use maud::{Markup, html};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::table;
+use crate::filter::{field, fields};
+use crate::format::{escaped, json, moment, number, percent, span, state};
+use crate::graph::{DRAWN, Graph};
+use crate::origin::must_be_ours;
+use crate::respond::{NO_PAGE, NOT_DONE, PageError, go, page};
+use crate::shell::Shell;
+
+/// Lines of the log that are shown.
+const TAIL: u32 = 200;
+/// Children that are shown.
+const CHILDREN: i64 = 24;
+/// Relatives that are read in each direction.
+const RELATIVES: i64 = 200;
+
+struct Shown {
+    detail: Detail,
+    before: Vec<Relative>,
+    after: Vec<Relative>,
+    children: Vec<Relative>,
+    log: Vec<StoredLine>,
+}
+
+pub(crate) async fn show(
+    app: web::Data<App>,
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, PageError> {
+    let fields = fields(&request)?;
+    let detail = find(&app, &id).await?;
+    let guid = detail.listed.task.id;
+    let from = (detail.listed.task.logged - i64::from(TAIL)).max(0);
+    let (before, after, children, log) = tokio::try_join!(
+        prerequisites(app.pool(), guid, Uuid::nil(), RELATIVES),
+        dependents(app.pool(), guid, Uuid::nil(), RELATIVES),
+        children(app.pool(), guid, 0, CHILDREN),
+        lines(app.pool(), guid, from, TAIL),
+    )?;
+    let shown = Shown { detail, before, after, children, log };
+    let title = format!("{} {}", shown.detail.listed.task.type_name, shown.detail.listed.more.public_id);
+    let main = shown.draw(&app, &caller);
+    Ok(page(Shell::new(title, "/tasks", &caller).with_notice(field(&fields, "notice")).page(main)))
+}
+
+async fn find(app: &App, id: &str) -> Result<Detail, ApiError> {
+    let unknown = || {
+        let id: String = id.chars().take(100).collect();
+        ApiError::new(NO_PAGE, format!("There is no task {id}: it never was, or it ended and its time is over."))
+    };
+    let (_, guid) = split_public_id(id).ok_or_else(unknown)?;
+    let detail = detail(app.pool(), guid).await?.ok_or_else(unknown)?;
+    if !detail.listed.more.public_id.eq_ignore_ascii_case(id) {
+        return Err(unknown());
+    }
+    Ok(detail)
+}
+
+/// Cancels it.
+pub(crate) async fn cancel(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, PageError> {
+    must_be_ours(&request)?;
+    let detail = find(&app, &id).await?;
+    let notice = match cancel_task(app.pool(), detail.listed.task.id).await? {
+        Some(Cancelled::AtOnce) => "cancelled",
+        Some(Cancelled::Requested) => "cancelling",
+        Some(Cancelled::Ended) | None => {
+            return Err(ApiError::new(NOT_DONE, "It ended before it could be cancelled.").into());
+        }
+    };
+    Ok(go(&format!("/tasks/{}?notice={notice}", escaped(&id))))
+}
+
+/// Runs it again.
+pub(crate) async fn retry(
+    app: web::Data<App>,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, PageError> {
+    must_be_ours(&request)?;
+    let detail = find(&app, &id).await?;
+    let why = match retry_task(app.pool(), detail.listed.task.id).await? {
+        Some(Retried::Queued) => return Ok(go(&format!("/tasks/{}?notice=retried", escaped(&id)))),
+        Some(Retried::Open) => "It is not over; only what failed or was cancelled can be run again.",
+        Some(Retried::Succeeded) => "It succeeded; start a new task instead.",
+        Some(Retried::Taken) => "Another open task has its unique key; wait for that one's end.",
+        None => "It has just been flushed.",
+    };
+    Err(ApiError::new(NOT_DONE, why).into())
+}
+
+impl Shown {
+    fn draw(&self, app: &App, caller: &Caller) -> Markup {
+        let task = &self.detail.listed.task;
+        let id = self.detail.listed.more.public_id.as_str();
+        let events = (!task.state.is_end()).then(|| format!("/api/backgroundtask/{}/events?log=true", escaped(id)));
+        html! {
+            div.task data-events=[events] {
+                section.card.head #head data-live {
+                    div.title {
+                        h1 { (task.type_name) " " span #state { (state(task.state)) } }
+                        (deeds(task, id, caller.may(MANAGE_TASKS)))
+                    }
+                    p.id.whole { (id) }
+                    (progress(task))
+                }
+                div.columns {
+                    div.main {
+                        (self.error())
+                        (self.outcome())
+                        section.card {
+                            header { h2 { "Parameters" } }
+                            pre tabindex="0" aria-label="Parameters" { (json(&self.detail.parameters)) }
+                        }
+                        (self.attempts(app))
+                        (self.picture())
+                        (self.log())
+                        (same(id, app.base_url()))
+                    }
+                    div.side {
+                        (self.facts(app))
+                        (self.parts())
+                        div #checkpoint data-live {
+                            @if let Some(checkpoint) = &self.detail.checkpoint {
+                                section.card { header { h2 { "Checkpoint" } } pre tabindex="0" aria-label="Checkpoint" { (json(checkpoint)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn error(&self) -> Markup {
+        let error = self.detail.listed.task.error.as_ref();
+        html! {
+            div #error data-live {
+                @if let Some(error) = error {
+                    section.card.bad {
+                        header { h2 { (text(error, "title")) } code { (text(error, "code")) } }
+                        p { (text(error, "detail")) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn outcome(&self) -> Markup {
+        let report = self.detail.listed.task.result.clone().map(Report::from_stored).unwrap_or_default();
+        html! {
+            div #outcome data-live {
+                @if let Some(result) = &report.result {
+                    section.card { header { h2 { "Result" } } pre tabindex="0" aria-label="Result" { (json(result)) } }
+                }
+            }
+        }
+    }
+
+    fn attempts(&self, app: &App) -> Markup {
+        let failures: &[Failure] = &self.detail.failures;
+        html! {
+            div #attempts data-live {
+                @if !failures.is_empty() {
+                    section.card {
+                        header { h2 { "Attempts that failed" } span.soft { (number(failures.len() as i64)) } }
+                        ol.attempts reversed {
+                            @for failure in failures {
+                                li {
+                                    p { b { "Attempt " (failure.attempt) } span.soft { " · " (moment(failure.failed_at, app.now()))
+                                        @if let Some(ms) = failure.duration_ms { " · ran " (span(ms as f64 / 1_000.0)) }
+                                        @if let Some(worker) = &failure.worker { " · " (worker) } } }
+                                    p { code { (text(&failure.error, "code")) } " " (text(&failure.error, "detail")) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn log(&self) -> Markup {
+        let task = &self.detail.listed.task;
+        html! {
+            section.card.log {
+                header { h2 { "Log" } span.soft { "the last " (number(i64::from(TAIL))) " lines" } }
+                @if self.log.is_empty() && task.state.is_end() {
+                    (table::empty("No lines", html! { "Its handler wrote nothing down." }))
+                } @else {
+                    ol #log tabindex="0" aria-label="Log" data-last=(self.log.last().map_or(0, |line| line.number)) {
+                        @for line in &self.log {
+                            li class={ "line-" (line.level.name().to_lowercase()) } {
+                                time datetime=(line.at.format("%Y-%m-%dT%H:%M:%S%.3fZ")) { (line.at.format("%H:%M:%S%.3f")) }
+                                span.level { (line.level.name()) }
+                                span.text { (line.line) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn facts(&self, app: &App) -> Markup {
+        let (task, more) = (&self.detail.listed.task, &self.detail.listed.more);
+        let now = app.now();
+        html! {
+            section.card #facts data-live {
+                header { h2 { "Facts" } }
+                dl.list {
+                    dt { "Queue" } dd { a href={ "/tasks?queue=" (escaped(&more.queue)) } { (more.queue) } }
+                    dt { "Priority" } dd { (more.priority) }
+                    dt { "Attempt" } dd { (task.attempt) " of " (more.max_attempts) }
+                    dt { "Accepted" } dd { (moment(task.accepted_at, now)) }
+                    @if let Some(at) = task.run_at { dt { "Runs" } dd { (moment(at, now)) } }
+                    @if let Some(at) = more.started_at { dt { "Began" } dd { (moment(at, now)) } }
+                    @if let Some(at) = task.finished_at { dt { "Ended" } dd { (moment(at, now)) } dt { "Took" } dd { (table::took(more.started_at, task.finished_at)) } }
+                    @if let Some(worker) = &more.worker { dt { "Worker" } dd { (worker) } }
+                    @if let Some(by) = &more.created_by { dt { "Asked for by" } dd { a href={ "/tasks?by=" (escaped(by)) } { (by) } } }
+                    @if let Some(key) = &more.key { dt { "Key" } dd { (key) } }
+                    @if let Some(count) = task.waits_for { dt { "Waits for" } dd { (number(count.into())) " tasks" } }
+                    @if let Some(parent) = &task.parent { dt { "Part of" } dd { a href={ "/tasks/" (escaped(parent)) } { (parent) } } }
+                }
+            }
+        }
+    }
+
+    fn picture(&self) -> Markup {
+        let (task, more) = (&self.detail.listed.task, &self.detail.listed.more);
+        let graph = Graph {
+            own: (&task.type_name, &more.public_id, task.state),
+            parent: task.parent.as_deref(),
+            before: &self.before,
+            after: &self.after,
+        };
+        let left_out = self.before.len().saturating_sub(DRAWN) + self.after.len().saturating_sub(DRAWN);
+        html! {
+            div #picture data-live {
+                @if !graph.is_empty() {
+                    section.card {
+                        header { h2 { "What it is tied to" } }
+                        div.scroll tabindex="0" role="group" aria-label="Picture of the tasks it is tied to" { (graph.draw()) }
+                        @if left_out > 0 { p.soft { (number(left_out as i64)) " more are not drawn." } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn parts(&self) -> Markup {
+        let family = self.detail.listed.task.family.as_ref();
+        html! {
+            div #parts data-live {
+                @if let Some(family) = family {
+                    section.card {
+                        header { h2 { "Parts" } span.soft { (number(family.children.into())) } }
+                        p { (number(family.succeeded.into())) " succeeded, " (number(family.failed.into())) " failed, " (number(family.cancelled.into())) " cancelled" }
+                        ul.parts {
+                            @for child in &self.children {
+                                li { (state(child.state)) " " a href={ "/tasks/" (escaped(&child.public_id)) } { (child.type_name) " " @if let Some(number) = child.number { "#" (number) } } }
+                            }
+                        }
+                        @if i64::from(family.children) > CHILDREN { p.soft { "The first " (CHILDREN) " are shown." } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn deeds(task: &Task, id: &str, may: bool) -> Markup {
+    html! {
+        div.buttons {
+            @if !may {
+                span.soft { "You may look, not change." }
+            } @else if !task.state.is_end() {
+                form method="post" action={ "/tasks/" (escaped(id)) "/cancel" } { button.danger type="submit" { "Cancel" } }
+            } @else if task.state != State::Succeeded {
+                form method="post" action={ "/tasks/" (escaped(id)) "/retry" } { button.primary type="submit" { "Retry" } }
+            }
+        }
+    }
+}
+
+fn progress(task: &Task) -> Markup {
+    let fraction = table::shown(task.state, task.progress.fraction);
+    let steps: Vec<StepState> =
+        task.steps.clone().and_then(|steps| serde_json::from_value(steps).ok()).unwrap_or_default();
+    html! {
+        div.progress {
+            progress #bar class={ "bar bar-" (task.state.name().to_lowercase()) } max="1" value=(format!("{fraction:.3}")) aria-label="Progress" {}
+            span.percent #percent { (percent(fraction)) }
+        }
+        p.message #message aria-live="polite" { (task.progress.message.as_deref().unwrap_or("–")) }
+        p.soft.meta {
+            span #elements { @if let Some(elements) = table::elements(task.progress.processed, task.progress.total) { (elements) " elements" } }
+            span #left { @if let Some(left) = task.time_left { "about " (span(left.seconds)) " left (" (span(left.low)) " to " (span(left.high)) ")" } }
+        }
+        ol.steps #steps {
+            @for step in &steps {
+                li {
+                    span.name { (step.name) }
+                    progress.bar.bar-running max="1" value=(format!("{:.2}", step.fraction)) aria-label={ "Step " (step.name) } {}
+                    span.percent { (percent(step.fraction)) }
+                }
+            }
+        }
+    }
+}
+
+/// The same for those who like to type.
+fn same(id: &str, base_url: &str) -> Markup {
+    let guid = split_public_id(id).map(|(_, guid)| guid.to_string()).unwrap_or_default();
+    html! {
+        details.card.same {
+            summary { "The same with curl and SQL" }
+            h3 { "curl" }
+            pre tabindex="0" aria-label="With curl" {
+                "curl " (base_url) "/api/backgroundtask/" (id) "\n"
+                "curl -N -H 'Accept: text/event-stream' " (base_url) "/api/backgroundtask/" (id) "/events\n"
+                "curl -H 'Accept: text/plain' " (base_url) "/api/backgroundtask/" (id) "/log\n"
+                "curl -X DELETE " (base_url) "/api/backgroundtask/" (id) "\n"
+                "curl -X POST " (base_url) "/api/backgroundtask/" (id) "/retry"
+            }
+            h3 { "SQL" }
+            pre tabindex="0" aria-label="With SQL" {
+                "SELECT * FROM longhaul.tasks WHERE id = '" (guid) "';\n"
+                "SELECT * FROM longhaul.progress WHERE id = '" (guid) "';\n"
+                "SELECT * FROM longhaul.task_logs WHERE task_id = '" (guid) "' ORDER BY number;\n"
+                "SELECT longhaul.cancel('" (guid) "');\n"
+                "SELECT longhaul.retry('" (guid) "');"
+            }
+        }
+    }
+}
+
+fn text<'a>(problem: &'a Value, member: &str) -> &'a str {
+    problem.get(member).and_then(Value::as_str).unwrap_or_default()
+}

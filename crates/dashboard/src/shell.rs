@@ -1,0 +1,132 @@
+//! What every page has around it.
+
+use longhaul_api::{Caller, access::CallerKind};
+use maud::{DOCTYPE, Markup, html};
+
+use crate::asset::{ICON, SCRIPT, STYLE};
+
+/// What every page has around it.
+pub(crate) struct Shell<'a> {
+    title: String,
+    active: &'static str,
+    caller: Option<&'a Caller>,
+    notice: Option<&'static str>,
+    /// Whether the script keeps the page up to date.
+    live: bool,
+    search: String,
+}
+
+const PLACES: [(&str, &str); 5] = [
+    ("/", "Overview"),
+    ("/tasks", "Tasks"),
+    ("/queues", "Queues"),
+    ("/schedules", "Schedules"),
+    ("/workers", "Workers"),
+];
+
+impl<'a> Shell<'a> {
+    /// Of a page of the place at this address.
+    pub(crate) fn new(title: impl Into<String>, active: &'static str, caller: &'a Caller) -> Self {
+        Self { title: title.into(), active, caller: Some(caller), notice: None, live: true, search: String::new() }
+    }
+
+    /// Of a page for whoever it is.
+    pub(crate) fn bare(title: &str) -> Self {
+        Self { title: title.to_owned(), active: "", caller: None, notice: None, live: false, search: String::new() }
+    }
+
+    /// With the news that a form left behind, by its name.
+    pub(crate) fn with_notice(mut self, name: Option<&str>) -> Self {
+        self.notice = name.and_then(notice);
+        self
+    }
+
+    /// With this in the field to search.
+    pub(crate) fn with_search(mut self, text: &str) -> Self {
+        self.search = text.to_owned();
+        self
+    }
+
+    /// The page changes only when it is loaded.
+    pub(crate) fn still(mut self) -> Self {
+        self.live = false;
+        self
+    }
+
+    /// The whole page.
+    pub(crate) fn page(self, main: Markup) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    title { (self.title) " · Longhaul" }
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    link rel="icon" type="image/svg+xml" href=(ICON.address());
+                    link rel="stylesheet" href=(STYLE.address());
+                    script src=(SCRIPT.address()) {}
+                }
+                body data-live-page[self.live] {
+                    a.skip href="#main" { "Skip to the content" }
+                    header.top {
+                        a.brand href="/" { (mark()) span { "Longhaul" } }
+                        nav aria-label="Places" {
+                            @for (address, name) in PLACES {
+                                a href=(address) aria-current=[(address == self.active).then_some("page")] { (name) }
+                            }
+                        }
+                        form.find role="search" action="/search" {
+                            label.unseen for="q" { "Find a task" }
+                            input #q type="search" name="q" value=(self.search) placeholder="Task id or text" maxlength="200" autocomplete="off";
+                        }
+                        div.tools {
+                            @if self.live {
+                                button.tool #live type="button" hidden aria-pressed="true" title="Live: press to hold still" {
+                                    span.pulse aria-hidden="true" {} "Live"
+                                }
+                            }
+                            button.tool #theme type="button" hidden { "Theme" }
+                            @if let Some(caller) = self.caller.filter(|caller| caller.kind() != CallerKind::Anonymous) {
+                                span.who title=(caller.subject()) { (caller.name()) }
+                            }
+                        }
+                    }
+                    main #main tabindex="-1" {
+                        @if let Some(notice) = self.notice { p.notice role="status" { (notice) } }
+                        p.stale #stale role="status" hidden { "The server does not answer. What you see may be out of date." }
+                        (main)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The mark: a road to the horizon.
+fn mark() -> Markup {
+    html! {
+        svg.mark viewBox="0 0 24 24" width="22" height="22" aria-hidden="true" {
+            rect width="24" height="24" rx="6" class="mark-ground" {}
+            path class="mark-road" d="M10.6 5h2.8l4.6 14h-4.3l-.5-3.2h-2.4L10.3 19H6z" {}
+            path class="mark-line" d="M11.5 7h1l.3 2.4h-1.6zM11 11.2h2l.3 2.2h-2.6z" {}
+        }
+    }
+}
+
+/// News that a form leaves behind; its name stands in the address.
+fn notice(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "cancelled" => "The task is cancelled.",
+        "cancelling" => "Its worker has been asked to stop it.",
+        "retried" => "The task is queued again, from its last checkpoint.",
+        "many-cancelled" => {
+            "The chosen tasks are cancelled; the workers of those that ran have been asked to stop them."
+        }
+        "many-retried" => "Those of the chosen tasks that had failed or were cancelled are queued again.",
+        "none-chosen" => "No task was chosen. Tick some first.",
+        "queue-changed" => "The queue's settings are in force, on every worker.",
+        "schedule-changed" => "The schedule is changed.",
+        _ => return None,
+    })
+}
