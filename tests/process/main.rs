@@ -17,6 +17,7 @@ mod service;
 mod terminal;
 mod top;
 mod tours;
+mod trace;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul");

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
-use longhaul_model::{CreateError, ParameterError, Problem, ProblemKind};
+use longhaul_model::{CreateError, ParameterError, Problem, ProblemKind, TraceContext};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
@@ -209,7 +209,9 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let trace_id = Uuid::now_v7().simple().to_string();
+        // That of the request's trace, if it belongs to one.
+        let trace_id =
+            TraceContext::current().map_or_else(|| Uuid::now_v7().simple().to_string(), |trace| trace.trace_id());
         let status = self.status_code();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             tracing::warn!(trace_id, detail = self.problem.detail, cause = ?self.cause, "not available");

@@ -6,7 +6,8 @@ use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use longhaul_telemetry::Metrics;
+use longhaul_model::TraceContext;
+use longhaul_telemetry::{Metrics, Span};
 
 /// Measures a request, and logs it under the target `longhaul_api::access`: without
 /// its query and headers, which may hold secrets.
@@ -16,8 +17,12 @@ pub(crate) async fn observe<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let began = Instant::now();
-    let response = next.call(request).await?;
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let parent = header("traceparent").and_then(|parent| TraceContext::from_headers(parent, header("tracestate")));
+    let span = Span::request(request.method().as_str(), request.match_pattern().as_deref(), parent);
+    let response = span.around(next.call(request)).await?;
     let took = began.elapsed();
+    span.answered(response.status().as_u16());
     let request = response.request();
     let (method, route, status) = (request.method().as_str(), request.match_pattern(), response.status().as_u16());
     metrics.api().answered(method, route.as_deref(), status, took);

@@ -49,6 +49,7 @@ mod database;
 mod exit;
 mod host;
 pub mod http;
+mod logging;
 mod metrics;
 mod program;
 pub mod queue_task;
@@ -59,6 +60,7 @@ mod table;
 pub use access::{AccessSettings, ServerSecret};
 pub use database::connect;
 pub use host::{Host, Listening, stop_signal};
+pub use logging::log_to_stderr;
 pub use longhaul_model::{
     CreateContext, CreateError, CronSchedule, DEFAULT_PRIORITY, DatabaseClock, Limits, LogHandle, LogLevel, Outcome,
     ParameterError, Plan, Problem, ProblemKind, Progress, ProgressHandle, PublicId, Registry, Report, ReportLink,
@@ -67,7 +69,7 @@ pub use longhaul_model::{
 };
 pub use longhaul_telemetry as telemetry;
 pub use longhaul_worker::Settings;
-pub use program::{Program, log_to_stderr};
+pub use program::Program;
 
 // The crates whose types stand in our signatures: an author of task types needs no
 // other dependency.

@@ -11,8 +11,8 @@ use clap::builder::{Resettable, StyledStr};
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 use longhaul_api::Routes;
 use longhaul_model::{Registry, Resources};
+use longhaul_telemetry::Export;
 use sqlx::migrate::Migrator;
-use tracing_subscriber::EnvFilter;
 
 use crate::Host;
 use crate::command::Standard;
@@ -163,7 +163,7 @@ impl Program {
     }
 
     /// Commands of your own. They have the flags of [`with_settings`](Program::with_settings)
-    /// only if they flatten them in; call [`log_to_stderr`] if they log.
+    /// only if they flatten them in; call [`log_to_stderr`](crate::log_to_stderr) if they log.
     #[must_use]
     pub fn with_commands<C, F>(mut self, run: impl FnOnce(C, Host) -> F + 'static) -> Self
     where
@@ -233,7 +233,10 @@ impl Program {
             return (commands.run)(&matches, self.into_host())?.await;
         }
         let standard = Standard::from_arg_matches(&matches)?;
-        log_to_stderr(standard.log_filter());
+        let log = standard.log();
+        // What can't set its log runs too short to be worth spans.
+        let export = if log.is_some() { Export::start(self.name)? } else { None };
+        log.unwrap_or_default().start(standard.log_filter(), export.as_ref());
         match &standard {
             Standard::Config(config) => return config.run(command_line, &configuration),
             Standard::Completions(completions) => return completions.run(command_line),
@@ -245,7 +248,11 @@ impl Program {
                 self.resources = (settings.provide)(of_command, std::mem::take(&mut self.resources))?;
             }
         }
-        standard.run(self.into_host(), way, &configuration).await
+        let ended = standard.run(self.into_host(), way, &configuration).await;
+        if let Some(export) = export {
+            export.stop().await;
+        }
+        ended
     }
 
     fn command_line(&self) -> clap::Command {
@@ -293,12 +300,4 @@ fn augmented(command: clap::Command, augment: fn(clap::Command) -> clap::Command
 fn abouts(command: &clap::Command) -> (Resettable<StyledStr>, Resettable<StyledStr>) {
     let kept = |about: Option<&StyledStr>| about.cloned().map_or(Resettable::Reset, Resettable::Value);
     (kept(command.get_about()), kept(command.get_long_about()))
-}
-
-/// Lets what the program logs go to standard error: what `LONGHAUL_LOG` says, else
-/// `default_filter`, e.g. `info,sqlx=error`. The first call counts.
-pub fn log_to_stderr(default_filter: &str) {
-    let filter = EnvFilter::try_from_env("LONGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _set_before = subscriber.try_init();
 }

@@ -347,6 +347,7 @@ mod tests {
             checkpoint: None,
             progress: Progress::unknown(),
             logged: 0,
+            trace: None,
         };
         Attempt::begin(&task, "t-", CancellationToken::new())
     }

@@ -14,6 +14,7 @@ mod batch;
 mod clock;
 mod context;
 mod cron;
+mod current;
 mod grants;
 mod handle;
 mod limits;
@@ -32,6 +33,7 @@ pub mod store;
 mod task_id;
 mod task_type;
 mod time_left;
+mod trace;
 mod validate;
 
 pub use attempt::{Attempt, StopReason};
@@ -39,6 +41,7 @@ pub use batch::Batch;
 pub use clock::DatabaseClock;
 pub use context::{CreateContext, Resources, RunContext};
 pub use cron::{CATCH_UP, CronError, CronSchedule, Due, Missed};
+pub use current::CurrentTask;
 pub use grants::{Grants, NoPermission, Permission};
 pub use handle::{ProgressHandle, StepHandle};
 pub use limits::{ERROR_TEXT_LIMIT, Limits, bounded_text, check_result};
@@ -55,6 +58,7 @@ pub use steps::{DEEPEST_STEP, StepState};
 pub use task_id::{PublicId, split_public_id};
 pub use task_type::{DEFAULT_PRIORITY, TaskType, TaskTypeInfo, same_parameters};
 pub use time_left::TimeLeft;
+pub use trace::TraceContext;
 pub use validate::{ParameterError, Shape, escape, has_nul};
 
 // The crates whose types stand in our signatures, for authors of task types.

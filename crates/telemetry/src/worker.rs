@@ -60,7 +60,9 @@ impl End {
     const ALL: [Self; 7] =
         [Self::Succeeded, Self::Failed, Self::Cancelled, Self::Retrying, Self::Snoozed, Self::Released, Self::Waiting];
 
-    const fn name(self) -> &'static str {
+    /// Its name in labels and spans.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",

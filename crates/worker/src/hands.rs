@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use longhaul_model::store::finish::{AttemptEnd, Verdict};
 use longhaul_model::store::progress::ProgressWrite;
 use longhaul_model::store::{ClaimedTask, LeaseKey};
-use longhaul_model::{Attempt, Progress};
+use longhaul_model::{Attempt, CurrentTask, Progress};
+use longhaul_telemetry::Span;
 use longhaul_telemetry::table::OTHER;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lane::Shared;
 use crate::pace::Pace;
-use crate::tally::Tally;
+use crate::tally::{Tally, end_name};
 
 /// Starts claimed tasks as slots become free, also while the lane waits for the
 /// database: so the ends of one batch are stored while the next one runs, and
@@ -134,7 +135,7 @@ impl Hands {
         }
     }
 
-    fn spawn(&mut self, task: ClaimedTask) {
+    fn spawn(&mut self, mut task: ClaimedTask) {
         let known = self.shared.executor.registry.get(&task.type_name).map(|entry| entry.info());
         let (type_name, prefix) = known.map_or((OTHER, ""), |info| (info.name, info.id_prefix));
         self.tally.started(type_name, &task);
@@ -145,7 +146,13 @@ impl Hands {
         let handle = tokio::spawn(async move {
             let _begun = begin.await;
             let (lease, began) = (task.lease, Instant::now());
-            let outcome = shared.executor.run(task, Arc::clone(&running)).await;
+            let (parent, queue) = (task.trace.take(), std::mem::take(&mut task.queue));
+            let span = Span::attempt(type_name, &queue, running.public_id(), running.number(), parent);
+            let current = CurrentTask { attempt: Arc::clone(&running), type_name, queue };
+            let run = current.scope(shared.executor.run(task, Arc::clone(&running)));
+            let outcome = span.around(run).await;
+            let verdict = outcome.as_ref().map(|(end, _)| &end.verdict);
+            span.ended(end_name(verdict), matches!(verdict, Some(Verdict::Failed(..) | Verdict::Retry(..))));
             shared.in_flight.remove(&running);
             // The lane outlives its handlers; if it is gone, so is the worker.
             let _lane_gone = end.send(Ended { lease, type_name, took: began.elapsed(), end: outcome });

@@ -49,6 +49,11 @@ impl Tally {
     }
 }
 
+/// What spans say of an end.
+pub(crate) fn end_name(verdict: Option<&Verdict>) -> &'static str {
+    verdict.map_or("lost", |verdict| end(verdict).name())
+}
+
 fn end(verdict: &Verdict) -> End {
     match verdict {
         Verdict::Succeeded(_) => End::Succeeded,

@@ -10,6 +10,7 @@ use super::serve::HttpArgs;
 use super::work::WorkerArgs;
 use crate::database::connect;
 use crate::host::{Host, stop_signal};
+use crate::logging::LogArgs;
 
 /// Runs API and worker in one process. Without a database address it starts a
 /// private PostgreSQL whose data is kept for the next time.
@@ -25,6 +26,8 @@ pub(crate) struct Dev {
     http: HttpArgs,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
 }
 
 /// The name of the database on a private server.

@@ -19,6 +19,7 @@ use clap::Subcommand;
 use crate::Host;
 use crate::config::Configuration;
 use crate::remote::Way;
+use crate::logging::LogArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Standard {
@@ -83,6 +84,16 @@ impl Standard {
                 "info,sqlx=error,actix_server=warn"
             }
             _ => "error,sqlx=off,actix_server=off",
+        }
+    }
+
+    /// How its log looks, if that can be set.
+    pub(crate) fn log(&self) -> Option<LogArgs> {
+        match self {
+            Standard::Dev(dev) => Some(dev.log.clone()),
+            Standard::Serve(serve) => Some(serve.log.clone()),
+            Standard::Work(work) => Some(work.log.clone()),
+            _ => None,
         }
     }
 

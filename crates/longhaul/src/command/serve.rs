@@ -7,6 +7,7 @@ use clap::Args;
 use crate::access::AccessSettings;
 use crate::database::{DatabaseArgs, connect};
 use crate::host::{Host, Listening, stop_signal};
+use crate::logging::LogArgs;
 
 /// Runs the HTTP API until SIGTERM or Ctrl-C.
 #[derive(Debug, Args)]
@@ -15,6 +16,8 @@ pub(crate) struct Serve {
     database: DatabaseArgs,
     #[command(flatten)]
     http: HttpArgs,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
 }
 
 /// Where the API listens and what it calls itself.

@@ -9,6 +9,7 @@ use longhaul_worker::Settings;
 
 use crate::database::DatabaseArgs;
 use crate::host::{Host, stop_signal};
+use crate::logging::LogArgs;
 use crate::metrics::MetricsArgs;
 
 /// Runs a worker until SIGTERM or Ctrl-C; it then drains.
@@ -20,6 +21,8 @@ pub(crate) struct Work {
     worker: WorkerArgs,
     #[command(flatten)]
     metrics: MetricsArgs,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
 }
 
 /// What can be set of a worker.

@@ -8,6 +8,7 @@ use sqlx::postgres::PgCopyIn;
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::enqueue::NewTask;
+use crate::TraceContext;
 
 /// Tasks between two visits of `ready`; bounds the memory.
 const AT_ONCE: usize = 50_000;
@@ -16,7 +17,7 @@ const PIECE: usize = 128 * 1024;
 
 const TASK: &str = "
     COPY longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
-                        total_elements, processed_elements, fraction, message, key, state, run_at) FROM STDIN";
+                        total_elements, processed_elements, fraction, message, key, trace_context, state, run_at) FROM STDIN";
 const READY: &str = "COPY longhaul.ready (queue, priority, id) FROM STDIN";
 const SCHEDULED: &str = "COPY longhaul.scheduled (run_at, id) FROM STDIN";
 
@@ -111,6 +112,7 @@ impl Chunk {
         write!(to, "{}\t{}\t{}\t", progress.total, progress.processed, progress.fraction)?;
         text(to, progress.message.as_deref())?;
         text(to, task.key.as_deref())?;
+        text(to, task.trace.as_ref().map(TraceContext::stored).as_deref())?;
         match later {
             Some(run_at) => {
                 writeln!(to, "Scheduled\t{}", run_at.to_rfc3339())?;

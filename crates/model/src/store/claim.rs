@@ -9,8 +9,8 @@ use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
 use super::{ClaimedTask, LeaseKey};
-use crate::Progress;
 use crate::clock::{id_floor, id_ms};
+use crate::{Progress, TraceContext};
 
 /// The lateral subquery stops as soon as enough rows are found: `probe` comes in
 /// the order of priority, and each probe is one descent of the primary key that
@@ -52,7 +52,7 @@ const CLAIM: &str = "
     )
     SELECT taken.queue, taken.priority, taken.place, task.id, task.type, task.attempt, task.max_attempts, task.crashes, task.parameters,
            task.checkpoint, task.total_elements, task.processed_elements, task.fraction, task.message,
-           task.logged, task.run_at
+           task.logged, task.run_at, task.trace_context
       FROM taken
       JOIN longhaul.task ON task.id = taken.id
      ORDER BY taken.priority, taken.place";
@@ -202,6 +202,7 @@ struct ClaimRow {
     message: Option<String>,
     logged: Option<i64>,
     run_at: Option<DateTime<Utc>>,
+    trace_context: Option<String>,
 }
 
 /// Takes at most `limit` ready tasks, by priority and then age, and puts them
@@ -256,6 +257,7 @@ impl ClaimRow {
                 message: self.message,
             },
             logged: self.logged.unwrap_or(0),
+            trace: self.trace_context.as_deref().and_then(TraceContext::from_stored),
         }
     }
 }

@@ -10,7 +10,7 @@ use sqlx::{PgExecutor, Postgres};
 use uuid::Uuid;
 
 use crate::task_type::stored_unique_key;
-use crate::{Progress, TaskType, TaskTypeInfo};
+use crate::{Progress, TaskType, TaskTypeInfo, TraceContext};
 
 /// A task to be stored.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct NewTask {
     /// which it is stored, as [`NewTask::of`] and [`crate::Entry::keys`] make it. Only
     /// [`super::keyed`] looks at it.
     pub unique_key: Option<String>,
+    /// The trace that it belongs to: that of the code which makes it, unless changed.
+    pub trace: Option<TraceContext>,
 }
 
 impl NewTask {
@@ -48,6 +50,7 @@ impl NewTask {
             run_at: None,
             key: None,
             unique_key: None,
+            trace: TraceContext::current(),
         }
     }
 
@@ -72,14 +75,15 @@ const ENQUEUE: &str = "
     WITH input AS MATERIALIZED (
         SELECT i.*, i.run_at > now() IS TRUE AS later
           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
-                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[])
+                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[], $15::text[])
             AS i(id, type, queue, priority, max_attempts, parameters, created_by,
-                 total_elements, processed_elements, fraction, message, run_at, key, unique_key)
+                 total_elements, processed_elements, fraction, message, run_at, key, unique_key, trace_context)
     ), stored AS (
         INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
-                                   total_elements, processed_elements, fraction, message, key, unique_key, state, run_at)
+                                   total_elements, processed_elements, fraction, message, key, unique_key, trace_context, state,
+                                   run_at)
         SELECT id, type, queue, priority, max_attempts, parameters, created_by,
-               total_elements, processed_elements, fraction, message, key, unique_key,
+               total_elements, processed_elements, fraction, message, key, unique_key, trace_context,
                CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
                CASE WHEN later THEN run_at END
           FROM input
@@ -119,7 +123,7 @@ pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::
     bind_tasks(sqlx::query_scalar(ENQUEUE), tasks).fetch_one(executor).await
 }
 
-/// Binds the columns of new tasks to `$1` to `$14`, in the order of [`ENQUEUE`].
+/// Binds the columns of new tasks to `$1` to `$15`, in the order of [`ENQUEUE`].
 pub(super) fn bind_tasks<'q, O>(
     query: QueryScalar<'q, Postgres, O, PgArguments>,
     tasks: &'q [NewTask],
@@ -142,4 +146,5 @@ pub(super) fn bind_tasks<'q, O>(
         .bind(column(tasks, |task| task.run_at))
         .bind(column(tasks, |task| task.key.as_deref()))
         .bind(column(tasks, |task| task.unique_key.as_deref()))
+        .bind(column(tasks, |task| task.trace.as_ref().map(TraceContext::stored)))
 }

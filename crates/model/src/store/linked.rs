@@ -11,7 +11,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
 use super::enqueue::{NewTask, bind_tasks};
-use crate::State;
+use crate::{State, TraceContext};
 
 /// What becomes of a task when one that it waits for fails or is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -128,38 +128,38 @@ pub fn circle(dependencies: &[Dependency]) -> Vec<Uuid> {
 const ENQUEUE: &str = "
     WITH family AS (
         INSERT INTO longhaul.family AS f (parent_id, children, if_failed, waiting, resume)
-        SELECT $18::uuid, cardinality($1::uuid[]), 'Continue', false, true WHERE $18 IS NOT NULL
+        SELECT $19::uuid, cardinality($1::uuid[]), 'Continue', false, true WHERE $19 IS NOT NULL
         ON CONFLICT (parent_id) DO UPDATE SET children = f.children + excluded.children
         RETURNING children - cardinality($1::uuid[]) AS before
     ), waits AS (
-        SELECT d.task_id, count(*)::integer AS open FROM unnest($15::uuid[]) AS d(task_id) GROUP BY d.task_id
+        SELECT d.task_id, count(*)::integer AS open FROM unnest($16::uuid[]) AS d(task_id) GROUP BY d.task_id
     ), input AS MATERIALIZED (
         SELECT coalesce(nullif(i.id, '00000000-0000-0000-0000-000000000000'), longhaul.new_id()) AS new_id, i.*, i.run_at > now() IS TRUE AS later, coalesce(w.open, 0) AS open,
-               ($18 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($16::uuid[]) AS f(id))) AS followed
+               ($19 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($17::uuid[]) AS f(id))) AS followed
           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
-                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[])
+                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[], $15::text[])
                WITH ORDINALITY
             AS i(id, type, queue, priority, max_attempts, parameters, created_by,
-                 total_elements, processed_elements, fraction, message, run_at, key, unique_key, number)
+                 total_elements, processed_elements, fraction, message, run_at, key, unique_key, trace_context, number)
           LEFT JOIN waits w ON w.task_id = i.id
     ), stored AS (
         INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
-                                   total_elements, processed_elements, fraction, message, key, unique_key,
+                                   total_elements, processed_elements, fraction, message, key, unique_key, trace_context,
                                    state, run_at, parent_id, followed)
         SELECT new_id, type, queue, priority, max_attempts, parameters,
-               coalesce(created_by, (SELECT p.created_by FROM longhaul.task p WHERE p.id = $18)),
-               total_elements, processed_elements, fraction, message, key, unique_key,
+               coalesce(created_by, (SELECT p.created_by FROM longhaul.task p WHERE p.id = $19)),
+               total_elements, processed_elements, fraction, message, key, unique_key, trace_context,
                CASE WHEN later AND open = 0 THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
-               CASE WHEN later THEN run_at END, $18, CASE WHEN followed THEN true END
+               CASE WHEN later THEN run_at END, $19, CASE WHEN followed THEN true END
           FROM input
     ), edges AS (
         INSERT INTO longhaul.dependency (task_id, on_id, if_failed)
-        SELECT * FROM unnest($15::uuid[], $16::uuid[], $17::text[])
+        SELECT * FROM unnest($16::uuid[], $17::uuid[], $18::text[])
     ), blocked AS (
         INSERT INTO longhaul.blocked (id, open) SELECT new_id, open FROM input WHERE open > 0
     ), children AS (
         INSERT INTO longhaul.child (parent_id, number, id)
-        SELECT $18, f.before + i.number, i.new_id FROM input i CROSS JOIN family f
+        SELECT $19, f.before + i.number, i.new_id FROM input i CROSS JOIN family f
     ), ready AS (
         INSERT INTO longhaul.ready (queue, priority, id)
         SELECT queue, priority, new_id FROM input WHERE NOT later AND open = 0
@@ -232,8 +232,8 @@ pub async fn enqueue_linked(
 const BEGIN_BATCH: &str = "
     WITH parent AS (
         INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by, total_elements,
-                                   state, attempt, started_at, followed)
-        VALUES ($1, $2, $3, $4, 1, $5, $6, $7, 'Running', 1, now(), true)
+                                   state, attempt, started_at, followed, trace_context)
+        VALUES ($1, $2, $3, $4, 1, $5, $6, $7, 'Running', 1, now(), true, $9)
     ), noted AS (
         INSERT INTO longhaul.ended (id) VALUES ($1)
     )
@@ -258,6 +258,7 @@ pub async fn begin_batch(
         .bind(parent.created_by.as_deref())
         .bind(parent.progress.total)
         .bind(if_failed.name())
+        .bind(parent.trace.as_ref().map(TraceContext::stored))
         .execute(transaction)
         .await?;
     Ok(())

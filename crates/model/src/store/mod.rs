@@ -42,7 +42,7 @@ pub mod worker;
 
 use uuid::Uuid;
 
-use crate::Progress;
+use crate::{Progress, TraceContext};
 
 /// Names a lease: the worker and its own running number of the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +81,8 @@ pub struct ClaimedTask {
     pub progress: Progress,
     /// How many lines its log has had.
     pub logged: i64,
+    /// The trace of whoever started it.
+    pub trace: Option<TraceContext>,
 }
 
 /// Whether an error means that the database can't be reached or is not ready

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longhaul_model::chrono::DateTime;
+use longhaul_telemetry::Span;
 use reqwest::header::{ACCEPT, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
@@ -135,7 +136,13 @@ impl Client {
             Auth::Bearer(secret) => request.bearer_auth(secret),
             Auth::Header { name, secret } => request.header(*name, secret),
         };
-        let response = match request.send().await {
+        let span = Span::call("GET", &host);
+        for (name, value) in span.headers() {
+            request = request.header(name, value);
+        }
+        let sent = span.around(request.send()).await;
+        span.called(sent.as_ref().map(|response| response.status().as_u16()).map_err(|_| "no answer"));
+        let response = match sent {
             Ok(response) => response,
             Err(error) => return broken(&host, &error),
         };

@@ -1,0 +1,122 @@
+//! The log of the process, on standard error.
+
+use std::fmt;
+
+use clap::{Args, ValueEnum};
+use longhaul_model::{CurrentTask, TraceContext};
+use longhaul_telemetry::Export;
+use serde_json::json;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{Format, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// How the log looks.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LogArgs {
+    /// How lines of the log look; json for collectors.
+    #[arg(long, env = "LONGHAUL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Log every request with its status and duration.
+    #[arg(long, env = "LONGHAUL_ACCESS_LOG")]
+    access_log: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// What requests are logged under; see the API crate.
+const ACCESS: &str = "longhaul_api::access";
+
+impl LogArgs {
+    /// From here on the process logs what `LONGHAUL_LOG` says, else `default_filter`,
+    /// and spans go where `export` sends them. The first call counts.
+    pub(crate) fn start(&self, default_filter: &str, export: Option<&Export>) {
+        let asked = std::env::var("LONGHAUL_LOG").ok().filter(|filter| !filter.is_empty());
+        let mut filter = asked.unwrap_or_else(|| default_filter.to_owned());
+        if !filter.contains(ACCESS) {
+            filter.push_str(&format!(",{ACCESS}={}", if self.access_log { "info" } else { "off" }));
+        }
+        let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default_filter));
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = match self.log_format {
+            LogFormat::Text => lines.event_format(WithTask { format: Format::default(), json: false }).boxed(),
+            LogFormat::Json => {
+                let format = Format::default().json().with_current_span(false).with_span_list(false);
+                lines.fmt_fields(JsonFields::new()).event_format(WithTask { format, json: true }).boxed()
+            }
+        };
+        let spans = export.map(|export| {
+            let ours = tracing_subscriber::filter::filter_fn(|metadata| {
+                metadata.is_span() && *metadata.level() <= tracing::Level::INFO
+            });
+            tracing_opentelemetry::layer().with_tracer(export.tracer()).with_filter(ours)
+        });
+        let _set_before = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init();
+    }
+}
+
+/// Lets what the program logs go to standard error: what `LONGHAUL_LOG` says, else
+/// `default_filter`, e.g. `info,sqlx=error`. The first call counts.
+pub fn log_to_stderr(default_filter: &str) {
+    LogArgs::default().start(default_filter, None);
+}
+
+/// A format, and at the end of each line the task that the code works for and the
+/// trace that it belongs to. They are looked up when something is logged, so that a
+/// task that logs nothing costs nothing.
+struct WithTask<F> {
+    format: F,
+    json: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithTask<F>
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let task = CurrentTask::with(|task| {
+            json!({
+                "id": task.attempt.public_id(),
+                "type": task.type_name,
+                "queue": task.queue,
+                "attempt": task.attempt.number(),
+            })
+        });
+        let trace_id = TraceContext::current().map(|trace| trace.trace_id());
+        if task.is_none() && trace_id.is_none() {
+            return self.format.format_event(context, to, event);
+        }
+        let mut line = String::new();
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end();
+        if self.json {
+            to.write_str(line.strip_suffix('}').unwrap_or(line))?;
+            if let Some(task) = task {
+                write!(to, ",\"task\":{task}")?;
+            }
+            if let Some(trace_id) = trace_id {
+                write!(to, ",\"trace_id\":\"{trace_id}\"")?;
+            }
+            return to.write_str("}\n");
+        }
+        to.write_str(line)?;
+        if let Some(task) = task {
+            let [id, name, queue, attempt] = ["id", "type", "queue", "attempt"].map(|member| &task[member]);
+            write!(to, " task.id={id} task.type={name} task.queue={queue} task.attempt={attempt}")?;
+        }
+        if let Some(trace_id) = trace_id {
+            write!(to, " trace_id={trace_id}")?;
+        }
+        writeln!(to)
+    }
+}

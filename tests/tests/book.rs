@@ -1,0 +1,119 @@
+//! The documentation as a book: nothing is left out, every link leads somewhere.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every Markdown file below a directory, from the root of the repository.
+fn pages(directory: &str) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut directories = vec![PathBuf::from(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(root().join(&directory)).expect("a directory") {
+            let path = directory.join(entry.expect("an entry").file_name());
+            if root().join(&path).is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.insert(path);
+            }
+        }
+    }
+    found
+}
+
+/// A page without its blocks of code.
+fn prose(text: &str) -> String {
+    let mut code = false;
+    text.lines()
+        .filter(|line| {
+            let fence = line.trim_start().starts_with("```");
+            code ^= fence;
+            !code && !fence
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+/// The targets of the links in a page.
+fn links(text: &str) -> Vec<String> {
+    prose(text).split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
+}
+
+/// The anchors of a page: its headings as GitHub and mdBook name them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = prose(text);
+    let headings = headings.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            title.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
+
+/// Without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+#[test]
+fn every_page_is_in_the_book_and_the_book_has_no_other() {
+    let summary = read(Path::new("docs/SUMMARY.md"));
+    let listed: Vec<PathBuf> =
+        links(&summary).into_iter().filter(|link| !link.is_empty()).map(|link| Path::new("docs").join(link)).collect();
+    let unique: BTreeSet<PathBuf> = listed.iter().cloned().collect();
+    assert_eq!(unique.len(), listed.len(), "a page is listed twice");
+    let mut pages = pages("docs");
+    pages.remove(Path::new("docs/SUMMARY.md"));
+    let missing: Vec<_> = pages.difference(&unique).collect();
+    assert!(missing.is_empty(), "docs/SUMMARY.md lacks {missing:?}");
+    let surplus: Vec<_> = unique.difference(&pages).collect();
+    assert!(surplus.is_empty(), "docs/SUMMARY.md lists {surplus:?}, which are not there");
+}
+
+#[test]
+fn every_link_of_every_page_leads_somewhere() {
+    let mut all = pages("docs");
+    all.extend(["README.md", "CONTRIBUTING.md"].map(PathBuf::from));
+    let mut wrong = Vec::new();
+    for page in all {
+        let text = read(&page);
+        for link in links(&text) {
+            if link.contains("://") || link.is_empty() || link.starts_with("mailto:") {
+                continue;
+            }
+            let (target, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if target.is_empty() {
+                page.clone()
+            } else {
+                normal(&page.parent().unwrap_or(Path::new("")).join(target))
+            };
+            if !root().join(&target).exists() {
+                wrong.push(format!("{}: {link}: no such file", page.display()));
+            } else if !anchor.is_empty()
+                && target.extension().is_some_and(|extension| extension == "md")
+                && !anchors(&read(&target)).contains(anchor)
+            {
+                wrong.push(format!("{}: {link}: no such heading", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
