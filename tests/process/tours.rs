@@ -115,6 +115,18 @@ async fn the_tour_with_curl_prints_what_it_says() {
     take("docs/tour-curl.md", &[("API", &address)]).await;
 }
 
+#[cfg(feature = "curl")]
+#[tokio::test]
+async fn the_tour_of_who_runs_a_fleet_prints_what_it_says() {
+    let stage = Stage::new().await;
+    // Whoever takes them next may be anyone, but the kernel hands out others first.
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (api, metrics) = (free(), free());
+    let [api, metrics] = [api, metrics].map(|port| port.local_addr().expect("an address").to_string());
+    let environment = [("DATABASE_URL", stage.database_url()), ("API", &api), ("METRICS", &metrics)];
+    take("docs/tour-fleet.md", &environment).await;
+}
+
 #[test]
 fn an_ellipsis_stands_for_anything() {
     assert!(fits("{\"A\":1,\"B\":2}\n", "{…\"B\":2}"));
