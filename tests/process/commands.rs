@@ -4,7 +4,7 @@ use longhaul_tests::{Stage, fill_project, quick_worker, until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::program::{Interactive, run_with};
+use crate::program::{Interactive, Process, run_with};
 
 /// The two ways to the tasks of a stage.
 const WAYS: [Way; 2] = [Way::Http, Way::Database];
@@ -272,4 +272,31 @@ async fn what_was_said_more_directly_is_where_the_tasks_are() {
     let (code, error) = run(&["queue", "list", "--url", "ftp://x"], &[]).await;
     assert_eq!(code, Some(1));
     assert!(error.contains("begins with http"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_opens_what_is_closed_without_one() {
+    let stage = Stage::new().await;
+    let database = [("DATABASE_URL", stage.database_url())];
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--authenticate"];
+    let (_api, line) = Process::start_until(&arguments, stage.database_url(), "the API listens").await;
+    let at = line.find("http://").expect("an address");
+    let address: String =
+        line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
+    let (code, out, error) = run_with(crate::PROGRAM, &["task", "list"], &[("LONGHAUL_URL", &address)]).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(error.contains("LONGHAUL_KEY"), "{error}");
+    let (code, out, _) = run_with(crate::PROGRAM, &["doctor", "--json"], &[("LONGHAUL_URL", &address)]).await;
+    assert_eq!(code, Some(6));
+    assert!(out.contains("Set LONGHAUL_KEY"), "{out}");
+
+    let create = ["key", "create", "--name", "ops", "--permission", "*"];
+    let (code, key, error) = run_with(crate::PROGRAM, &create, &database).await;
+    assert_eq!(code, Some(0), "{error}");
+    let environment = [("LONGHAUL_URL", address.as_str()), ("LONGHAUL_KEY", key.trim())];
+    let (code, id, error) = run_with(crate::PROGRAM, &["task", "run", "Reindex"], &environment).await;
+    assert_eq!(code, Some(0), "{error}");
+    let (code, list, _) = run_with(crate::PROGRAM, &["task", "list", "--created-by", "key:ops"], &environment).await;
+    assert_eq!(code, Some(0));
+    assert!(list.contains(id.trim()), "{list}");
 }

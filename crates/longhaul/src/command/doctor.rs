@@ -154,7 +154,8 @@ impl Doctor {
 
     async fn check_database(&self, report: &mut Report, host: &Host, pool: &PgPool) -> sqlx::Result<()> {
         check_server(report, pool).await?;
-        if !check_migrations(report, host, pool).await? {
+        let looked = check_migrations(report, host, pool).await;
+        if !report.may_look(looked)?.unwrap_or(true) {
             return Ok(());
         }
         for statement in diagnose::missing_rights(pool).await? {
@@ -164,8 +165,8 @@ impl Doctor {
                 statement,
             );
         }
-        report.otherwise_ok("rights", "the role may do what API and workers do");
-        check_vacuum(report, pool).await?;
+        let looked = check_vacuum(report, pool).await;
+        report.may_look(looked)?;
         let older_than = Duration::from_secs(self.long_transaction.into());
         for pin in diagnose::pins(pool, older_than).await? {
             let long = pin.seconds.map_or_else(String::new, |seconds| format!(", open for {}", span(seconds)));
@@ -186,7 +187,26 @@ impl Doctor {
                 "Let DATABASE_URL of `serve` and `work` name the database itself, or put the pooler in session mode (pool_mode = session).",
             );
         }
-        check_queues(report, host, pool).await
+        let looked = check_queues(report, host, pool).await;
+        report.may_look(looked)?;
+        report.otherwise_ok("rights", "the role may do what it is for");
+        Ok(())
+    }
+}
+
+impl Report {
+    /// What a role that may not see everything could not look at is no reason to end.
+    fn may_look<T>(&mut self, looked: sqlx::Result<T>) -> sqlx::Result<Option<T>> {
+        match looked {
+            Ok(looked) => Ok(Some(looked)),
+            // SQLSTATE insufficient_privilege.
+            Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "42501") => {
+                let says = format!("not everything could be looked at: {}", error.message());
+                self.warn("rights", says, "Look with a login that has the role longhaul_worker or longhaul_owner.");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -231,20 +231,31 @@ pub async fn unserved(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Unserve
 }
 
 /// What the role that asks may not do with the queue's tables, as statements that would
-/// grant it.
+/// grant it. Who has one of the roles `longhaul_owner`, `longhaul_api` and
+/// `longhaul_worker` lacks nothing.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn missing_rights(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
-        "SELECT format('GRANT USAGE ON SCHEMA longhaul TO %I', current_user)
-          WHERE NOT has_schema_privilege('longhaul', 'USAGE')
+        "WITH ours AS (
+             SELECT pg_has_role(current_user, r.oid, 'USAGE') AS has FROM pg_roles r
+              WHERE r.rolname IN ('longhaul_owner', 'longhaul_api', 'longhaul_worker')
+         ), lacking AS (
+             SELECT c.relname FROM pg_class c
+              WHERE c.relnamespace = to_regnamespace('longhaul') AND c.relkind = 'r' AND c.relname <> 'migration'
+                AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                         AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
+         )
+         SELECT format('GRANT longhaul_api TO %I (of serve; longhaul_worker of work)', current_user)
+          WHERE EXISTS (SELECT FROM ours) AND NOT EXISTS (SELECT FROM ours WHERE has) AND EXISTS (SELECT FROM lacking)
           UNION ALL
-         SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', string_agg(format('longhaul.%I', c.relname), ', ' ORDER BY c.relname), current_user)
-           FROM pg_class c
-          WHERE c.relnamespace = to_regnamespace('longhaul') AND c.relkind = 'r' AND c.relname <> 'migration'
-            AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-                     AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
+         SELECT format('GRANT USAGE ON SCHEMA longhaul TO %I', current_user)
+          WHERE NOT EXISTS (SELECT FROM ours) AND NOT has_schema_privilege('longhaul', 'USAGE')
+          UNION ALL
+         SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I',
+                       string_agg(format('longhaul.%I', relname), ', ' ORDER BY relname), current_user)
+           FROM lacking WHERE NOT EXISTS (SELECT FROM ours)
          HAVING count(*) > 0",
     )
     .fetch_all(executor)

@@ -1,5 +1,7 @@
 //! `longhaul task list`
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -27,7 +29,7 @@ pub(super) struct List {
     /// Only of this key: a tenant, an account, whatever the type's key is.
     #[arg(long = "of-key", value_name = "KEY")]
     of_key: Option<String>,
-    /// Only what this person or schedule asked for.
+    /// Only what this caller or schedule asked for, e.g. key:ci or schedule:nightly.
     #[arg(long)]
     created_by: Option<String>,
     /// Only what was accepted then or later, e.g. 2031-05-04T09:30:00Z.
@@ -50,6 +52,8 @@ pub(super) struct List {
     all: bool,
 }
 
+/// Few that fit among very many are looked for so long, unless all are wanted.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Tasks that are asked for at once.
 const PAGE: usize = 500;
 
@@ -72,6 +76,8 @@ impl List {
         let mut items: Vec<Value> = Vec::new();
         let mut total = Value::Null;
         let mut after: Option<String> = None;
+        let mut looked_back_to;
+        let began = Instant::now();
         loop {
             let mut query = filter.clone();
             query.push(("limit", PAGE.min(limit - items.len()).to_string()));
@@ -84,12 +90,17 @@ impl List {
                 items.extend(found);
             }
             after = next_after(&page);
-            if after.is_none() || items.len() >= limit {
+            looked_back_to = page["LookedBackTo"].as_str().map(str::to_owned);
+            let in_vain = !self.all && looked_back_to.is_some() && began.elapsed() > PATIENCE;
+            if after.is_none() || items.len() >= limit || in_vain {
                 break;
             }
         }
         if session.json {
-            println!("{}", json!({"Items": items, "Total": total, "More": after.is_some()}));
+            println!(
+                "{}",
+                json!({"Items": items, "Total": total, "More": after.is_some(), "LookedBackTo": looked_back_to})
+            );
             return Ok(());
         }
         let rows: Vec<[String; 6]> = items
@@ -111,8 +122,12 @@ impl List {
             })
             .collect();
         print!("{}", table(["ID", "STATE", "DONE", "ACCEPTED", "QUEUE", "MESSAGE"], &rows));
-        if after.is_some() {
-            eprintln!("There are more; say --limit or --all.");
+        match (after, looked_back_to) {
+            (None, _) => {}
+            (Some(_), Some(time)) if items.len() < limit => {
+                eprintln!("Few fit: tasks accepted since {time} have been looked at; --all looks at older ones.");
+            }
+            (Some(_), _) => eprintln!("There are more; say --limit or --all."),
         }
         Ok(())
     }
