@@ -71,6 +71,7 @@ pub(crate) struct Inner {
 pub struct AppBuilder {
     pool: PgPool,
     metrics: Metrics,
+    listen_pool: Option<PgPool>,
     registry: Registry,
     resources: Arc<Resources>,
     settings: AppSettings,
@@ -87,6 +88,7 @@ impl App {
         let registry = if registry.get(Batch::NAME).is_ok() { registry } else { registry.with::<Batch>() };
         AppBuilder {
             pool,
+            listen_pool: None,
             registry,
             resources: Arc::default(),
             settings,
@@ -167,6 +169,14 @@ impl AppBuilder {
         self
     }
 
+    /// Connections that listen are made like those of this pool: behind a pooler in
+    /// transaction mode, which no LISTEN outlives, one that leads past it.
+    #[must_use]
+    pub fn with_listen_pool(mut self, pool: PgPool) -> Self {
+        self.listen_pool = Some(pool);
+        self
+    }
+
     /// Another set of migrations that must be applied before the app is ready.
     #[must_use]
     pub fn with_migrations(mut self, migrator: &'static Migrator) -> Self {
@@ -192,7 +202,12 @@ impl AppBuilder {
         let inner = Arc::new(Inner {
             openapi: Document::new(&routes, &self.registry, &self.settings.base_url, self.gate.is_closed()),
             enqueuer: Enqueuer::start_measured(&self.pool, self.metrics.clone()),
-            hub: Hub::start(self.pool.clone(), self.settings.base_url.clone(), self.metrics.clone()),
+            hub: Hub::start(
+                self.pool.clone(),
+                self.listen_pool.unwrap_or_else(|| self.pool.clone()),
+                self.settings.base_url.clone(),
+                self.metrics.clone(),
+            ),
             metrics: self.metrics,
             gate: self.gate,
             pool: self.pool,

@@ -7,12 +7,25 @@ use clap::Args;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use crate::host::Host;
+
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DatabaseArgs {
     /// The database, e.g. postgres://user:password@host/name.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: String,
+    /// The same database past the pooler, if --database-url leads to PgBouncer in transaction mode:
+    /// for LISTEN and migrations.
+    #[arg(long, env = "LONGHAUL_DIRECT_DATABASE_URL", hide_env_values = true)]
+    pub(crate) direct_database_url: Option<String>,
+}
+
+impl DatabaseArgs {
+    /// The host as it is with this database, and where its statements go.
+    pub(crate) fn apply(self, host: Host) -> (Host, String) {
+        (host.with_direct_database(self.direct_database_url), self.database_url)
+    }
 }
 
 /// A request waits this long for a connection at most; then the database counts
@@ -26,20 +39,37 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the address is none, or the database does not answer.
 pub async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    const SHAPE: &str = "DATABASE_URL is not a PostgreSQL address such as postgres://user:password@host/name";
-    ensure!(url.starts_with("postgres://") || url.starts_with("postgresql://"), SHAPE);
-    let options: PgConnectOptions = url.parse().context(SHAPE)?;
     // A machine that vanishes must not hold locks for hours.
-    let options = options.application_name(name).options([
+    let options = shape(url)?.options([
         ("idle_in_transaction_session_timeout", "60s"),
         ("tcp_keepalives_idle", "10"),
         ("tcp_keepalives_interval", "5"),
         ("tcp_keepalives_count", "3"),
     ]);
+    pool(options, connections, name).await
+}
+
+/// The same through a pooler, which refuses settings of a session that it does not
+/// know: those of [`connect`] belong to its own connections then
+/// (docs/operations.md, "Through PgBouncer").
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn connect_pooled(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
+    pool(shape(url)?, connections, name).await
+}
+
+fn shape(url: &str) -> anyhow::Result<PgConnectOptions> {
+    const SHAPE: &str = "DATABASE_URL is not a PostgreSQL address such as postgres://user:password@host/name";
+    ensure!(url.starts_with("postgres://") || url.starts_with("postgresql://"), SHAPE);
+    url.parse().context(SHAPE)
+}
+
+async fn pool(options: PgConnectOptions, connections: u32, name: &str) -> anyhow::Result<PgPool> {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
-        .connect_with(options)
+        .connect_with(options.application_name(name))
         .await
         .context("could not connect to the database; is DATABASE_URL right, and does PostgreSQL run?")
 }

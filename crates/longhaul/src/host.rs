@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::AccessSettings;
-use crate::database::connect;
+use crate::database::{connect, connect_pooled};
 
 /// What a program hosts: its task types and what they need. [`Program`](crate::Program)
 /// makes one for each command; a program with a command line of its own takes it from
@@ -28,6 +28,8 @@ pub struct Host {
     pub(crate) migrations: Vec<&'static Migrator>,
     pub(crate) metrics: Metrics,
     pub(crate) dashboard: bool,
+    /// The database past the pooler, if statements go through one.
+    pub(crate) direct: Option<String>,
 }
 
 impl Host {
@@ -75,6 +77,31 @@ impl Host {
         self.dashboard
     }
 
+    /// Statements go through a pooler in transaction mode; this address of the same
+    /// database goes past it, for LISTEN, which needs a session.
+    #[must_use]
+    pub fn with_direct_database(mut self, url: Option<String>) -> Self {
+        self.direct = url;
+        self
+    }
+
+    /// A pool for statements, see [`connect`].
+    pub(crate) async fn pool(&self, url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
+        match self.direct {
+            None => connect(url, connections, name).await,
+            Some(_) => connect_pooled(url, connections, name).await,
+        }
+    }
+
+    /// What LISTEN takes its connection from: one that the direct address leads to,
+    /// or else another of `pool`'s.
+    async fn listening(&self, pool: &PgPool, name: &str) -> anyhow::Result<PgPool> {
+        match &self.direct {
+            None => Ok(pool.clone()),
+            Some(direct) => connect(direct, 1, name).await.context("the direct address of the database"),
+        }
+    }
+
     /// Brings the database's schema up to date: the queue's, then the program's own
     /// migrations in the order in which they were given. Safe from several places at
     /// once, and again.
@@ -105,8 +132,10 @@ impl Host {
             ..AppSettings::new(&listening.base_url)
         };
         let gate = listening.access.gate(&pool);
+        let listen = self.listening(&pool, "longhaul-api-listen").await?;
         let mut app = App::builder(pool, self.registry.clone(), settings)
             .with_gate(gate)
+            .with_listen_pool(listen)
             .with_resources(Arc::clone(&self.resources))
             .with_metrics(self.metrics.clone());
         for routes in &self.routes {
@@ -133,10 +162,12 @@ impl Host {
         let lanes = u32::try_from(settings.lanes).unwrap_or(2);
         let slots = u32::try_from(settings.slots).unwrap_or(32);
         // Lanes, keeper, flusher, listener, two maintenance services.
-        let engine = connect(url, lanes + 5, "longhaul-worker").await?;
-        let handlers = connect(url, slots.clamp(2, 20), "longhaul-handlers").await?;
+        let engine = self.pool(url, lanes + 5, "longhaul-worker").await?;
+        let handlers = self.pool(url, slots.clamp(2, 20), "longhaul-handlers").await?;
+        let listen = self.listening(&engine, "longhaul-worker-listen").await?;
         Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
+            .with_listen_pool(listen)
             .with_resources(Arc::clone(&self.resources))
             .with_metrics(self.metrics.clone())
             .run(stop)

@@ -190,6 +190,7 @@ impl Program {
             migrations: self.migrations,
             metrics: longhaul_telemetry::Metrics::new(),
             dashboard: true,
+            direct: None,
         }
     }
 

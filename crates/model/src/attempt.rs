@@ -1,6 +1,6 @@
 //! One attempt at a task, as the worker and the handler share it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,9 @@ use crate::{Limits, Problem, PublicId};
 pub struct Attempt {
     lease: LeaseKey,
     id: Uuid,
-    public_id: String,
+    id_prefix: &'static str,
+    /// Made when it is asked for: most attempts are over before.
+    public_id: OnceLock<String>,
     number: u16,
     began: Instant,
     cancellation: CancellationToken,
@@ -78,7 +80,8 @@ impl Attempt {
         Self {
             lease: task.lease,
             id: task.id,
-            public_id: PublicId::new(id_prefix, task.id).to_string(),
+            id_prefix,
+            public_id: OnceLock::new(),
             number: task.attempt,
             began: Instant::now(),
             cancellation,
@@ -127,7 +130,7 @@ impl Attempt {
     /// The task's id as clients see it.
     #[must_use]
     pub fn public_id(&self) -> &str {
-        &self.public_id
+        self.public_id.get_or_init(|| PublicId::new(self.id_prefix, self.id).to_string())
     }
 
     /// 1 is the first attempt.

@@ -64,6 +64,7 @@ impl Executor {
             progress: snapshot.progress,
             checkpoint: snapshot.checkpoint,
             verdict,
+            asked_to_cancel: attempt.stop_reason() == Some(StopReason::Cancelled),
         };
         Some((end, last_words))
     }

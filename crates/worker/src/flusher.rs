@@ -1,5 +1,6 @@
 //! Writes the progress of everything that runs, a few times a second.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use longhaul_model::store::progress::{ProgressWrite, flush};
 use longhaul_model::store::worker::held_leases;
 use longhaul_model::{Attempt, StopReason};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::lane::Shared;
 
@@ -40,8 +42,8 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
         return Ok(());
     }
     let began = Instant::now();
-    let written = match flush(&shared.pool, worker_id, &writes).await {
-        Ok(written) => written,
+    let written: HashSet<Uuid> = match flush(&shared.pool, worker_id, &writes).await {
+        Ok(written) => written.into_iter().collect(),
         Err(error) if is_unavailable(&error) => {
             attempts.iter().for_each(|attempt| attempt.mark_changed());
             return Err(error);
@@ -49,7 +51,7 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
         Err(error) => {
             // One of them can't be stored: the others must not suffer.
             tracing::warn!(%error, "a batch of progress was refused; trying it one by one");
-            write_one_by_one(shared, worker_id, &attempts, &writes).await?
+            write_one_by_one(shared, worker_id, &attempts, &writes).await?.into_iter().collect()
         }
     };
     shared.metrics.worker().flushed(writes.len(), began.elapsed());
@@ -72,7 +74,7 @@ async fn write_one_by_one(
     worker_id: i32,
     attempts: &[Arc<Attempt>],
     writes: &[ProgressWrite],
-) -> sqlx::Result<Vec<uuid::Uuid>> {
+) -> sqlx::Result<Vec<Uuid>> {
     let mut written = Vec::new();
     for (attempt, write) in attempts.iter().zip(writes) {
         match flush(&shared.pool, worker_id, std::slice::from_ref(write)).await {

@@ -141,10 +141,7 @@ impl Hands {
         self.tally.started(type_name, &task);
         let attempt = Arc::new(Attempt::begin(&task, prefix, CancellationToken::new()).with_limits(self.shared.limits));
         let (shared, end, running) = (Arc::clone(&self.shared), self.end.clone(), Arc::clone(&attempt));
-        // The handler may end before `add`: it waits for this signal to begin.
-        let (go, begin) = tokio::sync::oneshot::channel::<()>();
-        let handle = tokio::spawn(async move {
-            let _begun = begin.await;
+        let run = async move {
             let (lease, began) = (task.lease, Instant::now());
             let (parent, queue) = (task.trace.take(), std::mem::take(&mut task.queue));
             let span = Span::attempt(type_name, &queue, running.public_id(), running.number(), parent);
@@ -156,9 +153,8 @@ impl Hands {
             shared.in_flight.remove(&running);
             // The lane outlives its handlers; if it is gone, so is the worker.
             let _lane_gone = end.send(Ended { lease, type_name, took: began.elapsed(), end: outcome });
-        });
-        self.shared.in_flight.add(attempt, handle.abort_handle());
-        let _aborted = go.send(());
+        };
+        self.shared.in_flight.spawn(attempt, run);
     }
 
     /// Claimed tasks that have not begun go back at once.
@@ -173,6 +169,7 @@ impl Hands {
                 progress: Progress { ..task.progress },
                 checkpoint: None,
                 verdict: Verdict::Release,
+                asked_to_cancel: false,
             })
             .collect()
     }

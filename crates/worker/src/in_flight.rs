@@ -21,8 +21,12 @@ struct Running {
 }
 
 impl InFlight {
-    pub(crate) fn add(&self, attempt: Arc<Attempt>, abort: AbortHandle) {
-        self.running().insert(attempt.id(), Running { attempt, abort });
+    /// Spawns what runs the attempt, and adds it. However soon it ends, it can't
+    /// [`remove`](InFlight::remove) itself before it was added: the lock is held.
+    pub(crate) fn spawn(&self, attempt: Arc<Attempt>, run: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self.running();
+        let abort = tokio::spawn(run).abort_handle();
+        running.insert(attempt.id(), Running { attempt, abort });
     }
 
     /// Removes this very attempt (not a later one at the same task).

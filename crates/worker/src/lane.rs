@@ -160,7 +160,7 @@ impl Lane {
         let claimed = self.hands.work_until(claim).await?;
         self.shared.metrics.worker().claimed(claimed.len(), began.elapsed());
         self.unanswered = None;
-        self.hungry = claimed.len() == room;
+        self.hungry = claimed.len() == room || self.floors.unsure();
         if !claimed.is_empty() {
             self.ends.claimed(lease.number, claimed.len());
             self.hands.give(claimed);

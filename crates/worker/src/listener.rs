@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use longhaul_model::StopReason;
 use longhaul_model::store::wakeup::{CANCEL, FOLLOWED, READY};
+use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +13,9 @@ use crate::lane::Shared;
 
 /// Listens until `stop`. Lanes also poll, so a lost connection costs latency
 /// and nothing else.
-pub(crate) async fn run(shared: Arc<Shared>, queues: Vec<String>, stop: CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let listening = listen(&shared, &queues);
+        let listening = listen(&shared, &pool, &queues);
         tokio::select! {
             () = stop.cancelled() => return,
             Err(error) = listening => {
@@ -29,8 +30,8 @@ pub(crate) async fn run(shared: Arc<Shared>, queues: Vec<String>, stop: Cancella
     }
 }
 
-async fn listen(shared: &Shared, queues: &[String]) -> sqlx::Result<std::convert::Infallible> {
-    let mut listener = PgListener::connect_with(&shared.pool).await?;
+async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Result<std::convert::Infallible> {
+    let mut listener = PgListener::connect_with(pool).await?;
     listener.listen_all([READY, CANCEL, FOLLOWED]).await?;
     // What became ready before LISTEN was not told.
     shared.wake();

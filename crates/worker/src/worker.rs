@@ -24,6 +24,7 @@ use crate::{Settings, flusher, keeper, listener};
 pub struct Worker {
     engine_pool: PgPool,
     handler_pool: PgPool,
+    listen_pool: PgPool,
     registry: Registry,
     resources: Arc<Resources>,
     settings: Settings,
@@ -48,7 +49,8 @@ impl Worker {
     pub fn new(pool: PgPool, registry: Registry, settings: Settings) -> Self {
         Self {
             engine_pool: pool.clone(),
-            handler_pool: pool,
+            handler_pool: pool.clone(),
+            listen_pool: pool,
             registry,
             resources: Arc::default(),
             settings,
@@ -61,6 +63,14 @@ impl Worker {
     #[must_use]
     pub fn with_handler_pool(mut self, pool: PgPool) -> Self {
         self.handler_pool = pool;
+        self
+    }
+
+    /// Takes the connection that listens from here: behind a pooler in transaction
+    /// mode, which no LISTEN outlives, a pool that leads past it.
+    #[must_use]
+    pub fn with_listen_pool(mut self, pool: PgPool) -> Self {
+        self.listen_pool = pool;
         self
     }
 
@@ -137,7 +147,7 @@ impl Worker {
         let mut helpers = JoinSet::new();
         helpers.spawn(keeper::run(Arc::clone(&shared), info, helpers_stop.clone()));
         helpers.spawn(flusher::run(Arc::clone(&shared), self.settings.flush_every, helpers_stop.clone()));
-        helpers.spawn(listener::run(Arc::clone(&shared), queues.clone(), helpers_stop.clone()));
+        helpers.spawn(listener::run(Arc::clone(&shared), self.listen_pool, queues.clone(), helpers_stop.clone()));
         helpers.spawn(maintenance::run(
             Rescuer { heartbeat: self.settings.heartbeat },
             Arc::clone(&shared),

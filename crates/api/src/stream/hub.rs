@@ -27,6 +27,8 @@ pub(crate) struct Hub {
 pub(super) struct Shared {
     pub(super) pool: PgPool,
     pub(super) metrics: Metrics,
+    /// What LISTEN connects like.
+    pub(super) listen_pool: PgPool,
     /// This process in `longhaul.watched`.
     pub(super) watcher: Uuid,
     base_url: String,
@@ -79,11 +81,12 @@ impl Hub {
     /// A hub whose source of changes runs on the current tokio runtime until the
     /// hub is closed or dropped. It opens no connection before the first
     /// subscription.
-    pub(crate) fn start(pool: PgPool, base_url: String, metrics: Metrics) -> Self {
+    pub(crate) fn start(pool: PgPool, listen_pool: PgPool, base_url: String, metrics: Metrics) -> Self {
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             pool,
             metrics,
+            listen_pool,
             watcher: Uuid::now_v7(),
             base_url,
             topics: Mutex::default(),

@@ -50,7 +50,7 @@ pub(super) async fn listen(shared: Arc<Shared>) {
 async fn listen_once(shared: &Shared) -> sqlx::Result<Infallible> {
     // A connection beside the pool: it is held for good, and requests must not
     // go short.
-    let options = shared.pool.connect_options().as_ref().clone();
+    let options = shared.listen_pool.connect_options().as_ref().clone();
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(PROGRESS).await?;

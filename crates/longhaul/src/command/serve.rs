@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use crate::access::AccessSettings;
-use crate::database::{DatabaseArgs, connect};
+use crate::database::DatabaseArgs;
 use crate::host::{Host, Listening, stop_signal};
 use crate::logging::LogArgs;
 
@@ -55,7 +55,8 @@ impl Serve {
         let host = self.http.pages(host);
         let stop = stop_signal()?;
         let listening = self.http.bind()?;
-        let pool = connect(&self.database.database_url, self.http.connections, "longhaul-api").await?;
+        let (host, url) = self.database.apply(host);
+        let pool = host.pool(&url, self.http.connections, "longhaul-api").await?;
         host.serve(pool, listening, stop).await
     }
 }

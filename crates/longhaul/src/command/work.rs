@@ -117,6 +117,7 @@ impl Work {
     pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
         let stop = stop_signal()?;
         self.metrics.serve(host.metrics().clone(), stop.clone())?;
-        host.work(&self.database.database_url, self.worker.settings(), stop).await
+        let (host, url) = self.database.apply(host);
+        host.work(&url, self.worker.settings(), stop).await
     }
 }

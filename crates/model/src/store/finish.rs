@@ -7,7 +7,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::progress::stored_fraction;
-use super::whole_micros;
+use super::{unless_missing, whole_micros};
 use crate::problem::Problem;
 use crate::{Progress, State};
 
@@ -28,6 +28,9 @@ pub struct AttemptEnd {
     pub checkpoint: Option<Value>,
     /// What becomes of the task.
     pub verdict: Verdict,
+    /// Someone asked to cancel the task, and this attempt was told: the request is
+    /// done with.
+    pub asked_to_cancel: bool,
 }
 
 /// What becomes of a task whose attempt ended.
@@ -108,43 +111,49 @@ pub struct LeaseChanges {
     pub shortened: Vec<i64>,
 }
 
+/// Most ends are plain: a success of a task that has no unique key and that no
+/// other one waits for. Whatever else there is to do looks at the `special` ones
+/// only, so that it costs plain ends nothing: a third of this statement's time was
+/// looks that found nothing (docs/performance.md).
+///
+/// Columns of the input that are the same for all are not sent: a missing array
+/// is NULL for every end, which stands for what plain ends have.
 const FINISH: &str = "
     WITH fence AS MATERIALIZED (
         SELECT number, task_ids, shortened FROM longhaul.lease
          WHERE worker_id = $1 AND number = ANY ($2::bigint[])
            FOR KEY SHARE
-    ), input AS MATERIALIZED (
-        SELECT u.*
-          FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[],
-                      $9::float4[], $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[], $14::bigint[], $15::text[])
-            AS u(lease_number, id, state, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
-                 checkpoint, result, error, delay_us, cause)
-          JOIN fence ON fence.number = u.lease_number AND (NOT fence.shortened OR u.id = ANY (fence.task_ids))
     ), ended AS (
         UPDATE longhaul.task t
-           SET state = i.state::longhaul.task_state,
+           SET state = coalesce(i.state::longhaul.task_state, 'Succeeded'),
                attempt = i.attempt,
                worker_id = $1,
                started_at = coalesce(CASE WHEN t.state = 'Running' THEN t.started_at END,
                                      now() - i.elapsed_us * interval '1 microsecond'),
-               finished_at = CASE WHEN i.state IN ('Succeeded', 'Failed', 'Cancelled') THEN now() END,
+               finished_at = CASE WHEN i.state IS NULL OR i.state IN ('Failed', 'Cancelled') THEN now() END,
                run_at = coalesce(now() + i.delay_us * interval '1 microsecond', t.run_at),
-               total_elements = i.total_elements,
-               processed_elements = i.processed_elements,
-               fraction = i.fraction,
+               total_elements = coalesce(i.total_elements, 0),
+               processed_elements = coalesce(i.processed_elements, 0),
+               fraction = coalesce(i.fraction, 1),
                message = i.message,
                checkpoint = coalesce(i.checkpoint, t.checkpoint),
                result = i.result,
                error = CASE WHEN i.state = 'Failed' THEN i.error END
-          FROM input i
+          FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                      $9::float4[], $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[], $14::bigint[])
+            AS i(lease_number, id, state, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
+                 checkpoint, result, error, delay_us)
+          JOIN fence ON fence.number = i.lease_number AND (NOT fence.shortened OR i.id = ANY (fence.task_ids))
          WHERE t.id = i.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
         RETURNING t.id, t.queue, t.priority, t.state, t.run_at, t.unique_key, t.followed
+    ), special AS MATERIALIZED (
+        SELECT * FROM ended WHERE state <> 'Succeeded' OR unique_key IS NOT NULL OR followed
     ), later AS (
         INSERT INTO longhaul.scheduled (run_at, id)
-        SELECT run_at, id FROM ended WHERE state IN ('Retrying', 'Scheduled')
+        SELECT run_at, id FROM special WHERE state IN ('Retrying', 'Scheduled')
     ), again AS (
         INSERT INTO longhaul.ready (queue, priority, id)
-        SELECT queue, priority, id FROM ended WHERE state = 'Queued'
+        SELECT queue, priority, id FROM special WHERE state = 'Queued'
         RETURNING queue
     ), woken AS (
         SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM again) AS waiting
@@ -154,24 +163,28 @@ const FINISH: &str = "
         INSERT INTO longhaul.attempt_error (task_id, attempt, worker_id, duration_ms, error)
         SELECT i.id, i.attempt, $1, i.elapsed_us / 1000,
                i.error || CASE WHEN i.cause IS NULL THEN '{}' ELSE jsonb_build_object('cause', i.cause) END
-          FROM input i JOIN ended USING (id)
+          FROM unnest($3::uuid[], $5::smallint[], $6::bigint[], $13::jsonb[], $15::text[])
+            AS i(id, attempt, elapsed_us, error, cause)
+          JOIN special USING (id)
          WHERE i.error IS NOT NULL
     ), left_gate AS (
-        DELETE FROM longhaul.admitted a USING ended e WHERE a.id = e.id AND e.state <> 'Queued'
+        -- Nothing is admitted where no queue is gated (longhaul.apply_gate).
+        DELETE FROM longhaul.admitted a USING ended e
+         WHERE EXISTS (SELECT FROM longhaul.queue q WHERE q.gated) AND a.id = e.id AND e.state <> 'Queued'
     ), keys AS (
-        DELETE FROM longhaul.task_key k USING ended e
+        DELETE FROM longhaul.task_key k USING special e
          WHERE k.key = e.unique_key AND k.task_id = e.id AND k.expires_at IS NULL
            AND e.state IN ('Succeeded', 'Failed', 'Cancelled')
     ), requests AS (
-        DELETE FROM longhaul.cancel_request c USING ended e
-         WHERE c.task_id = e.id AND e.state IN ('Succeeded', 'Failed', 'Cancelled')
+        DELETE FROM longhaul.cancel_request
+         WHERE cardinality($18::uuid[]) > 0 AND task_id = ANY ($18) AND task_id IN (SELECT id FROM ended)
     ), awaiting AS (
         INSERT INTO longhaul.family AS f (parent_id, children, if_failed, waiting, resume)
-        SELECT id, 0, 'Continue', true, true FROM ended WHERE state = 'Running'
+        SELECT id, 0, 'Continue', true, true FROM special WHERE state = 'Running'
             ON CONFLICT (parent_id) DO UPDATE SET waiting = true
     ), followed AS (
         INSERT INTO longhaul.ended (id)
-        SELECT id FROM ended WHERE (followed AND state IN ('Succeeded', 'Failed', 'Cancelled')) OR state = 'Running'
+        SELECT id FROM special WHERE (followed AND state IN ('Succeeded', 'Failed', 'Cancelled')) OR state = 'Running'
             ON CONFLICT DO NOTHING
         RETURNING id
     ), follower_woken AS (
@@ -184,12 +197,13 @@ const FINISH: &str = "
                task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
          WHERE worker_id = $1 AND number = ANY ($17::bigint[])
     )
-    SELECT id FROM ended WHERE (SELECT count(*) FROM woken) + (SELECT count(*) FROM told)
-                                + (SELECT count(*) FROM follower_woken) >= 0";
+    SELECT id FROM unnest($3::uuid[]) AS u(id)
+     WHERE id NOT IN (SELECT id FROM ended)
+       AND (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) + (SELECT count(*) FROM follower_woken) >= 0";
 
 /// Ends attempts of one worker, behind the fence: what ran under a lease that
-/// is gone, or was ended by someone else, is left as it is. Returns the tasks
-/// that were changed.
+/// is gone, or was ended by someone else, is left as it is. Returns the tasks that
+/// were changed.
 ///
 /// # Errors
 /// When the database does not answer. Call it again with the same ends: those
@@ -203,27 +217,35 @@ pub async fn finish(
     fn column<'a, T>(ends: &'a [AttemptEnd], pick: impl Fn(&'a AttemptEnd) -> T) -> Vec<T> {
         ends.iter().map(pick).collect()
     }
-    sqlx::query_scalar(FINISH)
+    fn uncommon<'a, T>(ends: &'a [AttemptEnd], pick: impl Fn(&'a AttemptEnd) -> Option<T>) -> Option<Vec<Option<T>>> {
+        unless_missing(column(ends, pick))
+    }
+    let done_with = ends.iter().filter(|end| end.asked_to_cancel && end.verdict.state().is_end());
+    let missed: Vec<Uuid> = sqlx::query_scalar(FINISH)
         .bind(worker_id)
         .bind(column(ends, |end| end.lease_number))
         .bind(column(ends, |end| end.id))
-        .bind(column(ends, |end| end.verdict.state().name()))
+        .bind(uncommon(ends, |end| {
+            Some(end.verdict.state()).filter(|state| *state != State::Succeeded).map(State::name)
+        }))
         .bind(column(ends, |end| super::small(end.attempt - u16::from(!end.verdict.counts()))))
         .bind(column(ends, |end| whole_micros(end.elapsed)))
-        .bind(column(ends, |end| end.progress.total))
-        .bind(column(ends, |end| end.progress.processed))
-        .bind(column(ends, |end| match end.verdict {
-            Verdict::Succeeded(_) => 1.0,
-            _ => stored_fraction(end.progress.fraction),
+        .bind(uncommon(ends, |end| Some(end.progress.total).filter(|total| *total != 0)))
+        .bind(uncommon(ends, |end| Some(end.progress.processed).filter(|processed| *processed != 0)))
+        .bind(uncommon(ends, |end| match end.verdict {
+            Verdict::Succeeded(_) => None,
+            _ => Some(stored_fraction(end.progress.fraction)),
         }))
-        .bind(column(ends, |end| end.progress.message.as_deref()))
-        .bind(column(ends, |end| end.checkpoint.as_ref()))
-        .bind(column(ends, |end| end.verdict.result()))
-        .bind(column(ends, |end| end.verdict.error()))
-        .bind(column(ends, |end| end.verdict.delay().map(whole_micros)))
-        .bind(column(ends, |end| end.verdict.cause()))
+        .bind(uncommon(ends, |end| end.progress.message.as_deref()))
+        .bind(uncommon(ends, |end| end.checkpoint.as_ref()))
+        .bind(uncommon(ends, |end| end.verdict.result()))
+        .bind(uncommon(ends, |end| end.verdict.error()))
+        .bind(uncommon(ends, |end| end.verdict.delay().map(whole_micros)))
+        .bind(uncommon(ends, |end| end.verdict.cause()))
         .bind(&leases.emptied)
         .bind(&leases.shortened)
+        .bind(done_with.map(|end| end.id).collect::<Vec<_>>())
         .fetch_all(executor)
-        .await
+        .await?;
+    Ok(ends.iter().map(|end| end.id).filter(|id| !missed.contains(id)).collect())
 }

@@ -109,3 +109,9 @@ fn whole_micros(duration: std::time::Duration) -> i64 {
 fn small(number: u16) -> i16 {
     i16::try_from(number).unwrap_or(i16::MAX)
 }
+
+/// An array parameter of a statement that reads it with `unnest` beside others:
+/// one that has nothing for any row is not sent, and is NULL for each all the same.
+fn unless_missing<T>(column: Vec<Option<T>>) -> Option<Vec<Option<T>>> {
+    column.iter().any(Option::is_some).then_some(column)
+}

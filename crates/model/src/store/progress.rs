@@ -8,7 +8,7 @@ use sqlx::query::QueryScalar;
 use sqlx::{PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
-use super::whole_micros;
+use super::{unless_missing, whole_micros};
 use crate::{LogLine, Progress, StepState, TimeLeft};
 
 /// What one attempt has to say.
@@ -126,7 +126,8 @@ macro_rules! with_log {
 /// the last fraction of a second of it. Nor does it wait: a row that is locked is
 /// passed over. It is being ended, in an order of its own (waiting could lock each
 /// other out), or belongs to a handler's open transaction, which writes it itself.
-/// `free` asks for the fence, so that the lease is locked first here too.
+/// `free` asks for the fence, so that the lease is locked first here too. Returns
+/// what was not written, which is next to nothing.
 macro_rules! flush {
     ($write:ident $(, $log:literal)?) => {
         $write!(
@@ -141,7 +142,8 @@ macro_rules! flush {
             ", told AS (
                 SELECT longhaul.tell_watchers(array_agg(id)) FROM written WHERE EXISTS (SELECT FROM longhaul.watched)
             )
-            SELECT id FROM written WHERE (SELECT count(*) FROM told) >= 0"
+            SELECT id FROM unnest($3::uuid[]) AS u(id)
+             WHERE id NOT IN (SELECT id FROM written) AND (SELECT count(*) FROM told) >= 0"
         )
     };
 }
@@ -164,11 +166,12 @@ const LAST_WORDS: &str = with_log!(", set_config('synchronous_commit', 'off', tr
 /// When the database does not answer; nothing is written then. It may also refuse
 /// what is written: then nothing of all of it is.
 pub async fn flush(executor: impl PgExecutor<'_>, worker_id: i32, writes: &[ProgressWrite]) -> sqlx::Result<Vec<Uuid>> {
-    if writes.iter().all(|write| write.details.lines.is_empty()) {
-        progress(FLUSH, worker_id, writes).fetch_all(executor).await
+    let missed = if writes.iter().all(|write| write.details.lines.is_empty()) {
+        progress(FLUSH, worker_id, writes).fetch_all(executor).await?
     } else {
-        with_log(progress(FLUSH_LOG, worker_id, writes), writes).fetch_all(executor).await
-    }
+        with_log(progress(FLUSH_LOG, worker_id, writes), writes).fetch_all(executor).await?
+    };
+    Ok(writes.iter().map(|write| write.id).filter(|id| !missed.contains(id)).collect())
 }
 
 /// What attempts have to say before they end: their last steps and lines.
@@ -202,8 +205,8 @@ fn progress<'q>(sql: &'static str, worker_id: i32, writes: &'q [ProgressWrite]) 
     fn column<'a, T>(writes: &'a [ProgressWrite], pick: impl Fn(&'a ProgressWrite) -> T) -> Vec<T> {
         writes.iter().map(pick).collect()
     }
-    fn left(writes: &[ProgressWrite], pick: impl Fn(TimeLeft) -> f64) -> Vec<Option<i64>> {
-        column(writes, |write| write.details.time_left.map(|left| (pick(left) * 1e6) as i64))
+    fn left(writes: &[ProgressWrite], pick: impl Fn(TimeLeft) -> f64) -> Option<Vec<Option<i64>>> {
+        unless_missing(column(writes, |write| write.details.time_left.map(|left| (pick(left) * 1e6) as i64)))
     }
     sqlx::query_scalar(sql)
         .bind(worker_id)
@@ -214,13 +217,15 @@ fn progress<'q>(sql: &'static str, worker_id: i32, writes: &'q [ProgressWrite]) 
         .bind(column(writes, |write| write.progress.total))
         .bind(column(writes, |write| write.progress.processed))
         .bind(column(writes, |write| stored_fraction(write.progress.fraction)))
-        .bind(column(writes, |write| write.progress.message.as_deref()))
-        .bind(column(writes, |write| write.checkpoint.as_ref()))
-        .bind(column(writes, |write| write.details.steps.as_ref().and_then(|steps| serde_json::to_value(steps).ok())))
+        .bind(unless_missing(column(writes, |write| write.progress.message.as_deref())))
+        .bind(unless_missing(column(writes, |write| write.checkpoint.as_ref())))
+        .bind(unless_missing(column(writes, |write| {
+            write.details.steps.as_ref().and_then(|steps| serde_json::to_value(steps).ok())
+        })))
         .bind(left(writes, |left| left.seconds))
         .bind(left(writes, |left| left.low))
         .bind(left(writes, |left| left.high))
-        .bind(column(writes, |write| write.details.logged))
+        .bind(unless_missing(column(writes, |write| write.details.logged)))
 }
 
 fn with_log<'q>(query: Ids<'q>, writes: &'q [ProgressWrite]) -> Ids<'q> {
