@@ -352,6 +352,7 @@ impl Hand {
             progress: Progress::of(1, 1),
             checkpoint: None,
             verdict,
+            asked_to_cancel: false,
         }
     }
 

@@ -207,6 +207,7 @@ impl Play {
             progress: Progress::of(1, 2),
             checkpoint: None,
             verdict,
+            asked_to_cancel: true,
         };
         let others = self.tasks.iter().any(|(id, other)| *id != task.id && other.held_by == Some(task.lease));
         let leases = match (others, state.is_end()) {
