@@ -390,7 +390,12 @@ async fn the_log_goes_with_its_task() {
         .execute(&stage.pool)
         .await
         .expect("a line of an open task");
-    let none = Retention { succeeded: Duration::ZERO, cancelled: Duration::ZERO, failed: Duration::ZERO };
+    let none = Retention {
+        succeeded: Duration::ZERO,
+        cancelled: Duration::ZERO,
+        failed: Duration::ZERO,
+        ..Retention::default()
+    };
     let now_ms: i64 = stage.value("SELECT (extract(epoch FROM now()) * 1000)::bigint + 10000").await;
     let (mut walk, mut removed) = (Walk::default(), 0);
     loop {

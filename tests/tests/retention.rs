@@ -121,7 +121,12 @@ async fn what_ended_long_after_it_was_accepted_is_found_by_the_sweep() {
 #[tokio::test]
 async fn a_flushed_task_is_unknown_and_its_failed_attempts_are_gone() {
     let stage = Stage::new().await;
-    let zero = Retention { succeeded: Duration::ZERO, cancelled: Duration::ZERO, failed: Duration::ZERO };
+    let zero = Retention {
+        succeeded: Duration::ZERO,
+        cancelled: Duration::ZERO,
+        failed: Duration::ZERO,
+        ..Retention::default()
+    };
     let settings = || longhaul_worker::Settings { retention_every: Duration::from_millis(50), ..quick_worker() };
     let kept = stage.worker(settings()).await;
     let started = stage.start(&json!({"Type": "Reindex"})).await;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use longhaul_model::store::audit::{Deed, record};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::is_unavailable;
 use longhaul_telemetry::Metrics;
-use sqlx::PgPool;
+use sqlx::{Acquire, PgPool};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Stores tasks for many requests at once. While one commit is under way, what
@@ -22,6 +23,7 @@ pub struct Enqueuer {
 #[derive(Debug)]
 struct Request {
     task: NewTask,
+    deed: Option<Deed>,
     answer: oneshot::Sender<Result<DateTime<Utc>, EnqueueError>>,
 }
 
@@ -62,13 +64,14 @@ impl Enqueuer {
         Self { requests }
     }
 
-    /// Stores one task; returns when it was accepted, after the commit.
+    /// Stores one task; returns when it was accepted, after the commit. Who does it is
+    /// written down with it, if that is known.
     ///
     /// # Errors
     /// When the task could not be stored.
-    pub async fn enqueue(&self, task: NewTask) -> Result<DateTime<Utc>, EnqueueError> {
+    pub async fn enqueue(&self, task: NewTask, deed: Option<Deed>) -> Result<DateTime<Utc>, EnqueueError> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { task, answer }).await.map_err(|_| EnqueueError::Unavailable)?;
+        self.requests.send(Request { task, deed, answer }).await.map_err(|_| EnqueueError::Unavailable)?;
         answered.await.unwrap_or(Err(EnqueueError::Unavailable))
     }
 }
@@ -79,14 +82,16 @@ async fn write_batches(pool: PgPool, metrics: Metrics, waiting: Arc<Mutex<mpsc::
         if waiting.lock().await.recv_many(&mut batch, TASKS_AT_ONCE).await == 0 {
             return;
         }
-        let (tasks, answers): (Vec<NewTask>, Vec<_>) =
-            batch.into_iter().map(|request| (request.task, request.answer)).unzip();
-        let result = store(&pool, &tasks, &metrics).await;
+        let (tasks, rest): (Vec<NewTask>, Vec<_>) =
+            batch.into_iter().map(|request| (request.task, (request.deed, request.answer))).unzip();
+        let (deeds, answers): (Vec<Option<Deed>>, Vec<_>) = rest.into_iter().unzip();
+        let result = store(&pool, &tasks, &deeds, &metrics).await;
         let refused = matches!(&result, Err(error) if !is_unavailable(error));
         if refused && tasks.len() > 1 {
             // One of them is at fault: the others must not suffer.
-            for (task, answer) in tasks.iter().zip(answers) {
-                let result = store(&pool, std::slice::from_ref(task), &metrics).await;
+            for ((task, deed), answer) in tasks.iter().zip(&deeds).zip(answers) {
+                let (task, deed) = (std::slice::from_ref(task), std::slice::from_ref(deed));
+                let result = store(&pool, task, deed, &metrics).await;
                 let _client_gone = answer.send(result.map_err(|error| told(&error)));
             }
         } else {
@@ -98,12 +103,26 @@ async fn write_batches(pool: PgPool, metrics: Metrics, waiting: Arc<Mutex<mpsc::
     }
 }
 
-async fn store(pool: &PgPool, tasks: &[NewTask], metrics: &Metrics) -> sqlx::Result<DateTime<Utc>> {
+async fn store(
+    pool: &PgPool,
+    tasks: &[NewTask],
+    deeds: &[Option<Deed>],
+    metrics: &Metrics,
+) -> sqlx::Result<DateTime<Utc>> {
+    let deeds: Vec<Deed> = deeds.iter().flatten().cloned().collect();
     let asked = Instant::now();
     let mut connection = pool.acquire().await?;
     metrics.waited_for_connection("api", asked.elapsed());
     let began = Instant::now();
-    let accepted_at = enqueue(&mut *connection, tasks).await?;
+    let accepted_at = if deeds.is_empty() {
+        enqueue(&mut *connection, tasks).await?
+    } else {
+        let mut transaction = connection.begin().await?;
+        let accepted_at = enqueue(&mut *transaction, tasks).await?;
+        record(&mut *transaction, &deeds).await?;
+        transaction.commit().await?;
+        accepted_at
+    };
     metrics.api().stored(tasks.len(), began.elapsed());
     metrics.api().accepted(tasks.iter().map(|task| task.info.name));
     Ok(accepted_at)

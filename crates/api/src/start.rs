@@ -7,11 +7,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use chrono::{DateTime, Utc};
 use longhaul_model::store::enqueue::NewTask;
-use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed, find};
+use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed_as, find};
 use longhaul_model::store::linked::{Dependency, IfFailed, LinkError, not_of};
 use longhaul_model::store::read::{self, Task};
 use longhaul_model::{CreateContext, CreateError, Entry, Progress, Resources, State, split_public_id};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::access::permission::VIEW_TASKS;
@@ -85,10 +85,12 @@ impl App {
             .iter()
             .map(|(on, if_failed)| Dependency { task: task.id, on: *on, if_failed: *if_failed })
             .collect();
+        let public_id = format!("{}{}", task.info.id_prefix, task.id);
+        let deed = caller.deed("startTask", public_id, Some(json!({"Type": task.info.name})));
         let accepted_at = if key.is_none() && task.unique_key.is_none() && dependencies.is_empty() {
-            self.inner.enqueuer.enqueue(task.clone()).await
+            self.inner.enqueuer.enqueue(task.clone(), deed).await
         } else {
-            match enqueue_keyed(self.pool(), &task, &dependencies, key.as_ref()).await {
+            match enqueue_keyed_as(self.pool(), &task, &dependencies, key.as_ref(), deed.as_ref()).await {
                 Ok(Stored::New(accepted_at)) => {
                     self.inner.metrics.api().accepted([task.info.name]);
                     if !dependencies.is_empty() {

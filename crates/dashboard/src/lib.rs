@@ -28,7 +28,10 @@ pub fn configure(routes: &mut Routes) {
         |id: &str, summary: &str| operation(id, summary, VIEW_DASHBOARD).answers_bytes(200, "text/html", "The page.");
     routes.add(Resource::at("/").get(overview::show, view("showOverview", "The queue at a glance.")));
     routes.add(Resource::at("/tasks").get(tasks::show, view("showTasks", "Tasks by filter.")));
-    routes.add(Resource::at("/tasks/all").get(bulk::ask, view("askAboutTasks", "Asks before many tasks are changed.")));
+    routes.add(Resource::at("/tasks/all").get(
+        bulk::ask,
+        view("askAboutTasks", "Asks before many tasks are changed.").needs(Access::Permission(MANAGE_TASKS)),
+    ));
     routes.add(
         Resource::at("/tasks/cancel")
             .post(bulk::cancel, deed("cancelShownTasks", "Cancels the tasks that are named or fit.", MANAGE_TASKS)),

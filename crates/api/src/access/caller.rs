@@ -7,6 +7,9 @@ use std::sync::Arc;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use longhaul_model::Grants;
+use longhaul_model::store::audit::{Deed, record};
+use serde_json::Value;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::permission::{MANAGE_TASKS, VIEW_TASKS};
@@ -138,6 +141,31 @@ impl Caller {
 
     fn is_own(&self, created_by: Option<&str>) -> bool {
         created_by.is_some() && self.created_by() == created_by
+    }
+
+    /// What it does, to be written down; `None` where callers need not say who they are.
+    pub(crate) fn deed(
+        &self,
+        deed: impl Into<String>,
+        target: impl Into<String>,
+        details: Option<Value>,
+    ) -> Option<Deed> {
+        let who = self.created_by()?.to_owned();
+        Some(Deed { who, address: self.address, deed: deed.into(), target: Some(target.into()), details })
+    }
+
+    /// Writes down what it does, in the transaction that does it.
+    pub(crate) async fn note(
+        &self,
+        transaction: &mut PgConnection,
+        deed: &str,
+        target: &str,
+        details: Option<Value>,
+    ) -> sqlx::Result<()> {
+        match self.deed(deed, target, details) {
+            Some(deed) => record(transaction, std::slice::from_ref(&deed)).await,
+            None => Ok(()),
+        }
     }
 
     /// Refuses unless it has this permission in all projects.

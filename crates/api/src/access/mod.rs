@@ -11,10 +11,15 @@ pub mod keys;
 pub mod permission;
 pub mod secret;
 
+use std::sync::Arc;
+
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::LOCATION;
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
+
+use longhaul_model::store::audit::record;
 
 use crate::error::FORBIDDEN;
 use crate::openapi::RefusalPage;
@@ -60,20 +65,41 @@ impl Access {
         Ok(())
     }
 
-    /// Serves a request to an operation that asks for this.
+    /// Serves a request to an operation that asks for this. If `noted_as` names the
+    /// operation, the deed is written down once it is done: what changes something and
+    /// does not write it down itself, in the transaction that changes it.
     pub(crate) async fn guard(
         self,
+        noted_as: Option<Arc<str>>,
         page: Option<RefusalPage>,
         request: ServiceRequest,
         next: Next<BoxBody>,
     ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-        match self.check(&request).await {
-            Ok(()) => next.call(request).await,
-            Err(refusal) => {
-                let answer = page.map_or_else(|| refusal.error_response(), |page| page(request.request(), &refusal));
-                Ok(request.into_response(answer))
-            }
+        if let Err(refusal) = self.check(&request).await {
+            let answer = page.map_or_else(|| refusal.error_response(), |page| page(request.request(), &refusal));
+            return Ok(request.into_response(answer));
         }
+        let response = next.call(request).await?;
+        if let Some(operation) = noted_as.filter(|_| response.status().as_u16() < 400) {
+            note(&operation, &response).await;
+        }
+        Ok(response)
+    }
+}
+
+/// Writes down what has been done.
+async fn note(operation: &str, response: &ServiceResponse<BoxBody>) {
+    let request = response.request();
+    let caller = request.extensions().get::<Caller>().cloned();
+    let deed = caller.and_then(|caller| caller.deed(operation, request.path(), None));
+    let (Some(mut deed), Some(app)) = (deed, request.app_data::<web::Data<App>>()) else { return };
+    // What was made has an address of its own.
+    let made = response.headers().get(LOCATION).and_then(|made| made.to_str().ok());
+    if let Some(path) = made.and_then(|made| made.strip_prefix(app.base_url())) {
+        deed.target = Some(path.to_owned());
+    }
+    if let Err(error) = record(app.pool(), std::slice::from_ref(&deed)).await {
+        tracing::error!(%error, ?deed, "something was done and could not be written down");
     }
 }
 

@@ -23,12 +23,10 @@ permissions! {
     VIEW_SCHEDULES = "Administration/Schedules/View";
     /// Making, changing, pausing and deleting schedules.
     EDIT_SCHEDULES = "Administration/Schedules/Edit";
-    /// The dashboard's pages.
+    /// The dashboard's pages, which show every task, queue, schedule and worker.
     VIEW_DASHBOARD = "Administration/Dashboard/View";
     /// Figures about the service for a monitoring system.
     VIEW_METRICS = "Administration/Metrics/View";
-    /// Making and revoking API keys.
-    EDIT_KEYS = "Administration/Keys/Edit";
     /// Reading who did what.
     VIEW_AUDIT = "Administration/Audit/View";
 }

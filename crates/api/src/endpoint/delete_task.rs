@@ -6,12 +6,15 @@ use longhaul_model::State;
 use longhaul_model::store::cancel::{Cancelled, cancel};
 use longhaul_model::store::read;
 
+use serde_json::json;
+
 use super::get_task::{find_managed, public_id, unknown};
 use crate::error::{FORBIDDEN, TASK_ENDED, UNKNOWN_TASK};
 use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Tasks", "cancelTask", "Cancels a task.")
+        .notes_itself()
         .path("id", "The task's `Id`; case does not matter.", public_id())
         .answers::<TaskBody>(200, "It is cancelled.")
         .answers::<TaskBody>(202, "It runs, and its worker has been asked to stop it.")
@@ -28,7 +31,13 @@ pub(crate) async fn handle(
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let (task, id_prefix) = find_managed(&app, &caller, &id).await?;
-    let outcome = cancel(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))?;
+    let mut transaction = app.pool().begin().await?;
+    let outcome = cancel(&mut *transaction, task.id).await?.ok_or_else(|| unknown(&id))?;
+    if outcome != Cancelled::Ended {
+        let target = format!("{id_prefix}{}", task.id);
+        caller.note(&mut transaction, "cancelTask", &target, Some(json!({"Type": task.type_name}))).await?;
+    }
+    transaction.commit().await?;
     let task = read::task(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))?;
     let body = TaskBody::new(task, id_prefix, app.base_url());
     match outcome {

@@ -231,7 +231,7 @@ fn parse<T: FromStr>(name: &str, text: &str, expected: &str) -> Result<Option<T>
 }
 
 /// Percent-encoded, for a value in a query (RFC 3986, 3.4).
-fn escaped(value: &str) -> String {
+pub(super) fn escaped(value: &str) -> String {
     let mut escaped = String::new();
     for byte in value.bytes() {
         match byte {

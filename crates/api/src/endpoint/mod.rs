@@ -1,5 +1,6 @@
 //! One file an endpoint.
 
+mod audit;
 mod delete_task;
 mod docs;
 mod get_task;
@@ -78,6 +79,7 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
     routes.add(Resource::at("/api/tasks").get(list_tasks::handle, list_tasks::operation()));
     routes.add(Resource::at("/api/workers").get(workers::handle, workers::operation()));
     routes.add(Resource::at("/api/overview").get(overview::handle, overview::operation()));
+    routes.add(Resource::at("/api/audit").get(audit::handle, audit::operation()));
     routes.add(Resource::at("/api/queues").get(queues::list, queues::list_operation()));
     routes.add(
         Resource::at("/api/queues/{name}")

@@ -11,7 +11,7 @@ use crate::access::permission::EDIT_QUEUES;
 use crate::error::UNKNOWN_QUEUE;
 use crate::negotiation::read_json;
 use crate::openapi::text;
-use crate::{Access, ApiError, App, Operation};
+use crate::{Access, ApiError, App, Caller, Operation};
 
 /// What to change of a queue; members that are left out stay as they are.
 #[derive(JsonSchema)]
@@ -39,6 +39,7 @@ struct QueueChange {
 
 pub(super) fn operation() -> Operation {
     Operation::new("Queues", "changeQueue", "Pauses or resumes a queue, changes its limits.")
+        .notes_itself()
         .needs(Access::Permission(EDIT_QUEUES))
         .description("Effective at once, over the whole fleet. Members that are left out stay as they are; null takes a limit away.")
         .path("name", "The queue's name.", text())
@@ -52,6 +53,7 @@ pub(super) fn operation() -> Operation {
 /// null takes a limit away. Effective at once, over the whole fleet.
 pub(crate) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     name: web::Path<String>,
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
@@ -62,7 +64,10 @@ pub(crate) async fn handle(
     if !errors.is_empty() {
         return Err(ApiError::invalid_request(errors));
     }
-    set(app.pool(), &name, &settings).await?;
+    let mut transaction = app.pool().begin().await?;
+    set(&mut *transaction, &name, &settings).await?;
+    caller.note(&mut transaction, "changeQueue", &name, Some(json)).await?;
+    transaction.commit().await?;
     one(app, name).await
 }
 

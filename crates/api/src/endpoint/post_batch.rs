@@ -1,14 +1,18 @@
 //! `POST /api/backgroundtasks/batch`: starts many tasks, or none.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::{StreamExt, stream};
+use longhaul_model::store::audit::Deed;
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::keyed::{Parent, Together, enqueue_all};
 use longhaul_model::store::linked::{Dependency, LinkError};
 use longhaul_model::{Batch, CreateError, ParameterError, Progress, TaskTypeInfo};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::access::permission::VIEW_TASKS;
 use crate::batch_request::{BatchRequest, Wanted};
@@ -164,7 +168,20 @@ async fn prepare(app: &App, caller: &Caller, wanted: BatchRequest<'_>) -> Result
         Parent { task, if_failed, then }
     });
     let only_of = caller.created_by().filter(|_| !caller.may(VIEW_TASKS)).map(str::to_owned);
-    Ok(Together { tasks, dependencies, parent, only_of })
+    let deed = noted(caller, &tasks, parent.as_ref());
+    Ok(Together { tasks, dependencies, parent, only_of, deed })
+}
+
+/// One line for all of them: their number by types, and the first and the last.
+fn noted(caller: &Caller, tasks: &[NewTask], parent: Option<&Parent>) -> Option<Deed> {
+    let public_id = |task: &NewTask| format!("{}{}", task.info.id_prefix, task.id);
+    let mut types: BTreeMap<&str, usize> = BTreeMap::new();
+    for task in tasks {
+        *types.entry(task.info.name).or_default() += 1;
+    }
+    let (first, last) = (tasks.first().map(public_id), tasks.last().map(public_id));
+    let target = parent.map(|parent| public_id(&parent.task)).or(first.clone()).unwrap_or_default();
+    caller.deed("startTasks", target, Some(json!({"Tasks": types, "First": first, "Last": last})))
 }
 
 /// Runs every `create` step. The first refusal that is not about parameters

@@ -5,12 +5,15 @@ use actix_web::{HttpResponse, web};
 use longhaul_model::store::cancel::{Retried, retry};
 use longhaul_model::store::read;
 
+use serde_json::json;
+
 use super::get_task::{find_managed, public_id, unknown};
 use crate::error::{FORBIDDEN, TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
 use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Tasks", "retryTask", "Runs a failed or cancelled task again, from its last checkpoint.")
+        .notes_itself()
         .path("id", "The task's `Id`; case does not matter.", public_id())
         .answers::<TaskBody>(202, "It is queued.")
         .problem(FORBIDDEN)
@@ -28,7 +31,14 @@ pub(crate) async fn handle(
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let (task, id_prefix) = find_managed(&app, &caller, &id).await?;
-    match retry(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))? {
+    let mut transaction = app.pool().begin().await?;
+    let retried = retry(&mut *transaction, task.id).await?.ok_or_else(|| unknown(&id))?;
+    if retried == Retried::Queued {
+        let target = format!("{id_prefix}{}", task.id);
+        caller.note(&mut transaction, "retryTask", &target, Some(json!({"Type": task.type_name}))).await?;
+    }
+    transaction.commit().await?;
+    match retried {
         Retried::Queued => {
             let task = read::task(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))?;
             Ok(json_response(StatusCode::ACCEPTED, &TaskBody::new(task, id_prefix, app.base_url())))

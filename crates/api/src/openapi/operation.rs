@@ -26,6 +26,8 @@ pub struct Operation {
     pub(super) problems: Vec<ProblemKind>,
     /// Task types whose `create` step it runs; their problems are its own.
     pub(super) starts: Starts,
+    /// It writes down itself what its caller does.
+    pub(super) notes_itself: bool,
     /// What it asks of the caller.
     pub(super) needs: Access,
     /// How its refusals look, if not like problems.
@@ -103,6 +105,7 @@ impl Operation {
             answers: Vec::new(),
             problems: vec![INTERNAL, UNAVAILABLE],
             starts: Starts::Nothing,
+            notes_itself: false,
             needs: Access::Caller,
             page: None,
         }
@@ -119,6 +122,13 @@ impl Operation {
     #[must_use]
     pub fn needs(mut self, access: Access) -> Self {
         self.needs = access;
+        self
+    }
+
+    /// It writes down who did what itself, in the transaction that does it.
+    #[must_use]
+    pub(crate) fn notes_itself(mut self) -> Self {
+        self.notes_itself = true;
         self
     }
 
@@ -264,9 +274,11 @@ impl Operation {
         self
     }
 
-    /// It checks parameters and runs `create` steps: of this type, or of any.
+    /// It checks parameters and runs `create` steps: of this type, or of any. Starting a
+    /// task is written down with the task.
     #[must_use]
     pub fn starts_tasks(mut self, only: Option<&'static str>) -> Self {
+        self.notes_itself = true;
         self.starts = only.map_or(Starts::AnyType, Starts::Only);
         self.problem(INVALID_PARAMETERS).problem(FORBIDDEN)
     }

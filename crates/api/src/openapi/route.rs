@@ -155,7 +155,9 @@ impl Resource {
         for served in &self.methods {
             let needs = served.operation.needs;
             let page = served.operation.page;
-            let guard = from_fn(move |request, next| needs.guard(page, request, next));
+            let changes = served.method != Method::GET && served.method != Method::HEAD;
+            let noted_as = (changes && !served.operation.notes_itself).then(|| Arc::from(served.operation.id.as_str()));
+            let guard = from_fn(move |request, next| needs.guard(noted_as.clone(), page, request, next));
             resource = resource.route((served.route)().wrap(guard));
         }
         let allow = self.methods.iter().map(|served| served.method.as_str()).collect::<Vec<_>>().join(", ");

@@ -6,9 +6,10 @@ use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_model::chrono::{DateTime, Duration, Utc};
 use longhaul_model::serde_json::{Value, json};
 use longhaul_model::store::api_key::{self, ApiKey, NewApiKey};
+use longhaul_model::store::audit::{Deed, record};
 use longhaul_model::uuid::Uuid;
 use longhaul_model::{DatabaseClock, Permission};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::access::ServerSecret;
 use crate::database::{DatabaseArgs, connect};
@@ -148,13 +149,15 @@ impl Create {
             created_by: None,
             again: self.again,
         };
-        let created = api_key::create(&pool, &key).await.map_err(|error| match error.as_database_error() {
-            Some(found) if found.is_check_violation() => anyhow::anyhow!(
-                "'{}' is no name: up to 100 letters, digits, '.', '_', '@' and '-' are expected",
-                self.name
-            ),
-            _ => anyhow::Error::new(error).context("the key could not be stored; has the database been migrated?"),
-        })?;
+        let mut transaction = pool.begin().await?;
+        let created =
+            api_key::create(&mut *transaction, &key).await.map_err(|error| match error.as_database_error() {
+                Some(found) if found.is_check_violation() => anyhow::anyhow!(
+                    "'{}' is no name: up to 100 letters, digits, '.', '_', '@' and '-' are expected",
+                    self.name
+                ),
+                _ => anyhow::Error::new(error).context("the key could not be stored; has the database been migrated?"),
+            })?;
         if !created {
             bail!(
                 "there is or was a key '{}'; choose another name, or say --again to make one more for the same caller, \
@@ -162,6 +165,9 @@ impl Create {
                 self.name
             );
         }
+        let details = json!({"Name": self.name, "Permissions": permissions, "Projects": key.projects});
+        note(&mut transaction, "createKey", secret.prefix(), details).await?;
+        transaction.commit().await?;
         if self.json {
             let shown = json!({
                 "Key": secret.expose(), "Prefix": secret.prefix(), "Name": self.name, "Permissions": permissions,
@@ -211,7 +217,12 @@ impl List {
 impl Revoke {
     async fn run(self) -> anyhow::Result<()> {
         let pool = open(&self.database).await?;
-        let revoked = api_key::revoke(&pool, &self.key, None).await?;
+        let mut transaction = pool.begin().await?;
+        let revoked = api_key::revoke(&mut *transaction, &self.key, None).await?;
+        for prefix in &revoked {
+            note(&mut transaction, "revokeKey", prefix, json!({})).await?;
+        }
+        transaction.commit().await?;
         if revoked.is_empty() && !api_key::is_known(&pool, &self.key).await? {
             bail!("there is no key '{}'; `key list --all` shows them", self.key);
         }
@@ -224,6 +235,19 @@ impl Revoke {
         }
         Ok(())
     }
+}
+
+/// Writes down what the database's user does.
+async fn note(transaction: &mut PgConnection, deed: &str, prefix: &str, details: Value) -> anyhow::Result<()> {
+    let user: String = sqlx::query_scalar("SELECT session_user::text").fetch_one(&mut *transaction).await?;
+    let deed = Deed {
+        who: format!("database:{user}"),
+        address: None,
+        deed: deed.to_owned(),
+        target: Some(prefix.to_owned()),
+        details: Some(details),
+    };
+    Ok(record(transaction, &[deed]).await?)
 }
 
 fn time(at: DateTime<Utc>) -> String {

@@ -52,6 +52,9 @@ pub(crate) struct WorkerArgs {
     /// Days that tasks are kept after they failed.
     #[arg(long, env = "LONGHAUL_KEEP_FAILED", default_value_t = 30.0, value_parser = days)]
     keep_failed: f64,
+    /// Days that it is kept who did what, one at least.
+    #[arg(long, env = "LONGHAUL_KEEP_AUDIT", default_value_t = 365.0, value_parser = days)]
+    keep_audit: f64,
     /// Bytes of a task's result at most; a larger one fails the task.
     #[arg(long, env = "LONGHAUL_RESULT_LIMIT", default_value_t = 1024 * 1024, value_parser = bytes)]
     result_limit: usize,
@@ -101,6 +104,7 @@ impl WorkerArgs {
                 succeeded: kept(self.keep_succeeded),
                 cancelled: kept(self.keep_cancelled),
                 failed: kept(self.keep_failed),
+                audit: kept(self.keep_audit),
             },
             limits: Limits {
                 result_bytes: self.result_limit,

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
+use super::audit::{self, Deed};
 use super::enqueue::{NewTask, enqueue};
 use super::linked::{Dependency, IfChildFailed, LinkError, begin_batch, enqueue_linked, not_of};
 
@@ -72,6 +73,20 @@ pub async fn enqueue_keyed(
     dependencies: &[Dependency],
     key: Option<&IdempotencyKey>,
 ) -> Result<Stored, LinkError> {
+    enqueue_keyed_as(pool, task, dependencies, key, None).await
+}
+
+/// The same, and writes down who does it, if it is stored.
+///
+/// # Errors
+/// As [`enqueue_keyed`].
+pub async fn enqueue_keyed_as(
+    pool: &PgPool,
+    task: &NewTask,
+    dependencies: &[Dependency],
+    key: Option<&IdempotencyKey>,
+    deed: Option<&Deed>,
+) -> Result<Stored, LinkError> {
     let mut transaction = pool.begin().await?;
     if let Some(key) = key {
         let name = idempotency(key);
@@ -82,6 +97,9 @@ pub async fn enqueue_keyed(
         }
     }
     let stored = store_unique(&mut transaction, task, dependencies).await?;
+    if let (Some(deed), Stored::New(_)) = (deed, &stored) {
+        audit::record(&mut *transaction, std::slice::from_ref(deed)).await?;
+    }
     if let (Some(key), Stored::Existing(existing)) = (key, &stored) {
         sqlx::query("UPDATE longhaul.task_key SET task_id = $2 WHERE key = $1")
             .bind(idempotency(key))
@@ -139,6 +157,8 @@ pub struct Together {
     /// those has the unique key of one of these, nothing is stored
     /// ([`LinkError::TakenByOther`]).
     pub only_of: Option<String>,
+    /// Who does it, to be written down.
+    pub deed: Option<Deed>,
 }
 
 /// A parent that only waits for its children.
@@ -203,6 +223,9 @@ pub async fn enqueue_all(pool: &PgPool, together: &Together) -> Result<(DateTime
     if let Some(Parent { task, then: Some((then, if_failed)), .. }) = &together.parent {
         let waits = Dependency { task: then.id, on: task.id, if_failed: *if_failed };
         enqueue_linked(&mut transaction, std::slice::from_ref(then), &[waits], None).await?;
+    }
+    if let Some(deed) = &together.deed {
+        audit::record(&mut *transaction, std::slice::from_ref(deed)).await?;
     }
     transaction.commit().await?;
     Ok((accepted_at, existing))

@@ -11,6 +11,7 @@
 //!   Enqueue and finish commit durably.
 
 pub mod api_key;
+pub mod audit;
 pub mod bulk;
 pub mod cancel;
 pub mod claim;

@@ -18,13 +18,15 @@ pub struct Retention {
     pub cancelled: Duration,
     /// Tasks that failed. Default 30 days.
     pub failed: Duration,
+    /// Who did what ([`super::audit`]), a day at least. Default 365 days.
+    pub audit: Duration,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { succeeded: 7 * DAY, cancelled: 7 * DAY, failed: 30 * DAY }
+        Self { succeeded: 7 * DAY, cancelled: 7 * DAY, failed: 30 * DAY, audit: 365 * DAY }
     }
 }
 

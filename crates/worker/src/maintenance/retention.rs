@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longhaul_model::serde_json;
+use longhaul_model::store::audit;
 use longhaul_model::store::leader::{lead, remember};
 use longhaul_model::store::linked::note_missed_ends;
 use longhaul_model::store::retention::{Retention, Walk, prune};
@@ -59,6 +60,10 @@ impl Service for Retainer {
                     missed,
                     "ends that others wait for had not been noted; is a worker of an older release there?"
                 );
+            }
+            let forgotten = audit::prune(&shared.pool, self.retention.audit).await?;
+            if forgotten > 0 {
+                tracing::info!(forgotten, "forgot who did what long ago");
             }
             let pruned = prune(&shared.pool, &self.retention).await?;
             if pruned.workers + pruned.firings > 0 {
