@@ -57,7 +57,8 @@ async fn prometheus_scrapes_a_live_server_and_takes_every_rule() {
         http.get(format!("http://127.0.0.1:{port}/api/v1/{path}")).send().await.ok()?.json().await.ok()
     };
     until("the end to be scraped", async || {
-        let found = ask("query?query=longhaul_attempts_ended_total%7Bend%3D%22succeeded%22%2Ctype%3D%22Reindex%22%7D").await?;
+        let found =
+            ask("query?query=longhaul_attempts_ended_total%7Bend%3D%22succeeded%22%2Ctype%3D%22Reindex%22%7D").await?;
         (found["data"]["result"][0]["value"][1] == "1").then_some(())
     })
     .await;

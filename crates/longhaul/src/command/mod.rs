@@ -18,8 +18,8 @@ use clap::Subcommand;
 
 use crate::Host;
 use crate::config::Configuration;
-use crate::remote::Way;
 use crate::logging::LogArgs;
+use crate::remote::Way;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Standard {
