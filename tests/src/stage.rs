@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longhaul_api::session::Login;
 use longhaul_api::{App, AppSettings, Gate};
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
@@ -49,7 +50,10 @@ pub struct StageBuilder {
     api: Box<dyn FnOnce(&mut AppSettings) + Send>,
     listener: Option<TcpListener>,
     gate: Box<dyn FnOnce(&PgPool) -> Gate + Send>,
+    login: Option<MakeLogin>,
 }
+
+type MakeLogin = Box<dyn FnOnce(&PgPool) -> Login + Send>;
 
 /// A worker in this process; stops when told to, or with the stage.
 pub struct RunningWorker {
@@ -77,6 +81,7 @@ impl Stage {
             api: Box::new(|_| {}),
             listener: None,
             gate: Box::new(|_| Gate::default()),
+            login: None,
         }
     }
 
@@ -185,6 +190,12 @@ impl StageBuilder {
         self
     }
 
+    /// Lets people log in.
+    pub fn login(mut self, login: impl FnOnce(&PgPool) -> Login + Send + 'static) -> Self {
+        self.login = Some(Box::new(login));
+        self
+    }
+
     /// Lets the API listen here.
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
@@ -212,10 +223,14 @@ impl StageBuilder {
         let mut settings = AppSettings::new(&base_url);
         (self.api)(&mut settings);
         let metrics = Metrics::new();
-        let app = App::builder(pool.clone(), self.registry.clone(), settings)
+        let mut app = App::builder(pool.clone(), self.registry.clone(), settings)
             .with_resources(Arc::clone(&self.resources))
             .with_gate((self.gate)(&pool))
-            .with_metrics(metrics.clone())
+            .with_metrics(metrics.clone());
+        if let Some(login) = self.login {
+            app = app.with_login(login(&pool));
+        }
+        let app = app
             .with_routes(longhaul_tasks::http::configure)
             .with_routes(longhaul_dashboard::configure)
             .with_migrations(&longhaul_tasks::MIGRATIONS)

@@ -52,7 +52,8 @@ async fn whoever_says_nothing_is_asked_who_it_is_and_wrong_credentials_are_calle
     for value in ["Bearer nonsense", "Bearer may:A B", "Basic !", "Digest x", ""] {
         let (status, challenge, body) = ask(stage.http.get(&url).header("authorization", value)).await;
         assert_eq!((status.as_u16(), body["code"].as_str()), (401, Some("wrong-credentials")), "{value}");
-        assert_eq!(challenge.as_deref(), Some("Bearer realm=\"longhaul\", error=\"invalid_token\""), "{value}");
+        let begins = "Bearer realm=\"longhaul\", error=\"invalid_token\", error_description=\"";
+        assert!(challenge.is_some_and(|challenge| challenge.starts_with(begins)), "{value}");
     }
     let (status, _, body) = ask(stage.http.get(&url).bearer_auth("may:Administration/Tasks/*")).await;
     assert_eq!((status.as_u16(), body["code"].as_str()), (403, Some("forbidden")));

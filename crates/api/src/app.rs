@@ -11,7 +11,9 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 use crate::access::{Gate, IpNet};
-use crate::openapi::{Document, Routes};
+use crate::limit::{Limiter, Limits};
+use crate::openapi::{Document, Nature, Routes};
+use crate::session::{Login, Sessions};
 use crate::stream::Hub;
 use crate::{Enqueuer, endpoint};
 
@@ -30,6 +32,8 @@ pub struct AppSettings {
     pub stream_heartbeat: std::time::Duration,
     /// Proxies that are believed what they say in `X-Forwarded-For`. None by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// What one client may use.
+    pub limits: Limits,
 }
 
 impl AppSettings {
@@ -42,6 +46,7 @@ impl AppSettings {
             batch_body_limit: 16 * 1024 * 1024,
             stream_heartbeat: std::time::Duration::from_secs(15),
             trusted_proxies: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }
@@ -61,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     pub(crate) metrics: Metrics,
     pub(crate) gate: Gate,
+    pub(crate) login: Option<Login>,
+    pub(crate) limiter: Option<Limiter>,
     pub(crate) settings: AppSettings,
     pub(crate) migrators: Vec<&'static Migrator>,
     pub(crate) openapi: Document,
@@ -76,6 +83,7 @@ pub struct AppBuilder {
     resources: Arc<Resources>,
     settings: AppSettings,
     gate: Gate,
+    login: Option<Login>,
     migrators: Vec<&'static Migrator>,
     routes: Vec<fn(&mut Routes)>,
 }
@@ -94,6 +102,7 @@ impl App {
             settings,
             metrics: Metrics::new(),
             gate: Gate::default(),
+            login: None,
             migrators: vec![&migrate::QUEUE],
             routes: Vec::new(),
         }
@@ -177,6 +186,13 @@ impl AppBuilder {
         self
     }
 
+    /// Login for people with a browser; only where callers have to say who they are.
+    #[must_use]
+    pub fn with_login(mut self, login: Login) -> Self {
+        self.login = Some(login);
+        self
+    }
+
     /// Another set of migrations that must be applied before the app is ready.
     #[must_use]
     pub fn with_migrations(mut self, migrator: &'static Migrator) -> Self {
@@ -199,8 +215,16 @@ impl AppBuilder {
         for more in self.routes {
             more(&mut routes);
         }
+        let login = self.login.filter(|_| self.gate.is_closed());
+        let mut gate = self.gate;
+        if let Some(login) = &login {
+            crate::session::add(&mut routes, login);
+            gate = gate.with(Sessions { login: login.clone() });
+        }
+        let limiter = self.settings.limits.rate.map(Limiter::new);
+        let nature = Nature { closed: gate.is_closed(), limited: limiter.is_some() };
         let inner = Arc::new(Inner {
-            openapi: Document::new(&routes, &self.registry, &self.settings.base_url, self.gate.is_closed()),
+            openapi: Document::new(&routes, &self.registry, &self.settings.base_url, nature),
             enqueuer: Enqueuer::start_measured(&self.pool, self.metrics.clone()),
             hub: Hub::start(
                 self.pool.clone(),
@@ -209,7 +233,9 @@ impl AppBuilder {
                 self.metrics.clone(),
             ),
             metrics: self.metrics,
-            gate: self.gate,
+            gate,
+            login,
+            limiter,
             pool: self.pool,
             registry: self.registry,
             resources: self.resources,
@@ -230,6 +256,9 @@ async fn keep_clock(app: std::sync::Weak<Inner>) {
     loop {
         ticks.tick().await;
         let Some(app) = app.upgrade() else { return };
+        if let Some(limiter) = &app.limiter {
+            limiter.forget();
+        }
         if let Err(error) = app.clock.refresh(&app.pool).await {
             tracing::warn!(%error, "the database's clock could not be read; the old offset stays");
         }

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use longhaul_model::{CreateError, ParameterError, Problem, ProblemKind, TraceContext};
 use schemars::JsonSchema;
@@ -30,6 +30,7 @@ kinds! {
     NO_CREDENTIALS = ("no-credentials", 401, "Say who you are");
     WRONG_CREDENTIALS = ("wrong-credentials", 401, "The credentials are not valid");
     FORBIDDEN = ("forbidden", 403, "A permission is missing");
+    CROSS_SITE = ("cross-site", 403, "The request does not come from a page of this service");
     UNKNOWN_TASK = ("unknown-task", 404, "There is no such task");
     UNKNOWN_QUEUE = ("unknown-queue", 404, "There is no such queue");
     UNKNOWN_TYPE = ("unknown-type", 404, "There is no such task type");
@@ -37,13 +38,17 @@ kinds! {
     UNKNOWN_ROUTE = ("unknown-route", 404, "There is nothing at this address");
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This address does not know that method");
     NOT_ACCEPTABLE = ("not-acceptable", 406, "The answer can't be given in that form");
+    BODY_TOO_SLOW = ("body-too-slow", 408, "The body came too slowly");
     TASK_ENDED = ("task-ended", 409, "The task is over");
     TASK_OPEN = ("task-open", 409, "The task is not over");
     UNIQUE_TASK_EXISTS = ("unique-task-exists", 409, "Another task like it is open");
     IDEMPOTENCY_KEY_REUSED = ("idempotency-key-reused", 409, "The idempotency key was used for another request");
     SCHEDULE_EXISTS = ("schedule-exists", 409, "There is a schedule of that name");
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large");
+    URI_TOO_LONG = ("uri-too-long", 414, "The address is too long");
     UNSUPPORTED_MEDIA_TYPE = ("unsupported-media-type", 415, "The body must be JSON");
+    TOO_MANY_REQUESTS = ("too-many-requests", 429, "Too many requests");
+    HEADERS_TOO_LARGE = ("headers-too-large", 431, "The headers are too large");
     INTERNAL = ("internal", 500, "Something went wrong on our side");
     UNAVAILABLE = ("unavailable", 503, "The service can't answer now");
 }
@@ -56,6 +61,7 @@ pub struct ApiError {
     problem: Box<Problem>,
     errors: Vec<ParameterError>,
     allow: Option<String>,
+    retry_after: Option<u32>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -70,7 +76,13 @@ impl ApiError {
     /// An error of this kind; `detail` says what to change.
     #[must_use]
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { problem: Box::new(Problem::new(kind, detail)), errors: Vec::new(), allow: None, cause: None }
+        Self {
+            problem: Box::new(Problem::new(kind, detail)),
+            errors: Vec::new(),
+            allow: None,
+            retry_after: None,
+            cause: None,
+        }
     }
 
     /// 400 with a list of complaints about the request (not of a task's
@@ -108,6 +120,13 @@ impl ApiError {
         Self::new(WRONG_CREDENTIALS, detail)
     }
 
+    /// 429: this client sent more than it may; it may go on after these seconds.
+    #[must_use]
+    pub(crate) fn too_many_requests(seconds: u32) -> Self {
+        let detail = format!("You sent more requests than you may. Go on after {seconds} s.");
+        Self { retry_after: Some(seconds), ..Self::new(TOO_MANY_REQUESTS, detail) }
+    }
+
     /// 500; the cause goes to the log.
     #[must_use]
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -125,6 +144,17 @@ impl ApiError {
     #[must_use]
     pub fn problem(&self) -> &Problem {
         &self.problem
+    }
+
+    /// The challenge with what was wrong, where that can be said in a header
+    /// (RFC 6750, 3: characters of ASCII without quotes and backslashes).
+    fn challenge_after_wrong(&self) -> String {
+        let why = &self.problem.detail;
+        if why.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+            format!("{CHALLENGE_AFTER_WRONG}, error_description=\"{why}\"")
+        } else {
+            CHALLENGE_AFTER_WRONG.to_owned()
+        }
     }
 
     fn listing(kind: ProblemKind, errors: Vec<ParameterError>) -> Self {
@@ -228,11 +258,15 @@ impl ResponseError for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             // RFC 6750, 3: no error code if the request has no credentials at all.
             let wrong = self.problem.code == WRONG_CREDENTIALS.code;
-            let challenge = if wrong { CHALLENGE_AFTER_WRONG } else { CHALLENGE };
+            let challenge = if wrong { self.challenge_after_wrong() } else { CHALLENGE.to_owned() };
             response.insert_header((WWW_AUTHENTICATE, challenge));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+        if status == StatusCode::SERVICE_UNAVAILABLE || self.retry_after.is_some() {
+            response.insert_header((RETRY_AFTER, self.retry_after.unwrap_or(RETRY_AFTER_SECONDS)));
+        }
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // What is left of the body is not waited for (RFC 9110, 15.5.9).
+            response.insert_header((CONNECTION, "close"));
         }
         let body = ErrorBody { problem: &self.problem, errors: &self.errors, trace_id };
         response.body(serde_json::to_string(&body).unwrap_or_default())

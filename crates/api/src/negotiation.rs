@@ -7,7 +7,8 @@ use longhaul_model::ParameterError;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::{NOT_ACCEPTABLE, NOT_JSON, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE};
+use crate::error::{BODY_TOO_SLOW, NOT_ACCEPTABLE, NOT_JSON, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE};
+use crate::limit::is_late;
 use crate::{ApiError, App};
 
 /// A JSON answer with the contract's content type.
@@ -54,8 +55,38 @@ pub(crate) fn received_json(
 ) -> Result<Value, ApiError> {
     must_send_json(request)?;
     let body = body.map_err(|error| unreadable(&error, limit))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.")))
+    parse_json(limit, &body)
+}
+
+/// A body of a request as JSON. Objects and arrays may be 127 deep (serde_json's limit),
+/// and there may be one value for every ten bytes of the limit: what is read takes many
+/// times the memory that it has on the wire.
+///
+/// # Errors
+/// 400 when it is not JSON, or is deeper or more than that.
+pub fn parse_json(limit: usize, body: &[u8]) -> Result<Value, ApiError> {
+    let most = limit / 10;
+    // Every value but the first has a comma, a bracket, a brace or a colon before it.
+    let marks = body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{' | b':')).count();
+    let value = serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.")))?;
+    // Texts may have such characters, so the quick count only says that all is well.
+    if marks >= most && values(&value) > most {
+        return Err(ApiError::invalid_request(vec![ParameterError {
+            pointer: String::new(),
+            message: format!("The body has more than {most} values."),
+        }]));
+    }
+    Ok(value)
+}
+
+/// How many values there are, in all depths.
+fn values(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(inner) => inner.iter().map(values).sum(),
+        Value::Object(inner) => inner.values().map(values).sum(),
+        _ => 0,
+    }
 }
 
 /// The header `Idempotency-Key`, if there is one: 1 to 255 visible ASCII
@@ -76,10 +107,12 @@ pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ApiError
     }
 }
 
-/// Why a body did not arrive: 413 above `limit` bytes, else 400.
+/// Why a body did not arrive: 408 when it came too slowly, 413 above `limit` bytes, else 400.
 #[must_use]
 pub fn unreadable(error: &actix_web::Error, limit: usize) -> ApiError {
-    if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
+    if is_late(error) {
+        ApiError::new(BODY_TOO_SLOW, "The body came too slowly; nothing was done. Send it again.")
+    } else if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
         ApiError::new(PAYLOAD_TOO_LARGE, format!("A request body may have {limit} bytes at most."))
     } else {
         ApiError::new(NOT_JSON, "The body did not arrive whole.")

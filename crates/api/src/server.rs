@@ -2,10 +2,10 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
+use actix_web::web::ServiceConfig;
 use actix_web::{App as ActixApp, HttpServer};
 use tokio_util::sync::CancellationToken;
 
@@ -18,8 +18,6 @@ pub struct BoundServer {
     app: App,
 }
 
-/// How long a client may take to send the head of a request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// How long requests under way may take once the server stops.
 const DRAIN_SECONDS: u64 = 10;
 
@@ -29,17 +27,24 @@ const DRAIN_SECONDS: u64 = 10;
 /// # Errors
 /// When the operating system refuses the listener.
 pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
+    let head_patience = app.inner.settings.limits.head_patience;
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let connections = app.inner.settings.limits.connections.div_ceil(workers).max(1);
     let server = HttpServer::new({
         let app = app.clone();
         move || {
             let metrics = app.inner.metrics.clone();
+            let routes = |config: &mut ServiceConfig| app.configure(config);
             ActixApp::new()
+                .configure(routes)
+                .wrap(from_fn(crate::limit::guard))
                 .wrap(from_fn(move |request, next| observe(metrics.clone(), request, next)))
-                .configure(|config| app.configure(config))
         }
     })
+    .workers(workers)
+    .max_connections(connections)
     .listen(listener)?
-    .client_request_timeout(HEAD_PATIENCE)
+    .client_request_timeout(head_patience)
     .shutdown_timeout(DRAIN_SECONDS)
     .disable_signals()
     .run();
@@ -52,13 +57,17 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
 /// # Errors
 /// When the operating system refuses the listener.
 pub fn bind_unix(app: App, listener: UnixListener) -> std::io::Result<BoundServer> {
+    let head_patience = app.inner.settings.limits.head_patience;
     let server = HttpServer::new({
         let app = app.clone();
-        move || ActixApp::new().configure(|config| app.configure(config))
+        move || {
+            let routes = |config: &mut ServiceConfig| app.configure(config);
+            ActixApp::new().configure(routes).wrap(from_fn(crate::limit::guard))
+        }
     })
     .workers(1)
     .listen_uds(listener)?
-    .client_request_timeout(HEAD_PATIENCE)
+    .client_request_timeout(head_patience)
     .shutdown_timeout(0)
     .disable_signals()
     .run();

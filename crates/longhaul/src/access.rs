@@ -1,20 +1,27 @@
 //! Who may call the API.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
 use longhaul_api::Gate;
 use longhaul_api::access::secret::SHORTEST_SERVER_SECRET;
 use longhaul_api::access::{IpNet, Keys};
+use longhaul_api::oauth::Tokens;
+use longhaul_api::session::{Login, SessionSettings};
 use sqlx::PgPool;
+
+use crate::limits::LimitSettings;
+use crate::oidc::OidcSettings;
 
 /// Who may call an API, and how it is reached. By default everyone who reaches it may
 /// do everything, and only this machine reaches it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessSettings {
-    /// Callers must say who they are: by an API key (see `key create`).
+    /// Callers must say who they are: by an API key (see `key create`). An issuer of access
+    /// tokens has the same effect.
     #[arg(long, env = "LONGHAUL_AUTHENTICATE")]
     pub authenticate: bool,
     #[command(flatten)]
@@ -27,6 +34,12 @@ pub struct AccessSettings {
     /// Listen where others can reach it although everyone may do everything.
     #[arg(long, env = "LONGHAUL_OPEN_TO_ALL")]
     pub open_to_all: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
+    pub oidc: OidcSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
+    pub limits: LimitSettings,
 }
 
 /// What API keys are hashed with.
@@ -58,26 +71,43 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 impl AccessSettings {
-    /// The gate that callers pass.
-    pub(crate) fn gate(&self, pool: &PgPool) -> Gate {
-        if self.authenticate {
-            Gate::default().with(Keys::new(pool.clone(), self.secret.secret.as_deref()))
-        } else {
-            Gate::default()
+    /// Whether callers must say who they are.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.authenticate || self.oidc.oidc_issuer.is_some()
+    }
+
+    /// The gate that callers pass, and the login for people, if callers must say who they
+    /// are.
+    pub(crate) fn gate(&self, pool: &PgPool) -> anyhow::Result<(Gate, Option<Login>)> {
+        let server = self.oidc.resource_server()?;
+        if !self.is_closed() {
+            return Ok((Gate::default(), None));
         }
+        let keys = || Keys::new(pool.clone(), self.secret.secret.as_deref());
+        let mut gate = Gate::default().with(keys());
+        let mut provider = None;
+        if let Some(server) = server {
+            provider = self.oidc.provider(&server);
+            gate = gate.with(Tokens::new(Arc::clone(&server)));
+            // So that a wrong address is in the log from the start, and the first token
+            // does not wait.
+            tokio::spawn(async move { server.issuer().refresh().await.is_ok() });
+        }
+        Ok((gate, Some(Login::new(pool.clone(), SessionSettings::default(), Some(keys()), provider))))
     }
 
     /// Refuses an address that others can reach unless something keeps strangers out.
     pub(crate) fn check(&self, address: SocketAddr) -> anyhow::Result<()> {
         let reachable = !address.ip().is_loopback();
-        if reachable && !self.authenticate && !self.open_to_all {
+        if reachable && !self.is_closed() && !self.open_to_all {
             bail!(
                 "{address} can be reached by others, and everyone who reaches it may do everything. Let callers say \
                  who they are (--authenticate), listen on 127.0.0.1, or say --open-to-all if something in front of it \
                  keeps strangers out"
             );
         }
-        if reachable && self.authenticate && self.trusted_proxies.is_empty() {
+        if reachable && self.is_closed() && self.trusted_proxies.is_empty() {
             tracing::warn!(
                 "{address} can be reached by others without TLS, and keys can be read on the way: let a proxy in front \
                  end TLS, and name it by --trusted-proxy"

@@ -129,15 +129,19 @@ impl Host {
     pub async fn serve(&self, pool: PgPool, listening: Listening, stop: CancellationToken) -> anyhow::Result<()> {
         let settings = AppSettings {
             trusted_proxies: listening.access.trusted_proxies.clone(),
+            limits: listening.access.limits.limits(listening.access.is_closed()),
             ..AppSettings::new(&listening.base_url)
         };
-        let gate = listening.access.gate(&pool);
+        let (gate, login) = listening.access.gate(&pool)?;
         let listen = self.listening(&pool, "longhaul-api-listen").await?;
         let mut app = App::builder(pool, self.registry.clone(), settings)
             .with_gate(gate)
             .with_listen_pool(listen)
             .with_resources(Arc::clone(&self.resources))
             .with_metrics(self.metrics.clone());
+        if let Some(login) = login {
+            app = app.with_login(login);
+        }
         for routes in &self.routes {
             app = app.with_routes(*routes);
         }

@@ -49,8 +49,10 @@ mod database;
 mod exit;
 mod host;
 pub mod http;
+mod limits;
 mod logging;
 mod metrics;
+mod oidc;
 mod program;
 pub mod queue_task;
 mod remote;
@@ -60,6 +62,7 @@ mod table;
 pub use access::{AccessSettings, ServerSecret};
 pub use database::connect;
 pub use host::{Host, Listening, stop_signal};
+pub use limits::LimitSettings;
 pub use logging::log_to_stderr;
 pub use longhaul_model::{
     CreateContext, CreateError, CronSchedule, DEFAULT_PRIORITY, DatabaseClock, Limits, LogHandle, LogLevel, Outcome,
@@ -69,6 +72,7 @@ pub use longhaul_model::{
 };
 pub use longhaul_telemetry as telemetry;
 pub use longhaul_worker::Settings;
+pub use oidc::OidcSettings;
 pub use program::Program;
 
 // The crates whose types stand in our signatures: an author of task types needs no

@@ -11,18 +11,22 @@ pub mod keys;
 pub mod permission;
 pub mod secret;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, ResponseError, web};
+use actix_web::{HttpMessage, HttpRequest, ResponseError, web};
 
 use longhaul_model::store::audit::record;
 
 use crate::error::FORBIDDEN;
+use crate::limit::Limiter;
 use crate::openapi::RefusalPage;
+use crate::session::login_first;
 use crate::{ApiError, App};
 
 pub use authenticator::{Authenticator, Verdict};
@@ -50,17 +54,21 @@ impl Access {
     /// Lets the caller through, whom the handler can take as an argument then, or
     /// says why not.
     async fn check(self, request: &ServiceRequest) -> Result<(), ApiError> {
-        if self == Access::Public {
-            return Ok(());
-        }
         let app = request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the route has no App"))?;
-        let caller = app.inner.gate.identify(request.request()).await?;
+        let address = client_address(request.request(), &app.inner.settings.trusted_proxies);
+        let limiter = app.inner.limiter.as_ref();
+        if self == Access::Public {
+            return limiter.map_or(Ok(()), |limiter| limiter.address(address));
+        }
+        let caller = match limiter {
+            None => app.inner.gate.identify(request.request()).await?,
+            Some(limiter) => limited(app, limiter, request.request(), address).await?,
+        };
         match self {
             Access::Permission(name) if !caller.may(name) => return Err(missing(name)),
             Access::Somewhere(name) if !caller.grants().may_somewhere(name) => return Err(missing(name)),
             _ => {}
         }
-        let address = client_address(request.request(), &app.inner.settings.trusted_proxies);
         request.extensions_mut().insert(caller.at(address));
         Ok(())
     }
@@ -76,7 +84,12 @@ impl Access {
         next: Next<BoxBody>,
     ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
         if let Err(refusal) = self.check(&request).await {
-            let answer = page.map_or_else(|| refusal.error_response(), |page| page(request.request(), &refusal));
+            let login = request.app_data::<web::Data<App>>().is_some_and(|app| app.inner.login.is_some());
+            let unknown = refusal.status_code() == StatusCode::UNAUTHORIZED;
+            let instead = if login && unknown { login_first(&request) } else { None };
+            let answer = instead.unwrap_or_else(|| {
+                page.map_or_else(|| refusal.error_response(), |page| page(request.request(), &refusal))
+            });
             return Ok(request.into_response(answer));
         }
         let response = next.call(request).await?;
@@ -100,6 +113,27 @@ async fn note(operation: &str, response: &ServiceResponse<BoxBody>) {
     }
     if let Err(error) = record(app.pool(), std::slice::from_ref(&deed)).await {
         tracing::error!(%error, ?deed, "something was done and could not be written down");
+    }
+}
+
+/// Who sent a request, if they may send one more.
+async fn limited(
+    app: &App,
+    limiter: &Limiter,
+    request: &HttpRequest,
+    address: Option<IpAddr>,
+) -> Result<Caller, ApiError> {
+    if !app.inner.gate.is_closed() {
+        limiter.address(address)?;
+        return app.inner.gate.identify(request).await;
+    }
+    limiter.may_try(address)?;
+    match app.inner.gate.identify(request).await {
+        Ok(caller) => limiter.caller(caller.subject()).map(|()| caller),
+        Err(refusal) => {
+            limiter.was_wrong(address);
+            Err(refusal)
+        }
     }
 }
 

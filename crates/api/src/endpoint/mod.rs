@@ -29,6 +29,7 @@ use crate::error::UNKNOWN_ROUTE;
 use crate::openapi::{Resource, Routes};
 
 pub(crate) use crate::batch_request::TASKS_AT_ONCE;
+pub(crate) use post_task::read_task;
 pub(crate) use task_log::LineBody;
 
 /// Every route of this crate. The contract names tasks in both numbers.

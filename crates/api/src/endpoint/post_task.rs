@@ -3,10 +3,10 @@
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
-use longhaul_model::ParameterError;
+use longhaul_model::{ParameterError, Registry};
 use serde_json::{Map, Value};
 
-use crate::error::{INVALID_REQUEST, UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE};
+use crate::error::{INVALID_REQUEST, UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE, UNKNOWN_TASK_TYPE};
 use crate::negotiation::{idempotency_key, must_accept_json, received_json};
 use crate::openapi::TASK_REQUEST;
 use crate::start::accepted_response;
@@ -122,4 +122,15 @@ fn take_stream(members: &mut Map<String, Value>, errors: &mut Vec<ParameterError
         complain("/Parameters/StreamProgress", message);
     }
     answers.first().copied().unwrap_or(false)
+}
+
+/// Reads a request up to where the database is asked.
+pub(crate) fn read_task(registry: &Registry, json: Value, now: DateTime<Utc>) -> Result<(), ApiError> {
+    let (wanted, _stream) = parse(json, now)?;
+    let entry =
+        registry.get(&wanted.type_name).map_err(|unknown| ApiError::new(UNKNOWN_TASK_TYPE, format!("{unknown}.")))?;
+    match entry.validate(&wanted.parameters) {
+        errors if errors.is_empty() => entry.keys(&wanted.parameters).map(|_keys| ()).map_err(ApiError::from),
+        errors => Err(ApiError::invalid_parameters(errors)),
+    }
 }

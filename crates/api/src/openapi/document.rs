@@ -22,7 +22,16 @@ use utoipa::openapi::{
 use super::operation::{Answer, Body, Operation, Parameter, Place, Source, Starts};
 use super::{Routes, task_schema};
 use crate::access::Access;
-use crate::error::{ErrorBody, FORBIDDEN, INTERNAL, NO_CREDENTIALS, UNAVAILABLE, WRONG_CREDENTIALS};
+use crate::error::{ErrorBody, FORBIDDEN, INTERNAL, NO_CREDENTIALS, TOO_MANY_REQUESTS, UNAVAILABLE, WRONG_CREDENTIALS};
+
+/// What goes for all of an API.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nature {
+    /// Callers have to say who they are.
+    pub(crate) closed: bool,
+    /// They may not send as many requests as they like.
+    pub(crate) limited: bool,
+}
 
 /// An OpenAPI 3.1 document.
 pub(crate) struct Document {
@@ -39,14 +48,13 @@ const SCHEMES: [(&str, &str); 2] =
 const SCHEMAS: &str = "/components/schemas";
 
 impl Document {
-    /// Describes these routes of an API that takes tasks of these types; `closed` if
-    /// callers have to say who they are.
+    /// Describes these routes of an API of this nature that takes tasks of these types.
     ///
     /// # Panics
     /// When a body's type has no name of its own, or two have the same, or an
     /// operation's id is taken: defects of the program that its first start shows.
-    pub(crate) fn new(routes: &Routes, registry: &Registry, base_url: &str, closed: bool) -> Self {
-        let mut writer = Writer::new(registry, closed);
+    pub(crate) fn new(routes: &Routes, registry: &Registry, base_url: &str, nature: Nature) -> Self {
+        let mut writer = Writer::new(registry, nature);
         let mut paths = PathsBuilder::new();
         let (mut tags, mut ids): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
         for resource in routes.resources() {
@@ -86,7 +94,7 @@ impl Document {
             .build();
         let mut value = serde_json::to_value(&document).unwrap_or_default();
         value["components"] = json!({"schemas": writer.into_schemas()});
-        if closed {
+        if nature.closed {
             let schemes = SCHEMES.map(|(name, description)| {
                 (name.to_owned(), json!({"type": "http", "scheme": name, "description": description}))
             });
@@ -112,8 +120,7 @@ fn http_method(name: &str) -> HttpMethod {
 /// Writes operations and gathers the schemas that they refer to.
 struct Writer<'a> {
     registry: &'a Registry,
-    /// Callers have to say who they are.
-    closed: bool,
+    nature: Nature,
     /// How types look in answers, and in requests: defaults make the difference.
     answered: SchemaGenerator,
     read: SchemaGenerator,
@@ -121,7 +128,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(registry: &'a Registry, closed: bool) -> Self {
+    fn new(registry: &'a Registry, nature: Nature) -> Self {
         let settings = SchemaSettings::draft2020_12().with(|settings| {
             settings.definitions_path = SCHEMAS.into();
             settings.meta_schema = None;
@@ -130,7 +137,7 @@ impl<'a> Writer<'a> {
         answered.subschema_for::<ErrorBody>();
         Self {
             registry,
-            closed,
+            nature,
             answered,
             read: settings.for_deserialize().into_generator(),
             components: task_schema::components(registry),
@@ -161,7 +168,10 @@ impl<'a> Writer<'a> {
     /// Its own problems and those of the `create` steps that it runs.
     fn problems(&self, operation: &Operation) -> Vec<ProblemKind> {
         let mut problems = operation.problems.clone();
-        if self.closed && operation.needs != Access::Public {
+        if self.nature.limited {
+            problems.push(TOO_MANY_REQUESTS);
+        }
+        if self.nature.closed && operation.needs != Access::Public {
             let refusals = [NO_CREDENTIALS, WRONG_CREDENTIALS, FORBIDDEN, INTERNAL, UNAVAILABLE];
             let named = matches!(operation.needs, Access::Permission(_) | Access::Somewhere(_));
             for kind in refusals.into_iter().filter(|kind| named || *kind != FORBIDDEN) {
@@ -189,7 +199,7 @@ impl<'a> Writer<'a> {
     /// it needs.
     fn securities(&self, needs: Access) -> Option<Vec<SecurityRequirement>> {
         let permissions: &[&str] = match &needs {
-            _ if !self.closed => return None,
+            _ if !self.nature.closed => return None,
             Access::Public => return Some(Vec::new()),
             Access::Caller => &[],
             Access::Permission(name) | Access::Somewhere(name) => &[*name],
@@ -307,7 +317,7 @@ fn problem(status: u16, kinds: &[ProblemKind]) -> Response {
         let challenge = HeaderBuilder::new().description(Some("How to say who one is (RFC 6750, 3)."));
         response = response.header("WWW-Authenticate", challenge.build());
     }
-    if status == 503 {
+    if [429, 503].contains(&status) {
         let after = HeaderBuilder::new().description(Some("Seconds after which to try again."));
         response = response.header("Retry-After", after.build());
     }

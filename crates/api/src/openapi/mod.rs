@@ -6,7 +6,7 @@ mod operation;
 mod route;
 mod task_schema;
 
-pub(crate) use document::Document;
+pub(crate) use document::{Document, Nature};
 pub use operation::{Operation, RefusalPage, boolean, guid, integer, text};
 pub use route::{Resource, Routes};
 pub(crate) use task_schema::{BATCH_REQUEST, NEW_SCHEDULE, TASK_REQUEST};

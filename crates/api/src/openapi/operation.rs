@@ -8,8 +8,8 @@ use utoipa::openapi::{Object, ObjectBuilder, SchemaFormat, Type};
 use crate::ApiError;
 use crate::access::Access;
 use crate::error::{
-    FORBIDDEN, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_PARAMETERS, INVALID_REQUEST, NOT_ACCEPTABLE, NOT_JSON,
-    PAYLOAD_TOO_LARGE, UNAVAILABLE, UNKNOWN_TASK_TYPE, UNSUPPORTED_MEDIA_TYPE,
+    BODY_TOO_SLOW, FORBIDDEN, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_PARAMETERS, INVALID_REQUEST, NOT_ACCEPTABLE,
+    NOT_JSON, PAYLOAD_TOO_LARGE, UNAVAILABLE, UNKNOWN_TASK_TYPE, UNSUPPORTED_MEDIA_TYPE,
 };
 
 /// What one method of one address does: what it takes, what it answers, and
@@ -195,7 +195,11 @@ impl Operation {
 
     fn reads_json(mut self, source: Source) -> Self {
         self.body = Some(Body { media_type: "application/json", source, description: None });
-        self.problem(NOT_JSON).problem(INVALID_REQUEST).problem(PAYLOAD_TOO_LARGE).problem(UNSUPPORTED_MEDIA_TYPE)
+        self.problem(NOT_JSON)
+            .problem(INVALID_REQUEST)
+            .problem(PAYLOAD_TOO_LARGE)
+            .problem(BODY_TOO_SLOW)
+            .problem(UNSUPPORTED_MEDIA_TYPE)
     }
 
     /// The request's body is a file of any kind, up to a limit.
@@ -204,7 +208,15 @@ impl Operation {
         let body =
             Body { media_type: "application/octet-stream", source: Source::Anything, description: Some(description) };
         self.body = Some(body);
-        self.problem(NOT_JSON).problem(PAYLOAD_TOO_LARGE)
+        self.problem(NOT_JSON).problem(PAYLOAD_TOO_LARGE).problem(BODY_TOO_SLOW)
+    }
+
+    /// The request's body is an HTML form's.
+    #[must_use]
+    pub(crate) fn reads_form(mut self, description: &'static str) -> Self {
+        let media_type = "application/x-www-form-urlencoded";
+        self.body = Some(Body { media_type, source: Source::Anything, description: Some(description) });
+        self.problem(NOT_JSON).problem(PAYLOAD_TOO_LARGE).problem(BODY_TOO_SLOW)
     }
 
     /// It answers JSON, whatever the client accepts.

@@ -36,6 +36,7 @@ pub mod read;
 pub mod rescue;
 pub mod retention;
 pub mod schedule;
+pub mod session;
 pub mod task_type;
 pub mod wakeup;
 pub mod watch;

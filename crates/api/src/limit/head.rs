@@ -1,0 +1,31 @@
+//! How large a request's head may be.
+
+use actix_web::HttpRequest;
+
+use crate::ApiError;
+use crate::error::{HEADERS_TOO_LARGE, URI_TOO_LONG};
+
+/// The address of a request may have this many bytes.
+const URI_BYTES: usize = 8 * 1024;
+/// Its headers may be this many …
+const HEADERS: usize = 64;
+/// … and have this many bytes, names and values.
+const HEADER_BYTES: usize = 32 * 1024;
+
+/// Refuses heads that are larger than any of use.
+pub(super) fn check(request: &HttpRequest) -> Result<(), ApiError> {
+    let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    if uri > URI_BYTES {
+        return Err(ApiError::new(URI_TOO_LONG, format!("An address may have {URI_BYTES} bytes at most.")));
+    }
+    let (mut count, mut bytes) = (0, 0);
+    for (name, value) in request.headers() {
+        count += 1;
+        bytes += name.as_str().len() + value.len();
+    }
+    if count > HEADERS || bytes > HEADER_BYTES {
+        let detail = format!("A request may have {HEADERS} headers of {HEADER_BYTES} bytes in all at most.");
+        return Err(ApiError::new(HEADERS_TOO_LARGE, detail));
+    }
+    Ok(())
+}

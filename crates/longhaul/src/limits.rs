@@ -1,0 +1,51 @@
+//! What one client may use of the API.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use clap::Args;
+use longhaul_api::{Limits, Rate};
+
+/// What one client may use of an API.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitSettings {
+    /// Requests a second that one caller may send in the long run; 0 is any number. By default
+    /// 100 with authentication, and any number without.
+    #[arg(long, env = "LONGHAUL_RATE_LIMIT")]
+    pub rate_limit: Option<u32>,
+    /// Requests that one caller may send at once; by default four seconds' worth.
+    #[arg(long, env = "LONGHAUL_RATE_BURST")]
+    pub rate_burst: Option<NonZeroU32>,
+    /// Seconds that a request's body may take, and a second more for every 16 KiB of it.
+    #[arg(long, env = "LONGHAUL_BODY_PATIENCE", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub body_patience: u64,
+    /// Connections at most; others wait to be taken.
+    #[arg(long, env = "LONGHAUL_MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { rate_limit: None, rate_burst: None, body_patience: 20, max_connections: 4096 }
+    }
+}
+
+/// Requests a second of one caller, where callers say who they are.
+const RATE: u32 = 100;
+
+impl LimitSettings {
+    pub(crate) fn limits(&self, authenticated: bool) -> Limits {
+        let rate = self.rate_limit.unwrap_or(if authenticated { RATE } else { 0 });
+        let rate = NonZeroU32::new(rate).map(|per_second| Rate {
+            per_second,
+            burst: self.rate_burst.unwrap_or_else(|| per_second.saturating_mul(NonZeroU32::MIN.saturating_add(3))),
+        });
+        Limits {
+            rate,
+            body_patience: Duration::from_secs(self.body_patience),
+            connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+            ..Limits::default()
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Whatever bytes a request has, reading them ends in an answer: no panic.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|body: &[u8]| {
+    static REGISTRY: LazyLock<longhaul_model::Registry> = LazyLock::new(longhaul_tasks::registry);
+    let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).expect("a time");
+    drop(longhaul_api::read_as_request(&REGISTRY, 1024 * 1024, body, now));
+});
