@@ -16,6 +16,7 @@ const flaws = {
   'flaw.early': (jwt) => { jwt.payload.nbf = now() + 120; },
   'flaw.untyped': (jwt) => { jwt.header = { ...jwt.header, typ: 'JWT' }; },
 };
+const algorithm = settings.keys.keys[0].alg;
 const scopes = ['tasks.read', ...Object.keys(flaws)];
 
 const server = createServer();
@@ -25,6 +26,7 @@ server.listen(settings.port, '127.0.0.1', () => {
     jwks: settings.keys,
     cookies: { keys: ['of a test'] },
     conformIdTokenClaims: false,
+    enabledJWA: { idTokenSigningAlgValues: ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'] },
     scopes,
     claims: { openid: ['sub'], profile: ['preferred_username', 'groups'] },
     findAccount: (_, id) => ({
@@ -38,11 +40,13 @@ server.listen(settings.port, '127.0.0.1', () => {
         grant_types: ['client_credentials'],
         redirect_uris: [],
         response_types: [],
+        id_token_signed_response_alg: algorithm,
       },
       {
         client_id: 'longhaul',
         client_secret: 'of longhaul',
         redirect_uris: [settings.redirect ?? 'http://127.0.0.1/'],
+        id_token_signed_response_alg: algorithm,
       },
     ],
     formats: {
@@ -61,7 +65,7 @@ server.listen(settings.port, '127.0.0.1', () => {
           scope: scopes.join(' '),
           audience: resource,
           accessTokenFormat: 'jwt',
-          jwt: { sign: { alg: settings.keys.keys[0].alg } },
+          jwt: { sign: { alg: algorithm } },
         }),
       },
     },

@@ -54,7 +54,10 @@ impl Provider {
             .spawn()
             .expect("node starts");
         let output = child.stdout.take().expect("its output");
-        let line = BufReader::new(output).lines().next_line().await.expect("it prints").expect("its port");
+        let mut lines = BufReader::new(output).lines();
+        let line = lines.next_line().await.expect("it prints").expect("its port");
+        // It must be able to go on printing.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, port: line.parse().expect("a port") }
     }
 
