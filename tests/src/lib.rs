@@ -3,6 +3,7 @@
 
 mod described;
 mod keys;
+mod logins;
 mod records;
 mod scrape;
 mod stage;
@@ -10,6 +11,7 @@ mod wait;
 
 pub use described::{Described, Exchange, strict_client};
 pub use keys::{SERVER_SECRET, Someone, keys_only, make_key};
+pub use logins::Logins;
 pub use records::{Project, fill_project};
 pub use scrape::Scrape;
 pub use stage::{RunningWorker, Stage, StageBuilder, mortal_worker, quick_worker};

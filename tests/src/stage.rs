@@ -14,17 +14,20 @@ use longhaul_worker::{Settings, Worker};
 use reqwest_middleware::ClientWithMiddleware;
 use serde_json::Value;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{strict_client, until};
+use crate::{Logins, strict_client, until};
 
 /// A database of its own with the whole schema, a real HTTP API on a free port,
 /// and as many workers as a test starts. Everything stops with it.
+///
+/// API and workers have logins of their own with no rights but those of their database
+/// role (docs/database-roles.md), so every test shows that these suffice.
 pub struct Stage {
-    /// The database, with a few connections.
+    /// The database, with a few connections and every right.
     pub pool: PgPool,
     /// A client without proxies. It panics when an answer is not as the API's
     /// OpenAPI document describes it.
@@ -38,6 +41,7 @@ pub struct Stage {
     registry: Registry,
     resources: Arc<Resources>,
     url: String,
+    logins: Logins,
     stop: CancellationToken,
     _database: Option<TestDatabase>,
 }
@@ -85,16 +89,21 @@ impl Stage {
         }
     }
 
-    /// The address of the stage's database.
+    /// The address of the stage's database, with every right.
     pub fn database_url(&self) -> &str {
         &self.url
+    }
+
+    /// The logins of the database roles.
+    pub fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     /// Starts a worker; see [`quick_worker`] for settings.
     pub async fn worker(&self, settings: Settings) -> RunningWorker {
         let stop = self.stop.child_token();
-        let engine = connect(&self.url, 8).await;
-        let handlers = connect(&self.url, 8).await;
+        let engine = connect(&self.logins.worker, 8).await;
+        let handlers = connect(&self.logins.worker, 8).await;
         let worker = Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
             .with_resources(Arc::clone(&self.resources))
@@ -218,12 +227,14 @@ impl StageBuilder {
             }
         };
         let pool = connect(&url, 8).await;
+        let logins = Logins::make(&pool, &url).await;
+        let api_pool = connect(&logins.api, 8).await;
         let listener = self.listener.unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let base_url = format!("http://{}", listener.local_addr().expect("an address"));
         let mut settings = AppSettings::new(&base_url);
         (self.api)(&mut settings);
         let metrics = Metrics::new();
-        let mut app = App::builder(pool.clone(), self.registry.clone(), settings)
+        let mut app = App::builder(api_pool, self.registry.clone(), settings)
             .with_resources(Arc::clone(&self.resources))
             .with_gate((self.gate)(&pool))
             .with_metrics(metrics.clone());
@@ -250,6 +261,7 @@ impl StageBuilder {
             registry: self.registry,
             resources: self.resources,
             url,
+            logins,
             stop,
             _database: database,
         }
@@ -296,11 +308,15 @@ async fn migrate(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What tests make for their own handlers is in `public`, not in the schema that is named
+/// as the server's administrator.
 async fn connect(url: &str, connections: u32) -> PgPool {
+    let options: PgConnectOptions = url.parse().expect("an address");
+    let options = options.options([("search_path", "public")]);
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))
-        .connect(url)
+        .connect_with(options)
         .await
         .expect("the database answers")
 }

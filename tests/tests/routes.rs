@@ -34,6 +34,7 @@ const VIEW_RECORDS: Needs = Permission("TestManagement/Records/View");
 const EDIT_RECORDS: Needs = Permission("TestManagement/Records/Edit");
 const EDIT_TESTS: Needs = Permission("TestManagement/ManageAutomatedTests/Edit");
 const VIEW_SYSTEMS: Needs = Permission("Administration/ExternalSystems/View");
+const EDIT_WEBHOOKS: Needs = Permission("Administration/Webhooks/Edit");
 const EDIT_SYSTEMS: Needs = Permission("Administration/ExternalSystems/Edit");
 
 /// By operation id, without `Alias` and `Head`.
@@ -107,6 +108,16 @@ const TABLE: &[(&str, Needs)] = &[
     ("createExternalSystemLink", EDIT_SYSTEMS),
     ("changeExternalSystemLink", EDIT_SYSTEMS),
     ("deleteExternalSystemLink", EDIT_SYSTEMS),
+    ("listWebhooks", EDIT_WEBHOOKS),
+    ("getWebhook", EDIT_WEBHOOKS),
+    ("createWebhook", EDIT_WEBHOOKS),
+    ("changeWebhook", EDIT_WEBHOOKS),
+    ("deleteWebhook", EDIT_WEBHOOKS),
+    ("getWebhookSecret", EDIT_WEBHOOKS),
+    ("pingWebhook", EDIT_WEBHOOKS),
+    ("listWebhookDeliverys", EDIT_WEBHOOKS),
+    ("getWebhookDelivery", EDIT_WEBHOOKS),
+    ("replayWebhookDelivery", EDIT_WEBHOOKS),
     ("listScriptAssignments", VIEW_RECORDS),
     ("getScriptAssignment", VIEW_RECORDS),
     ("createScriptAssignment", EDIT_RECORDS),

@@ -161,7 +161,9 @@ pub(crate) fn read(app: &App, json: Value, named: Option<&str>, now: DateTime<Ut
     if !reader.errors.is_empty() {
         return Err(ApiError::invalid_request(reader.errors));
     }
-    let keys = app.inner.registry.get(&type_name).map_err(ApiError::internal)?.keys(&parameters)?;
+    let entry = app.inner.registry.get(&type_name).map_err(ApiError::internal)?;
+    let keys = entry.keys(&parameters)?;
+    let parameters = entry.to_store(parameters, app.resources())?;
     let (key, unique_key) = (keys.key, keys.unique_key);
     Ok(NewSchedule {
         name,

@@ -56,8 +56,9 @@ impl App {
             .get(request.type_name)
             .map_err(|unknown| ApiError::new(UNKNOWN_TASK_TYPE, format!("{unknown}.")))?;
         let key = request.idempotency_key.map(|key| {
-            // serde_json sorts members, so the same request is the same text.
-            let mut asked = format!("{} {}", request.type_name, request.parameters);
+            // What does not fit its type has no fingerprint, and is refused below.
+            let parameters = entry.fingerprint(&request.parameters, self.resources()).unwrap_or_default();
+            let mut asked = format!("{} {parameters}", request.type_name);
             if let Some(timing) = &request.timing {
                 asked.push(' ');
                 asked.push_str(timing);
@@ -129,7 +130,7 @@ impl App {
             created_by: caller.created_by().map(str::to_owned),
             key: keys.key,
             unique_key: keys.unique_key,
-            ..NewTask::new(self.inner.clock.new_id(), *entry.info(), parameters)
+            ..NewTask::new(self.inner.clock.new_id(), *entry.info(), entry.to_store(parameters, self.resources())?)
         })
     }
 

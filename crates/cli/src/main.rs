@@ -5,12 +5,14 @@ mod client;
 mod command;
 mod corpus;
 mod trackers;
+mod webhooks;
 
 use std::process::ExitCode;
 
 use longhaul::{Host, Program, Resources, anyhow};
 
 use self::trackers::TrackerArgs;
+use self::webhooks::WebhookArgs;
 
 /// What this program does besides serving and working.
 #[derive(Debug, clap::Subcommand)]
@@ -33,8 +35,10 @@ fn main() -> ExitCode {
         .with_name("longhaul")
         .with_about("Durable background tasks on PostgreSQL that always tell you how far they are")
         .with_settings(TrackerArgs::provide)
+        .with_settings(WebhookArgs::provide)
         .with_routes(longhaul_tasks::http::configure)
         .with_migrations(&longhaul_tasks::MIGRATIONS)
+        .with_grants(longhaul_tasks::GRANTS)
         .with_commands(run)
         .main()
 }
@@ -42,7 +46,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, host: Host) -> anyhow::Result<()> {
     match command {
         Command::Demo(demo) => {
-            let resources = TrackerArgs::default().provide(Resources::new())?;
+            let resources = WebhookArgs::default().provide(TrackerArgs::default().provide(Resources::new())?)?;
             demo.run(host.with_resources(resources)).await
         }
         Command::Import(import) => import.run().await,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use longhaul_api::{App, AppSettings, Routes};
-use longhaul_model::{Registry, Resources};
+use longhaul_model::store::roles::{self, Established};
+use longhaul_model::{Keyring, Registry, Resources};
 use longhaul_telemetry::Metrics;
 use longhaul_worker::{Settings, Worker};
 use sqlx::PgPool;
@@ -30,6 +31,7 @@ pub struct Host {
     pub(crate) dashboard: bool,
     /// The database past the pooler, if statements go through one.
     pub(crate) direct: Option<String>,
+    pub(crate) grants: Vec<&'static str>,
 }
 
 impl Host {
@@ -104,7 +106,8 @@ impl Host {
 
     /// Brings the database's schema up to date: the queue's, then the program's own
     /// migrations in the order in which they were given. Safe from several places at
-    /// once, and again.
+    /// once, and again. Then makes the database roles, if this login may, and grants them
+    /// what they need.
     ///
     /// # Errors
     /// When the database does not answer, or a migration fails; that one is rolled
@@ -113,6 +116,41 @@ impl Host {
         longhaul_model::store::migrate::run(pool).await?;
         for migrations in &self.migrations {
             longhaul_model::store::migrate::apply(migrations, pool).await?;
+        }
+        let established = roles::establish(pool, &self.grants).await;
+        if let Established::Missing(missing) =
+            established.context("the database roles could not be given their rights")?
+        {
+            tracing::warn!(
+                "there are no roles {} on this server, and this login may not make them. All goes on under the logins \
+                 that there are; for least privilege let an administrator run `{} roles --apply`",
+                missing.join(", "),
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether every migration has been applied.
+    pub(crate) async fn is_migrated(&self, pool: &PgPool) -> sqlx::Result<bool> {
+        for migrator in std::iter::once(&longhaul_model::store::migrate::QUEUE).chain(self.migrations.iter().copied()) {
+            if !longhaul_model::store::migrate::is_current(pool, migrator).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Refuses to start without what tasks could not be stored or run without.
+    fn check_keys(&self) -> anyhow::Result<()> {
+        let secret: Vec<&str> =
+            self.registry.iter().filter(|entry| entry.has_secrets()).map(|entry| entry.info().name).collect();
+        if !secret.is_empty() && self.resources.get::<Keyring>().is_none() {
+            bail!(
+                "{} has secret parameters, and there is no key to seal them in the database: set LONGHAUL_SECRET_KEY, \
+                 e.g. to what `openssl rand -hex 32` prints, the same for all processes",
+                secret.join(", ")
+            );
         }
         Ok(())
     }
@@ -127,6 +165,7 @@ impl Host {
     /// When the database does not answer or has not been migrated, or the server
     /// breaks down.
     pub async fn serve(&self, pool: PgPool, listening: Listening, stop: CancellationToken) -> anyhow::Result<()> {
+        self.check_keys()?;
         let settings = AppSettings {
             trusted_proxies: listening.access.trusted_proxies.clone(),
             limits: listening.access.limits.limits(listening.access.is_closed()),
@@ -163,6 +202,7 @@ impl Host {
     /// When the database does not answer or has not been migrated. Later failures
     /// of the database are waited out.
     pub async fn work(&self, url: &str, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+        self.check_keys()?;
         let lanes = u32::try_from(settings.lanes).unwrap_or(2);
         let slots = u32::try_from(settings.slots).unwrap_or(32);
         // Lanes, keeper, flusher, listener, two maintenance services.

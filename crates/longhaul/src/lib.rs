@@ -56,6 +56,7 @@ mod oidc;
 mod program;
 pub mod queue_task;
 mod remote;
+mod secret;
 pub mod store;
 mod table;
 
@@ -65,10 +66,10 @@ pub use host::{Host, Listening, stop_signal};
 pub use limits::LimitSettings;
 pub use logging::log_to_stderr;
 pub use longhaul_model::{
-    CreateContext, CreateError, CronSchedule, DEFAULT_PRIORITY, DatabaseClock, Limits, LogHandle, LogLevel, Outcome,
-    ParameterError, Plan, Problem, ProblemKind, Progress, ProgressHandle, PublicId, Registry, Report, ReportLink,
-    Resources, RetryPolicy, RunContext, RunError, State, Step, StepHandle, StopReason, TaskType, TaskTypeInfo,
-    same_parameters, split_public_id,
+    CreateContext, CreateError, CronSchedule, DEFAULT_PRIORITY, DatabaseClock, Keyring, Limits, LogHandle, LogLevel,
+    Outcome, ParameterError, Plan, Problem, ProblemKind, Progress, ProgressHandle, PublicId, Registry, Report,
+    ReportLink, Resources, RetryPolicy, RunContext, RunError, Secret, SecretKey, State, Step, StepHandle, StopReason,
+    TaskType, TaskTypeInfo, same_parameters, split_public_id,
 };
 pub use longhaul_telemetry as telemetry;
 pub use longhaul_worker::Settings;

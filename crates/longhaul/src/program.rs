@@ -19,6 +19,7 @@ use crate::command::Standard;
 use crate::config::{Configuration, deepest, with_config};
 use crate::exit::Exit;
 use crate::remote::Way;
+use crate::secret::SecretArgs;
 
 /// A program over the task types of a [`Registry`]: `serve` (the HTTP API), `work`
 /// (a worker), `dev` (both, on a private PostgreSQL), `migrate`, commands for people
@@ -42,6 +43,7 @@ pub struct Program {
     resources: Resources,
     routes: Vec<fn(&mut Routes)>,
     migrations: Vec<&'static Migrator>,
+    grants: Vec<&'static str>,
     settings: Vec<ProgramSettings>,
     commands: Option<Commands>,
 }
@@ -77,9 +79,11 @@ impl Program {
             resources: Resources::new(),
             routes: Vec::new(),
             migrations: Vec::new(),
+            grants: vec![longhaul_model::store::roles::QUEUE_GRANTS],
             settings: Vec::new(),
             commands: None,
         }
+        .with_settings(SecretArgs::provide)
     }
 
     /// What it is called, in its help and in the directory where `dev` keeps data;
@@ -162,6 +166,16 @@ impl Program {
         self
     }
 
+    /// What the database roles may do with your own tables: SQL statements such as
+    /// `GRANT SELECT ON account TO longhaul_api;`, which `migrate` runs after all
+    /// migrations, in one transaction, whenever they or the tables have changed and the
+    /// roles are there. Say all of it, and first `REVOKE` what is no longer granted.
+    #[must_use]
+    pub fn with_grants(mut self, grants: &'static str) -> Self {
+        self.grants.push(grants);
+        self
+    }
+
     /// Commands of your own. They have the flags of [`with_settings`](Program::with_settings)
     /// only if they flatten them in; call [`log_to_stderr`](crate::log_to_stderr) if they log.
     #[must_use]
@@ -191,6 +205,7 @@ impl Program {
             metrics: longhaul_telemetry::Metrics::new(),
             dashboard: true,
             direct: None,
+            grants: self.grants,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::context::MixedCheckpoints;
 use crate::handle::ProgressHandle;
 use crate::log::{LogBuffer, LogHandle, LogLevel};
 use crate::progress::{Progress, even_fraction};
+use crate::secret::Hidden;
 use crate::steps::Steps;
 use crate::store::progress::{Details, ProgressWrite};
 use crate::store::{ClaimedTask, LeaseKey};
@@ -29,6 +30,8 @@ pub struct Attempt {
     began: Instant,
     cancellation: CancellationToken,
     limits: Limits,
+    /// Secret parameters.
+    hidden: OnceLock<Hidden>,
     live: Mutex<Live>,
 }
 
@@ -86,6 +89,7 @@ impl Attempt {
             began: Instant::now(),
             cancellation,
             limits: Limits::DEFAULT,
+            hidden: OnceLock::new(),
             live: Mutex::new(Live {
                 counts: progress.total > 0,
                 progress,
@@ -271,7 +275,33 @@ impl Attempt {
         self.live().stop
     }
 
+    /// Keeps these texts out of whatever is said from now on.
+    pub(crate) fn hide(&self, secrets: Vec<String>) {
+        if !secrets.is_empty() {
+            let _hidden_before = self.hidden.set(Hidden::new(secrets));
+        }
+    }
+
+    /// A text without the task's [`Secret`](crate::Secret) parameters.
+    #[must_use]
+    pub fn without_secrets(&self, text: String) -> String {
+        match self.hidden.get() {
+            Some(hidden) => hidden.text(text),
+            None => text,
+        }
+    }
+
+    /// The same of a JSON value.
+    #[must_use]
+    pub fn json_without_secrets(&self, value: serde_json::Value) -> serde_json::Value {
+        match self.hidden.get() {
+            Some(hidden) => hidden.json(value),
+            None => value,
+        }
+    }
+
     pub(crate) fn set_checkpoint(&self, checkpoint: serde_json::Value) {
+        let checkpoint = self.json_without_secrets(checkpoint);
         let mut live = self.live();
         live.checkpoint = Some(checkpoint);
         live.changed = true;
@@ -283,12 +313,14 @@ impl Attempt {
     }
 
     pub(crate) fn log_line(&self, level: LogLevel, text: Arc<str>) {
+        let text = if self.hidden.get().is_some() { self.without_secrets(text.to_string()).into() } else { text };
         let mut live = self.live();
         live.log.push(level, text, &self.limits);
         live.changed = true;
     }
 
     pub(crate) fn set_message(&self, message: String) {
+        let message = self.without_secrets(message);
         let mut live = self.live();
         live.progress.message = Some(message);
         live.changed = true;

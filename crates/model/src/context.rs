@@ -140,6 +140,11 @@ impl RunContext {
         Self { attempt, pool, resources, checkpoint }
     }
 
+    /// Keeps these texts out of whatever the attempt says.
+    pub(crate) fn hide(&self, secrets: Vec<String>) {
+        self.attempt.hide(secrets);
+    }
+
     /// The task's id as clients see it.
     #[must_use]
     pub fn public_id(&self) -> &str {
@@ -246,7 +251,7 @@ impl RunContext {
         checkpoint: &impl Serialize,
     ) -> Result<(), RunError> {
         self.attempt.use_checkpoints(CheckpointStyle::InTransaction)?;
-        let checkpoint = storable_checkpoint(checkpoint, self.attempt.limits())?;
+        let checkpoint = self.attempt.json_without_secrets(storable_checkpoint(checkpoint, self.attempt.limits())?);
         let write = ProgressWrite { checkpoint: Some(checkpoint), ..self.attempt.snapshot() };
         let written = write_fenced(transaction, self.attempt.lease().worker_id, &[write]).await?;
         if written.contains(&self.attempt.id()) {

@@ -165,7 +165,7 @@ impl<'a> StepHandle<'a> {
 }
 
 fn begin(attempt: &Attempt, parent: StepKey, name: String, weight: u32) -> StepHandle<'_> {
-    let name = cut(name);
+    let name = cut(attempt.without_secrets(name));
     let key = attempt.change(|Live { steps, progress, .. }| {
         progress.message = Some(name.clone());
         steps.begin(parent, name, weight)

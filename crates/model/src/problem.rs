@@ -60,6 +60,10 @@ pub const ATTEMPT_PANICKED: ProblemKind =
 /// no longer fit.
 pub const NOT_RUNNABLE: ProblemKind =
     ProblemKind { code: "not-runnable", title: "The task can't be run by this worker", status: 500 };
+
+/// Something secret can't be stored, because the host has no key to seal it with.
+pub const NO_SECRET_KEY: ProblemKind =
+    ProblemKind { code: "no-secret-key", title: "This host has no secret key", status: 500 };
 /// The worker died or lost its lease, on every attempt the task has.
 pub const WORKER_LOST: ProblemKind = ProblemKind { code: "worker-lost", title: "The worker was lost", status: 500 };
 

@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::problem::NOT_RUNNABLE;
+use crate::problem::{NO_SECRET_KEY, NOT_RUNNABLE};
+use crate::secret;
 use crate::task_type::stored_unique_key;
 use crate::validate::{ParameterError, validate};
-use crate::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType, TaskTypeInfo};
+use crate::{
+    CreateContext, CreateError, Keyring, Outcome, ProblemKind, Progress, Resources, RunContext, RunError, TaskType,
+    TaskTypeInfo,
+};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -26,7 +30,9 @@ pub struct Registry {
 #[derive(Clone)]
 pub struct Entry {
     info: TaskTypeInfo,
-    problems: &'static [ProblemKind],
+    problems: Vec<ProblemKind>,
+    /// Whether any parameter is a [`Secret`](crate::Secret).
+    secret: bool,
     schema: Arc<Value>,
     validator: Arc<jsonschema::Validator>,
     steps: Arc<dyn Steps>,
@@ -69,9 +75,15 @@ impl Registry {
             .should_validate_formats(true)
             .build(&schema)
             .unwrap_or_else(|error| panic!("{}: its parameters' schema is invalid: {error}", info.name));
+        let secret = secret::has_secret(&schema);
+        let mut problems = T::PROBLEMS.to_vec();
+        if secret && !problems.contains(&NO_SECRET_KEY) {
+            problems.push(NO_SECRET_KEY);
+        }
         let entry = Entry {
             info,
-            problems: T::PROBLEMS,
+            problems,
+            secret,
             schema: Arc::new(schema),
             validator: Arc::new(validator),
             steps: Arc::new(Typed::<T>(PhantomData)),
@@ -121,8 +133,15 @@ impl Entry {
 
     /// What its `create` step may find impossible.
     #[must_use]
-    pub fn problems(&self) -> &'static [ProblemKind] {
-        self.problems
+    pub fn problems(&self) -> &[ProblemKind] {
+        &self.problems
+    }
+
+    /// Whether any of its parameters is a [`Secret`](crate::Secret), so that its tasks
+    /// need a [`Keyring`].
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        self.secret
     }
 
     /// The JSON Schema (2020-12) of its parameters.
@@ -134,7 +153,7 @@ impl Entry {
     /// Everything that is wrong with these parameters; empty when they fit.
     #[must_use]
     pub fn validate(&self, parameters: &Value) -> Vec<ParameterError> {
-        validate(&self.validator, &self.schema, "/Parameters", parameters)
+        validate(&self.validator, &self.schema, "/Parameters", parameters, self.secret)
     }
 
     /// Runs the type's `create` step.
@@ -147,7 +166,45 @@ impl Entry {
         if !errors.is_empty() {
             return Err(CreateError::Invalid(errors));
         }
+        if self.secret {
+            self.keyring(&context.resources)?;
+        }
         self.steps.create(parameters, context).await
+    }
+
+    /// The form in which parameters are stored: as they are, but secrets are sealed.
+    ///
+    /// # Errors
+    /// [`CreateError::Impossible`] with the code `no-secret-key` when the host has no
+    /// [`Keyring`]; [`CreateError::Invalid`] when the parameters do not fit their type.
+    pub fn to_store(&self, parameters: Value, resources: &Resources) -> Result<Value, CreateError> {
+        if !self.secret {
+            return Ok(parameters);
+        }
+        self.steps.sealed(&parameters, self.keyring(resources)?)
+    }
+
+    /// A text that is the same for the same parameters. Of secrets it has a digest that
+    /// tells nothing to who has no key.
+    ///
+    /// # Errors
+    /// As [`to_store`](Entry::to_store).
+    pub fn fingerprint(&self, parameters: &Value, resources: &Resources) -> Result<String, CreateError> {
+        if !self.secret {
+            // serde_json sorts members, so the same parameters are the same text.
+            return Ok(parameters.to_string());
+        }
+        self.steps.fingerprint(parameters, self.keyring(resources)?)
+    }
+
+    fn keyring<'r>(&self, resources: &'r Resources) -> Result<&'r Keyring, CreateError> {
+        resources.get::<Keyring>().ok_or_else(|| CreateError::Impossible {
+            kind: NO_SECRET_KEY,
+            detail: format!(
+                "{} has secret parameters, and this host has no key to seal them: set LONGHAUL_SECRET_KEY.",
+                self.info.name
+            ),
+        })
     }
 
     /// The keys of a task with these parameters.
@@ -165,6 +222,10 @@ impl Entry {
     /// parameters do not fit the type: it changed since, or they came from SQL,
     /// which checks nothing.
     pub async fn run(&self, parameters: Value, context: RunContext) -> Result<Outcome, RunError> {
+        if self.secret {
+            // Sealed parameters do not fit the schema; the type itself is as strict.
+            return self.steps.run(parameters, context).await;
+        }
         let errors = self.validate(&parameters);
         if !errors.is_empty() {
             let listed: Vec<String> =
@@ -187,6 +248,8 @@ pub struct Keys {
 
 /// A [`TaskType`] without its type.
 trait Steps: Send + Sync {
+    fn sealed(&self, parameters: &Value, keyring: &Keyring) -> Result<Value, CreateError>;
+    fn fingerprint(&self, parameters: &Value, keyring: &Keyring) -> Result<String, CreateError>;
     fn keys(&self, parameters: &Value) -> Result<Keys, CreateError>;
 
     fn create<'a>(
@@ -208,6 +271,15 @@ impl<T: TaskType> Typed<T> {
 }
 
 impl<T: TaskType> Steps for Typed<T> {
+    fn sealed(&self, parameters: &Value, keyring: &Keyring) -> Result<Value, CreateError> {
+        secret::sealed(&Self::task(parameters)?, keyring, T::NAME).map_err(|error| CreateError::Internal(error.into()))
+    }
+
+    fn fingerprint(&self, parameters: &Value, keyring: &Keyring) -> Result<String, CreateError> {
+        let digested = secret::digested(&Self::task(parameters)?, keyring);
+        digested.map(|value| value.to_string()).map_err(|error| CreateError::Internal(error.into()))
+    }
+
     fn keys(&self, parameters: &Value) -> Result<Keys, CreateError> {
         let task = Self::task(parameters)?;
         let unique_key = task.unique_key().map(|key| stored_unique_key(T::NAME, &key));
@@ -227,7 +299,9 @@ impl<T: TaskType> Steps for Typed<T> {
 
     fn run(&self, parameters: Value, context: RunContext) -> BoxFuture<'_, Result<Outcome, RunError>> {
         Box::pin(async move {
-            let task: T = serde_json::from_value(parameters).map_err(|error| {
+            let (task, secrets) = secret::opened::<T>(parameters, context.resources().get::<Keyring>(), T::NAME);
+            context.hide(secrets);
+            let task = task.map_err(|error| {
                 RunError::permanent(NOT_RUNNABLE, format!("The stored parameters do not fit {}: {error}", T::NAME))
             })?;
             task.run(context).await

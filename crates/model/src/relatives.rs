@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::store::enqueue::NewTask;
 use crate::store::linked::{self, Family, LinkError, Relative};
-use crate::{RunContext, RunError, TaskType};
+use crate::{Keyring, RunContext, RunError, TaskType};
 
 impl RunContext {
     /// Starts one child for each of these parameters (a map over a list), and saves
@@ -74,7 +74,14 @@ impl RunContext {
         children: impl IntoIterator<Item = T>,
     ) -> Result<(), RunError> {
         // The statement that stores them makes their ids.
-        let new = |child: T| Ok(NewTask { unique_key: None, ..NewTask::of(Uuid::nil(), &child)? });
+        let keyring = self.resources().get::<Keyring>();
+        let new = |child: T| {
+            let task = match keyring {
+                Some(keyring) => NewTask::sealed(Uuid::nil(), &child, keyring)?,
+                None => NewTask::of(Uuid::nil(), &child)?,
+            };
+            Ok(NewTask { unique_key: None, ..task })
+        };
         let tasks = children.into_iter().map(new).collect::<serde_json::Result<Vec<NewTask>>>()?;
         linked::enqueue_linked(transaction, &tasks, &[], Some(self.task_id())).await.map_err(|error| match error {
             LinkError::Database(error) => RunError::from(error),

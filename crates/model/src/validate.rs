@@ -27,15 +27,17 @@ impl ParameterError {
 }
 
 /// Checks `value`, which stands at `root` (a JSON pointer) in the request's
-/// body, and lists everything that is wrong with it.
+/// body, and lists everything that is wrong with it. If it may hold a `secret`, values
+/// are not repeated.
 pub(crate) fn validate(
     validator: &jsonschema::Validator,
     schema: &Value,
     root: &str,
     value: &Value,
+    secret: bool,
 ) -> Vec<ParameterError> {
     let mut errors: Vec<ParameterError> =
-        validator.iter_errors(value).flat_map(|error| complaints(&error, schema, root)).collect();
+        validator.iter_errors(value).flat_map(|error| complaints(&error, schema, root, secret)).collect();
     errors.sort_by(|a, b| a.pointer.cmp(&b.pointer));
     errors
 }
@@ -68,7 +70,7 @@ impl<T: DeserializeOwned + JsonSchema> Shape<T> {
     /// # Errors
     /// Everything that is wrong with it, with JSON pointers from its root.
     pub fn read(&self, body: Value) -> Result<T, Vec<ParameterError>> {
-        let mut errors = validate(&self.validator, &self.schema, "", &body);
+        let mut errors = validate(&self.validator, &self.schema, "", &body, false);
         if has_nul(&body) {
             let message = "The character U+0000 can't be stored; leave it out.".to_owned();
             errors.push(ParameterError { pointer: String::new(), message });
@@ -99,7 +101,12 @@ pub fn has_nul(value: &Value) -> bool {
     }
 }
 
-fn complaints(error: &jsonschema::ValidationError<'_>, schema: &Value, root: &str) -> Vec<ParameterError> {
+fn complaints(
+    error: &jsonschema::ValidationError<'_>,
+    schema: &Value,
+    root: &str,
+    secret: bool,
+) -> Vec<ParameterError> {
     let place = format!("{root}{}", error.instance_path());
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
@@ -116,10 +123,12 @@ fn complaints(error: &jsonschema::ValidationError<'_>, schema: &Value, root: &st
                 message: "This parameter is required.".to_owned(),
             }]
         }
-        ValidationErrorKind::Format { format } if format == "uuid" => vec![ParameterError {
+        ValidationErrorKind::Format { format } if format == "uuid" && !secret => vec![ParameterError {
             pointer: place,
             message: format!("{} is not a guid such as c651ed19-5375-475a-a539-9f6401467130.", shown(error.instance())),
         }],
+        // The value may be the secret.
+        _ if secret => vec![ParameterError { pointer: place, message: bounded(&error.masked().to_string()) }],
         _ => vec![ParameterError { pointer: place, message: bounded(&error.to_string()) }],
     }
 }

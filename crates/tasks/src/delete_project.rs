@@ -50,6 +50,10 @@ impl TaskType for DeleteProject {
     const ID_PREFIX: &'static str = "deleteproject_";
     const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT];
 
+    fn key(&self) -> Option<String> {
+        Some(self.project_id.to_string())
+    }
+
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         context.require_in(DELETE_PROJECTS, self.project_id)?;
         let entities: Option<i64> = sqlx::query_scalar(

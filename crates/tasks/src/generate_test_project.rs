@@ -145,7 +145,7 @@ impl Run {
             self.batch().await?;
         }
         self.context.progress().set_message("Gathering statistics");
-        sqlx::raw_sql("ANALYZE records.entity, records.relationship").execute(self.context.pool()).await?;
+        sqlx::query("SELECT records.analyze_entities()").execute(self.context.pool()).await?;
         let Checkpoint { entities, relationships } = self.checkpoint;
         self.context.progress().set_message(format!("Made {entities} entities and {relationships} relationships"));
         Outcome::with_result(Report { project_id: self.project_id, entities, relationships })

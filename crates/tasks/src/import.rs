@@ -139,7 +139,7 @@ pub async fn import(pool: &PgPool, input: impl Read, mut on_line: impl FnMut(u64
     sqlx::raw_sql(STORE).execute(&mut *transaction).await?;
     transaction.commit().await?;
     // Fresh statistics: the walk of a Reindex depends on good plans.
-    sqlx::raw_sql("ANALYZE records.project, records.entity, records.relationship").execute(pool).await?;
+    sqlx::query("SELECT records.analyze_entities()").execute(pool).await?;
     Ok(imported)
 }
 

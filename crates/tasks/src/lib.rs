@@ -6,6 +6,7 @@ mod bulk_action;
 mod create_ticket_link;
 mod delete_project;
 mod deletion;
+mod deliver_webhook;
 mod external_system;
 mod generate_test_project;
 pub mod http;
@@ -25,10 +26,12 @@ pub mod search;
 mod sync_incidents;
 mod synthetic;
 pub mod trackers;
+pub mod webhook;
 
 use std::borrow::Cow;
 
 use longhaul_model::Registry;
+use longhaul_model::store::roles;
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 
@@ -36,6 +39,7 @@ pub use automated_test_import::AutomatedTestImport;
 pub use bulk_action::{Action, BulkAction};
 pub use create_ticket_link::CreateTicketLink;
 pub use delete_project::DeleteProject;
+pub use deliver_webhook::DeliverWebhook;
 pub use generate_test_project::GenerateTestProject;
 pub use link_ticket_to_agile_run_step::LinkTicketToAgileRunStep;
 pub use link_ticket_to_automated_test_run_result_node::LinkTicketToAutomatedTestRunResultNode;
@@ -66,13 +70,20 @@ pub fn registry() -> Registry {
         .with::<GenerateTestProject>()
         .with::<DeleteProject>()
         .with::<BulkAction>()
+        .with::<DeliverWebhook>()
 }
 
-/// Brings the whole schema up to date: the queue's and the records'.
+/// What the database roles may do with the records and the search index.
+pub const GRANTS: &str = include_str!("../../../migrations/roles/records.sql");
+
+/// Brings the whole schema up to date: the queue's and the records', and what the
+/// database roles may do with them.
 ///
 /// # Errors
 /// When a migration fails; it is rolled back.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     longhaul_model::store::migrate::run(pool).await?;
-    longhaul_model::store::migrate::apply(&MIGRATIONS, pool).await
+    longhaul_model::store::migrate::apply(&MIGRATIONS, pool).await?;
+    roles::establish(pool, &[roles::QUEUE_GRANTS, GRANTS]).await?;
+    Ok(())
 }

@@ -28,6 +28,8 @@ permissions! {
     DELETE_PROJECTS = "Administration/Projects/Delete";
     /// `GenerateTestProject`.
     CREATE_PROJECTS = "Administration/Projects/Create";
+    /// Making webhooks, seeing what they were sent, their secrets; `DeliverWebhook`.
+    EDIT_WEBHOOKS = "Administration/Webhooks/Edit";
     /// Reading external systems and projects' links to them; their credentials are never shown.
     VIEW_EXTERNAL_SYSTEMS = "Administration/ExternalSystems/View";
     /// Making, changing and deleting them.

@@ -61,6 +61,12 @@ kinds! {
     NO_SECRET_KEY = ("no-secret-key", 500, "This host has no secret key");
     /// A record with that id, or that does the same, is there already.
     ALREADY_EXISTS = ("already-exists", 409, "There is one already");
+    /// Not in the database.
+    UNKNOWN_WEBHOOK = ("unknown-webhook", 404, "There is no such webhook");
+    /// Not in the database, or no longer.
+    UNKNOWN_WEBHOOK_DELIVERY = ("unknown-webhook-delivery", 500, "There is no such message to a webhook");
+    /// Its receiver did not take it.
+    WEBHOOK_NOT_DELIVERED = ("webhook-not-delivered", 500, "The webhook's receiver did not take the message");
     /// Not XML, or not JUnit's.
     INVALID_JUNIT = ("invalid-junit", 500, "The file is no JUnit report");
 }

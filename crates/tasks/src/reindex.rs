@@ -84,6 +84,10 @@ impl TaskType for Reindex {
     const ID_PREFIX: &'static str = "reindex-";
     const PROBLEMS: &'static [ProblemKind] = &[UNKNOWN_PROJECT];
 
+    fn key(&self) -> Option<String> {
+        self.project_id.map(|project| project.to_string())
+    }
+
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         context.require_for(REINDEX, self.project_id)?;
         if let Some(project_id) = self.project_id

@@ -46,7 +46,8 @@ pub(crate) async fn begin(connection: &mut PgConnection, project_id: Uuid, task_
         "CREATE TABLE {table} (entity_id uuid NOT NULL, tsv tsvector NOT NULL) WITH (autovacuum_enabled = off);
          CREATE INDEX {name} ON {table} USING gin (tsv) WITH (fastupdate = on, gin_pending_list_limit = 16384);"
     );
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await?;
+    sqlx::query("SELECT search.hand_over($1::regclass)").bind(&table).execute(connection).await?;
     Ok(Build { index_id, project_id })
 }
 

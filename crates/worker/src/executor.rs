@@ -131,6 +131,7 @@ impl Executor {
         }
         Some(match (result, stop) {
             (Ok(Outcome::Done(result)), _) => {
+                let result = result.map(|result| attempt.json_without_secrets(result));
                 match result.as_ref().map_or(Ok(()), |result| check_result(result, attempt.limits())) {
                     Ok(()) => Verdict::Succeeded(result),
                     Err(error) => self.failure(type_name, max_attempts, attempt, &error),
@@ -150,8 +151,8 @@ impl Executor {
 
     fn failure(&self, type_name: &str, max_attempts: u16, attempt: &Attempt, error: &RunError) -> Verdict {
         let mut problem = error.problem().clone();
-        problem.detail = bounded_text(problem.detail, ERROR_TEXT_LIMIT);
-        let cause = error.cause().map(|cause| bounded_text(cause, ERROR_TEXT_LIMIT));
+        problem.detail = bounded_text(attempt.without_secrets(problem.detail), ERROR_TEXT_LIMIT);
+        let cause = error.cause().map(|cause| bounded_text(attempt.without_secrets(cause), ERROR_TEXT_LIMIT));
         let policy = self.registry.get(type_name).map(|entry| entry.info().retry).unwrap_or_default();
         let delay =
             error.next_delay(attempt.number(), &policy, jitter(attempt)).filter(|_| attempt.number() < max_attempts);

@@ -7,6 +7,7 @@ mod doctor;
 mod key;
 mod migrate;
 mod queue;
+mod roles;
 mod schedule;
 mod serve;
 mod task;
@@ -60,6 +61,9 @@ pub(crate) enum Standard {
     /// Print what lets a shell complete this program's commands.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Completions),
+    /// Show or apply the SQL for the database roles of least privilege.
+    #[command(after_help = "Examples:\n  longhaul roles > roles.sql\n  longhaul roles --apply")]
+    Roles(roles::Roles),
 }
 
 impl Standard {
@@ -113,6 +117,7 @@ impl Standard {
             Standard::Config(_) | Standard::Completions(_) => {
                 unreachable!("the program answers itself: it knows the command line")
             }
+            Standard::Roles(roles) => roles.run(host).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::de::Error as _;
 use serde_json::Value;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryScalar;
@@ -10,7 +11,7 @@ use sqlx::{PgExecutor, Postgres};
 use uuid::Uuid;
 
 use crate::task_type::stored_unique_key;
-use crate::{Progress, TaskType, TaskTypeInfo, TraceContext};
+use crate::{Keyring, Progress, TaskType, TaskTypeInfo, TraceContext, secret};
 
 /// A task to be stored.
 #[derive(Debug, Clone)]
@@ -57,13 +58,30 @@ impl NewTask {
     /// The same with the parameters and keys of a task of its own type.
     ///
     /// # Errors
-    /// When the parameters have no JSON form.
+    /// When the parameters have no JSON form, or one is a [`Secret`](crate::Secret); see
+    /// [`NewTask::sealed`].
     pub fn of<T: TaskType>(id: Uuid, task: &T) -> serde_json::Result<Self> {
-        Ok(Self {
+        let plain = secret::plain(task)?.ok_or_else(|| {
+            let name = T::NAME;
+            serde_json::Error::custom(format!("{name} has secret parameters, so NewTask::sealed is to be used"))
+        })?;
+        Ok(Self::of_type(id, task, plain))
+    }
+
+    /// The same for a type with [`Secret`](crate::Secret) parameters, which are sealed.
+    ///
+    /// # Errors
+    /// When the parameters have no JSON form.
+    pub fn sealed<T: TaskType>(id: Uuid, task: &T, keyring: &Keyring) -> serde_json::Result<Self> {
+        Ok(Self::of_type(id, task, secret::sealed(task, keyring, T::NAME)?))
+    }
+
+    fn of_type<T: TaskType>(id: Uuid, task: &T, parameters: Value) -> Self {
+        Self {
             key: task.key(),
             unique_key: task.unique_key().map(|key| stored_unique_key(T::NAME, &key)),
-            ..Self::new(id, TaskTypeInfo::of::<T>(), serde_json::to_value(task)?)
-        })
+            ..Self::new(id, TaskTypeInfo::of::<T>(), parameters)
+        }
     }
 }
 

@@ -61,7 +61,11 @@ pub async fn apply(migrator: &Migrator, pool: &PgPool) -> Result<(), MigrateErro
 /// only its end gives back.
 async fn apply_once(migrator: &Migrator, pool: &PgPool) -> Result<(), MigrateError> {
     let options = (*pool.connect_options()).clone().options([("lock_timeout", LOCK_TIMEOUT)]);
-    let own = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let own = PgPoolOptions::new()
+        .max_connections(1)
+        .after_connect(|connection, _| Box::pin(super::roles::become_owner(connection)))
+        .connect_with(options)
+        .await?;
     let result = migrator.run(&own).await;
     own.close().await;
     result

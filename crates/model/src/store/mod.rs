@@ -35,6 +35,7 @@ pub mod queue;
 pub mod read;
 pub mod rescue;
 pub mod retention;
+pub mod roles;
 pub mod schedule;
 pub mod session;
 pub mod task_type;

@@ -5,14 +5,16 @@ use sqlx::PgExecutor;
 use crate::Registry;
 
 const REGISTER: &str = "
-    INSERT INTO longhaul.task_type AS known (name, id_prefix, queue, max_attempts, priority, unique_seconds)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::float8[])
+    INSERT INTO longhaul.task_type AS known (name, id_prefix, queue, max_attempts, priority, unique_seconds, secret)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::float8[], $7::boolean[])
     ON CONFLICT (name) DO UPDATE
        SET id_prefix = excluded.id_prefix, queue = excluded.queue,
            max_attempts = excluded.max_attempts, priority = excluded.priority,
-           unique_seconds = excluded.unique_seconds, registered_at = now()
-     WHERE (known.id_prefix, known.queue, known.max_attempts, known.priority, known.unique_seconds)
-           IS DISTINCT FROM (excluded.id_prefix, excluded.queue, excluded.max_attempts, excluded.priority, excluded.unique_seconds)";
+           unique_seconds = excluded.unique_seconds, secret = excluded.secret, registered_at = now()
+     WHERE (known.id_prefix, known.queue, known.max_attempts, known.priority, known.unique_seconds,
+            known.secret)
+           IS DISTINCT FROM (excluded.id_prefix, excluded.queue, excluded.max_attempts, excluded.priority, excluded.unique_seconds,
+                             excluded.secret)";
 
 /// Tells the database what task types this process knows. Called at start-up.
 ///
@@ -28,6 +30,7 @@ pub async fn register(executor: impl PgExecutor<'_>, registry: &Registry) -> sql
         .bind(infos.iter().map(|info| super::small(info.retry.max_attempts)).collect::<Vec<_>>())
         .bind(infos.iter().map(|info| i16::from(info.priority)).collect::<Vec<_>>())
         .bind(infos.iter().map(|info| info.unique_for.map(|period| period.as_secs_f64())).collect::<Vec<_>>())
+        .bind(registry.iter().map(crate::Entry::has_secrets).collect::<Vec<_>>())
         .execute(executor)
         .await?;
     Ok(())

@@ -16,6 +16,7 @@ mod start_create_incident;
 mod step;
 mod ticket_search;
 mod upload;
+mod webhook;
 
 use longhaul_api::{Resource, Routes};
 
@@ -30,6 +31,7 @@ pub fn configure(routes: &mut Routes) {
             .post(start_create_incident::handle, start_create_incident::operation()),
     );
     upload::add(routes);
+    webhook::add(routes);
     record::add_creatable_and_changeable::<external_system::ExternalSystem>(routes);
     record::add_creatable_and_changeable::<external_system_link::ExternalSystemLink>(routes);
     record::add_creatable::<script_assignment::ScriptAssignment>(routes);

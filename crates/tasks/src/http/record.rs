@@ -304,7 +304,7 @@ fn shown<R: Record>(record: R, base_url: &str) -> Shown<R> {
     Shown { record, links }
 }
 
-fn guid<R: Record>(id: &str) -> Result<Uuid, ApiError> {
+pub(super) fn guid<R: Record>(id: &str) -> Result<Uuid, ApiError> {
     // Only the usual form, which is also what we answer.
     Uuid::try_parse(id)
         .ok()
@@ -312,7 +312,7 @@ fn guid<R: Record>(id: &str) -> Result<Uuid, ApiError> {
         .ok_or_else(|| unknown::<R>(id.chars().take(100).collect::<String>()))
 }
 
-fn unknown<R: Record>(id: impl std::fmt::Display) -> ApiError {
+pub(super) fn unknown<R: Record>(id: impl std::fmt::Display) -> ApiError {
     ApiError::new(not_found(R::UNKNOWN), format!("There is nothing at /api/{}/{id}.", R::ONE))
 }
 

@@ -9,8 +9,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 /// otherwise. The connection goes to the very addresses that were checked, so a
 /// name can't be given another address in between.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct GuardedResolver {
-    pub(super) allow_private: bool,
+pub(crate) struct GuardedResolver {
+    pub(crate) allow_private: bool,
 }
 
 /// A name has no address that this host may talk to.
@@ -47,11 +47,20 @@ pub(super) fn check_base_url(base_url: &str, allow_private: bool) -> Result<Url,
     if url.query().is_some() || url.fragment().is_some() {
         return Err("The address must end with the tracker's path, without ? or #.".to_owned());
     }
+    check_host(&url, allow_private)?;
+    Ok(url)
+}
+
+/// Checks the scheme and a literal IP address.
+pub(crate) fn check_host(url: &Url, allow_private: bool) -> Result<(), String> {
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err("The address must begin with https://.".to_owned());
+    }
     if allow_private {
-        return Ok(url);
+        return Ok(());
     }
     if url.scheme() != "https" {
-        return Err("The address must begin with https://, so that the credentials stay secret.".to_owned());
+        return Err("The address must begin with https://, so that what is sent stays secret.".to_owned());
     }
     // The URL parser has already made one form of 127.1, 0x7f000001 and the like.
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -59,7 +68,7 @@ pub(super) fn check_base_url(base_url: &str, allow_private: bool) -> Result<Url,
         Ok(ip) if !is_public(ip) => {
             Err(format!("{ip} is not a public address, and private ones are not allowed here."))
         }
-        _ => Ok(url),
+        _ => Ok(()),
     }
 }
 

@@ -1,11 +1,10 @@
 //! External defect trackers: one small trait, one file a tracker.
 
-mod address;
+pub(crate) mod address;
 mod client;
 mod gitlab;
 mod jira;
 mod redmine;
-mod secret;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::client::{Auth, Client};
-pub use self::secret::{InvalidSecretKey, SecretKey};
 use crate::problem::{TRACKER_MISBEHAVED, TRACKER_NOT_ALLOWED, TRACKER_REFUSED, TRACKER_UNAVAILABLE};
+pub use longhaul_model::{InvalidSecretKey, SecretKey};
 
 /// An issue in a tracker, as far as we look at it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -182,6 +181,8 @@ pub struct TrackerSettings {
     /// Seals and opens stored credentials; without it none can be stored or
     /// used.
     pub secret_key: Option<SecretKey>,
+    /// Keys that sealed credentials before; they still open them.
+    pub older_secret_keys: Vec<SecretKey>,
     /// Also talk to loopback, private and link-local addresses, and to trackers
     /// without TLS. Off by default: whoever may enter a tracker's address could
     /// otherwise make this host ask its neighbours.
@@ -197,7 +198,14 @@ pub struct TrackerSettings {
 
 impl Default for TrackerSettings {
     fn default() -> Self {
-        Self { secret_key: None, allow_private: false, deadline: Duration::from_secs(10), tries: 3, at_once: 8 }
+        Self {
+            secret_key: None,
+            older_secret_keys: Vec::new(),
+            allow_private: false,
+            deadline: Duration::from_secs(10),
+            tries: 3,
+            at_once: 8,
+        }
     }
 }
 
@@ -299,7 +307,10 @@ impl Trackers {
 
     fn open(&self, system_id: Uuid, sealed: &[u8]) -> Result<Credentials, NoSecretKey> {
         let key = self.settings.secret_key.as_ref().ok_or(NoSecretKey)?;
-        let plain = key.open(system_id.as_bytes(), sealed).ok_or(NoSecretKey)?;
+        let plain = std::iter::once(key)
+            .chain(&self.settings.older_secret_keys)
+            .find_map(|key| key.open(system_id.as_bytes(), sealed))
+            .ok_or(NoSecretKey)?;
         serde_json::from_slice(&plain).map_err(|_| NoSecretKey)
     }
 }
