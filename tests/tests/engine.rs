@@ -459,6 +459,34 @@ async fn a_wrong_clock_does_not_hide_tasks() {
 }
 
 #[tokio::test]
+async fn a_backlog_hides_no_queue_that_was_empty_before() {
+    let stage = stage().await;
+    let hand = Hand::register(&stage).await;
+    let mut floors = Floors::new(vec!["default".to_owned(), "other".to_owned()], None);
+    let mut leases = 1..;
+    let mut claim_three = async || {
+        let lease = LeaseKey { worker_id: hand.worker_id, number: leases.next().expect("a number") };
+        let claimed = claim(&stage.pool, &mut floors, lease, 3, false).await.expect("a claim");
+        let more = claimed.len() == 3 || floors.unsure();
+        (claimed, more)
+    };
+    stage.enqueue(info_of("Note"), (0..10).map(|number| json!({"number": number})).collect()).await;
+    assert_eq!(claim_three().await.0.len(), 3);
+    let other = TaskTypeInfo { queue: "other", priority: 0, ..info_of("Note") };
+    stage.enqueue(other, vec![json!({"number": 10})]).await;
+    // Claims until there is nothing more, as a lane does, and not once more.
+    let mut taken = 3;
+    loop {
+        let (claimed, more) = claim_three().await;
+        taken += claimed.len();
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(taken, 11);
+}
+
+#[tokio::test]
 async fn ids_carry_the_databases_time() {
     let stage = stage().await;
     let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
