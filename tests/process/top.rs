@@ -43,7 +43,7 @@ async fn top_shows_queues_workers_and_bars_and_obeys_its_keys() {
         top.line("the slots", |line| line.contains("1 of 4 slots")).await;
         top.line("the worker", |line| line.contains("busy") && line.contains("alive") && line.contains("1/4")).await;
         // The second queue: control is the first.
-        top.press("jjk").await;
+        top.press("jjjk").await;
         top.press("p").await;
         top.line("the pause", |line| line.contains("default is paused")).await;
         let paused: bool = stage.value("SELECT paused_at IS NOT NULL FROM longhaul.queue WHERE name = 'default'").await;
