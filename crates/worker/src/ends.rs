@@ -10,6 +10,7 @@ use longhaul_model::store::progress::{ProgressWrite, last_words};
 use sqlx::PgPool;
 
 use crate::endings::Endings;
+use crate::lane::Shared;
 
 /// Counts what each lease still has at work, and keeps ended attempts until the
 /// database has them.
@@ -71,8 +72,9 @@ impl Ends {
     /// Writes what waits. What can't be written now, because the database is
     /// away, waits on. An end that the database refuses (not just now) is turned
     /// into a failure that it can take, so that it holds up nobody.
-    pub(crate) async fn flush(&mut self, pool: &PgPool, worker_id: i32) -> sqlx::Result<()> {
-        self.write_last_words(pool, worker_id).await?;
+    pub(crate) async fn flush(&mut self, shared: &Shared, worker_id: i32) -> sqlx::Result<()> {
+        let pool = &shared.pool;
+        self.write_last_words(shared, worker_id).await?;
         let ends = std::mem::take(&mut self.waiting);
         let result = self.write(pool, worker_id, &ends).await;
         match result {
@@ -86,7 +88,7 @@ impl Ends {
                 let mut rest = ends.into_iter();
                 while let Some(end) = rest.next() {
                     self.waiting.push(end);
-                    if let Err(error) = Box::pin(self.flush(pool, worker_id)).await {
+                    if let Err(error) = Box::pin(self.flush(shared, worker_id)).await {
                         self.waiting.extend(rest);
                         return Err(error);
                     }
@@ -97,12 +99,15 @@ impl Ends {
         }
     }
 
-    /// Before the ends, after which nothing can be said. Words that the database
-    /// refuses (not just now) are lost: they hold up no end.
-    async fn write_last_words(&mut self, pool: &PgPool, worker_id: i32) -> sqlx::Result<()> {
+    /// Before the ends, after which nothing can be said, and after the flush under way,
+    /// which may have older words of the same attempts. Words that the database refuses
+    /// (not just now) are lost: they hold up no end.
+    async fn write_last_words(&mut self, shared: &Shared, worker_id: i32) -> sqlx::Result<()> {
         if self.last_words.is_empty() {
             return Ok(());
         }
+        let pool = &shared.pool;
+        let _in_order = shared.flushing.lock().await;
         match last_words(pool, worker_id, &self.last_words).await {
             Ok(_fenced) => self.last_words.clear(),
             Err(error) if is_unavailable(&error) => return Err(error),

@@ -31,6 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration, stop: Cancellation
 
 async fn run_once(shared: &Shared) -> sqlx::Result<()> {
     let worker_id = shared.identity.worker_id();
+    let _in_order = shared.flushing.lock().await;
     let (attempts, writes): (Vec<Arc<Attempt>>, Vec<ProgressWrite>) = shared
         .in_flight
         .all()

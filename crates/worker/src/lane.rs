@@ -9,7 +9,7 @@ use longhaul_model::store::rescue::release_lease;
 use longhaul_model::{DatabaseClock, Limits};
 use longhaul_telemetry::Metrics;
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::endings::Endings;
@@ -33,6 +33,9 @@ pub(crate) struct Shared {
     pub(crate) ageing: Option<Duration>,
     /// How much a task may keep.
     pub(crate) limits: Limits,
+    /// Held while progress is read from attempts and written: their last words come
+    /// after it.
+    pub(crate) flushing: Mutex<()>,
     /// No more claims; what runs may go on.
     pub(crate) stopping: CancellationToken,
     /// Every lane has ended.
@@ -112,7 +115,7 @@ impl Lane {
         self.take_ended();
         if !self.ends.is_empty() {
             let (began, ends) = (Instant::now(), self.ends.len());
-            let flush = self.ends.flush(&self.shared.pool, self.worker_id);
+            let flush = self.ends.flush(&self.shared, self.worker_id);
             self.hands.work_until(flush).await?;
             self.shared.metrics.worker().finished(ends, began.elapsed());
         }

@@ -7,7 +7,7 @@ use longhaul_model::store::{task_type, worker as store};
 use longhaul_model::{DatabaseClock, Registry, Resources, StopReason};
 use longhaul_telemetry::Metrics;
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -137,6 +137,7 @@ impl Worker {
             poll_every: self.settings.poll_every,
             ageing: self.settings.ageing,
             limits: self.settings.limits,
+            flushing: Mutex::default(),
             stopping: stop.clone(),
             wakes: (0..lanes).map(|_| Notify::new()).collect(),
             followed: Notify::new(),
