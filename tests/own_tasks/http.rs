@@ -4,7 +4,7 @@ use longhaul_devdb::testing::TestDatabase;
 use longhaul_tests::until;
 use serde_json::{Value, json};
 
-use crate::program::{Process, run};
+use crate::program::{Process, address_in, run};
 
 /// An API of the program and how to reach it.
 pub(crate) struct Api {
@@ -15,8 +15,7 @@ pub(crate) struct Api {
 impl Api {
     /// From the line of its log that says where it listens.
     pub(crate) fn of(line: &str) -> Self {
-        let at = line.find("http://").expect("an address");
-        let base_url = line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
+        let base_url = address_in(line);
         Self { http: reqwest::Client::builder().no_proxy().build().expect("a client"), base_url }
     }
 

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use longhaul_tests::{Stage, until};
 use serde_json::{Value, json};
 
-use crate::program::{Process, run};
+use crate::program::{Process, address_in, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul");
 
@@ -85,9 +85,7 @@ async fn a_pooler_in_transaction_mode_may_stand_before_the_database() {
     assert_eq!(run(&["import", sample], direct).await.0, Some(0));
 
     let (api, line) = start(&bouncer, direct, &["serve", "--listen", "127.0.0.1:0"], "the API listens").await;
-    let at = line.find("http://").expect("an address");
-    let base_url: String =
-        line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
+    let base_url = address_in(&line);
     let work = ["work", "--heartbeat", "0.5"];
     let (one, _) = start(&bouncer, direct, &work, "worker started").await;
     let (two, _) = start(&bouncer, direct, &work, "worker started").await;

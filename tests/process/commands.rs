@@ -4,7 +4,7 @@ use longhaul_tests::{Stage, fill_project, quick_worker, until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::program::{Interactive, Process, run_with};
+use crate::program::{Interactive, Process, address_in, run_with};
 
 /// The two ways to the tasks of a stage.
 const WAYS: [Way; 2] = [Way::Http, Way::Database];
@@ -280,9 +280,7 @@ async fn a_key_opens_what_is_closed_without_one() {
     let database = [("DATABASE_URL", stage.database_url())];
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--authenticate"];
     let (_api, line) = Process::start_until(&arguments, stage.database_url(), "the API listens").await;
-    let at = line.find("http://").expect("an address");
-    let address: String =
-        line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
+    let address = address_in(&line);
     let (code, out, error) = run_with(crate::PROGRAM, &["task", "list"], &[("LONGHAUL_URL", &address)]).await;
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(error.contains("LONGHAUL_KEY"), "{error}");

@@ -52,6 +52,12 @@ pub(crate) async fn run_with(
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// The address in a line of the log that says where an API listens.
+pub(crate) fn address_in(line: &str) -> String {
+    let at = line.find("http://").expect("an address");
+    line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect()
+}
+
 impl Process {
     /// Starts it and leaves it alone.
     pub(crate) fn start(arguments: &[&str], database_url: &str) -> Self {

@@ -4,7 +4,7 @@ use longhaul_tests::{Scrape, Stage, fill_project, until};
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
-use crate::program::{Process, run};
+use crate::program::{Process, address_in, run};
 
 const PROJECT: Uuid = uuid!("c651ed19-5375-475a-a539-9f6401467130");
 
@@ -39,9 +39,7 @@ async fn api_and_two_workers_serve_from_processes_of_their_own_and_stop_in_order
     fill_project(&stage.pool, PROJECT, 50).await;
     let url = stage.database_url();
     let (api, line) = Process::start_until(&["serve", "--listen", "127.0.0.1:0"], url, "the API listens").await;
-    let at = line.find("http://").expect("an address");
-    let base_url: String =
-        line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
+    let base_url = address_in(&line);
     let one = Process::start(&["work", "--name", "one"], url);
     let two = Process::start(&["work", "--name", "two", "--slots", "2"], url);
 

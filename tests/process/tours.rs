@@ -6,7 +6,7 @@ use std::process::Stdio;
 use longhaul_tests::{DEADLINE, Stage};
 use tokio::process::Command;
 
-use crate::program::Process;
+use crate::program::{Process, address_in};
 
 /// A command of a page and what it is to print.
 struct Step {
@@ -95,9 +95,7 @@ async fn take(page: &str, environment: &[(&str, &str)]) {
 async fn dev(stage: &Stage) -> (Process, String) {
     let arguments = ["dev", "--listen", "127.0.0.1:0"];
     let (process, line) = Process::start_until(&arguments, stage.database_url(), "the API listens").await;
-    let at = line.find("http://").expect("an address");
-    let address = line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
-    (process, address)
+    (process, address_in(&line))
 }
 
 #[tokio::test]

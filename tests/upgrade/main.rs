@@ -10,7 +10,7 @@ use longhaul_tests::until;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::program::{Process, run, run_program};
+use crate::program::{Process, address_in, run, run_program};
 
 /// Today's program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul");
@@ -24,9 +24,7 @@ const WORK: [&str; 3] = ["work", "--heartbeat", "0.5"];
 
 async fn serve(program: &str, url: &str) -> (Process, String) {
     let (process, line) = Process::start_program_until(program, &SERVE, url, "the API listens").await;
-    let at = line.find("http://").expect("an address");
-    let base_url = line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
-    (process, base_url)
+    (process, address_in(&line))
 }
 
 async fn work(program: &str, url: &str) -> Process {

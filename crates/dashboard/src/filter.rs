@@ -1,7 +1,7 @@
 //! The filter of a list of tasks, as it stands in an address and in a form.
 
 use actix_web::HttpRequest;
-use actix_web::web::Query;
+use actix_web::web::{self, Query};
 use chrono::{DateTime, Duration, Utc};
 use longhaul_api::ApiError;
 use longhaul_model::State;
@@ -11,10 +11,21 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::format::escaped;
+use crate::origin::must_be_ours;
 use crate::respond::WRONG_FIELD;
 
 /// Fields of an address or a form, in their order.
 pub(crate) type Fields = Vec<(String, String)>;
+
+/// What a handler extracts of a form, readable or not.
+pub(crate) type Form = Result<web::Form<Fields>, actix_web::Error>;
+
+/// The fields of a form, which must stand on a page of ours.
+pub(crate) fn sent(request: &HttpRequest, form: Form) -> Result<Fields, ApiError> {
+    must_be_ours(request)?;
+    form.map(web::Form::into_inner)
+        .map_err(|error| ApiError::new(WRONG_FIELD, format!("The form can't be read: {error}.")))
+}
 
 /// The fields of an address.
 pub(crate) fn fields(request: &HttpRequest) -> Result<Fields, ApiError> {

@@ -22,6 +22,11 @@ pub(crate) struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
+    /// The address that leads to a session: past the pooler, if there is one.
+    pub(crate) fn for_a_session(&self) -> &str {
+        self.direct_database_url.as_deref().unwrap_or(&self.database_url)
+    }
+
     /// The host as it is with this database, and where its statements go.
     pub(crate) fn apply(self, host: Host) -> (Host, String) {
         (host.with_direct_database(self.direct_database_url), self.database_url)

@@ -10,9 +10,8 @@ use maud::html;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::filter::{Chosen, Fields, field, fields};
+use crate::filter::{Chosen, Form, field, fields, sent};
 use crate::format::{escaped, number};
-use crate::origin::must_be_ours;
 use crate::respond::{NOT_DONE, PageError, WRONG_FIELD, go, page};
 use crate::shell::Shell;
 
@@ -64,7 +63,7 @@ pub(crate) async fn cancel(
     app: web::Data<App>,
     caller: Caller,
     request: HttpRequest,
-    form: Result<web::Form<Fields>, actix_web::Error>,
+    form: Form,
 ) -> Result<HttpResponse, PageError> {
     change(&app, &caller, &request, form, true).await
 }
@@ -74,7 +73,7 @@ pub(crate) async fn retry(
     app: web::Data<App>,
     caller: Caller,
     request: HttpRequest,
-    form: Result<web::Form<Fields>, actix_web::Error>,
+    form: Form,
 ) -> Result<HttpResponse, PageError> {
     change(&app, &caller, &request, form, false).await
 }
@@ -83,12 +82,10 @@ async fn change(
     app: &App,
     caller: &Caller,
     request: &HttpRequest,
-    form: Result<web::Form<Fields>, actix_web::Error>,
+    form: Form,
     cancels: bool,
 ) -> Result<HttpResponse, PageError> {
-    must_be_ours(request)?;
-    let fields =
-        form.map_err(|error| ApiError::new(WRONG_FIELD, format!("The form can't be read: {error}.")))?.into_inner();
+    let fields = sent(request, form)?;
     let chosen = Chosen::read(&fields)?;
     if field(&fields, "all").is_some() {
         let type_name = if cancels { "CancelTasks" } else { "RetryTasks" };

@@ -7,9 +7,8 @@ use longhaul_model::store::overview::{COUNTED, Glance, overview};
 use longhaul_model::store::queue::{Queue, QueueSettings, list, set};
 use maud::{Markup, html};
 
-use crate::filter::{Fields, field, fields};
+use crate::filter::{Fields, Form, field, fields, sent};
 use crate::format::{at_most, escaped, number, span};
-use crate::origin::must_be_ours;
 use crate::respond::{NO_PAGE, PageError, WRONG_FIELD, go, page};
 use crate::shell::Shell;
 
@@ -103,11 +102,9 @@ pub(crate) async fn change(
     app: web::Data<App>,
     name: web::Path<String>,
     request: HttpRequest,
-    form: Result<web::Form<Fields>, actix_web::Error>,
+    form: Form,
 ) -> Result<HttpResponse, PageError> {
-    must_be_ours(&request)?;
-    let fields =
-        form.map_err(|error| ApiError::new(WRONG_FIELD, format!("The form can't be read: {error}.")))?.into_inner();
+    let fields = sent(&request, form)?;
     let unknown = || ApiError::new(NO_PAGE, "There is no such queue.");
     if name.contains('\0') {
         return Err(unknown().into());

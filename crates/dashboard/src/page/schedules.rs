@@ -3,14 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::access::permission::EDIT_SCHEDULES;
 use longhaul_api::{ApiError, App, Caller};
-use longhaul_model::CronSchedule;
 use longhaul_model::store::cron::{self, Schedule};
 use maud::{Markup, html};
 
 use super::table;
-use crate::filter::{Fields, field, fields};
+use crate::filter::{Form, field, fields, sent};
 use crate::format::{escaped, moment, number};
-use crate::origin::must_be_ours;
 use crate::respond::{NO_PAGE, PageError, WRONG_FIELD, go, page};
 use crate::shell::Shell;
 
@@ -93,11 +91,9 @@ pub(crate) async fn change(
     app: web::Data<App>,
     name: web::Path<String>,
     request: HttpRequest,
-    form: Result<web::Form<Fields>, actix_web::Error>,
+    form: Form,
 ) -> Result<HttpResponse, PageError> {
-    must_be_ours(&request)?;
-    let fields =
-        form.map_err(|error| ApiError::new(WRONG_FIELD, format!("The form can't be read: {error}.")))?.into_inner();
+    let fields = sent(&request, form)?;
     let unknown = || ApiError::new(NO_PAGE, "There is no such schedule.");
     if name.contains('\0') {
         return Err(unknown().into());
@@ -106,8 +102,7 @@ pub(crate) async fn change(
         Some("pause") => cron::pause(app.pool(), &name).await?,
         Some("resume") => {
             let schedule = cron::schedule(app.pool(), &name).await?.ok_or_else(unknown)?;
-            let cron_schedule = CronSchedule::new(&schedule.cron, &schedule.time_zone, app.now()).ok();
-            cron::resume(app.pool(), &name, cron_schedule.and_then(|cron| cron.next_after(app.now()))).await?
+            cron::resume(app.pool(), &name, schedule.next_after(app.now())).await?
         }
         _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is pause or resume.").into()),
     };

@@ -120,7 +120,7 @@ impl Key {
 }
 
 async fn open(database: &DatabaseArgs) -> anyhow::Result<PgPool> {
-    connect(&database.database_url, 1, "longhaul-key").await
+    connect(database.for_a_session(), 1, "longhaul-key").await
 }
 
 impl Create {

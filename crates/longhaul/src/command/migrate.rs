@@ -16,8 +16,7 @@ pub(crate) struct Migrate {
 impl Migrate {
     pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
         // Migrations take locks that belong to a session.
-        let url = self.database.direct_database_url.unwrap_or(self.database.database_url);
-        let pool = connect(&url, 2, "longhaul-migrate").await?;
+        let pool = connect(self.database.for_a_session(), 2, "longhaul-migrate").await?;
         host.migrate(&pool).await?;
         println!("The schema is up to date.");
         Ok(())

@@ -23,7 +23,7 @@ pub(crate) struct Roles {
 
 impl Roles {
     pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
-        let pool = connect(&self.database.database_url, 2, "longhaul-roles").await?;
+        let pool = connect(self.database.for_a_session(), 2, "longhaul-roles").await?;
         let script = roles::script(&host.grants, host.is_migrated(&pool).await?);
         if !self.apply {
             print!("{script}");

@@ -73,6 +73,14 @@ pub struct Schedule {
     pub problem: Option<String>,
 }
 
+impl Schedule {
+    /// When it is due next after this time; `None` if never, or if it is broken.
+    #[must_use]
+    pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        CronSchedule::new(&self.cron, &self.time_zone, time).ok()?.next_after(time)
+    }
+}
+
 const SELECT: &str = "
     SELECT name, cron, time_zone, type, parameters, queue, priority, missed, state, next_at, last_fired_at,
            last_skipped_at, last_task, fired, problem

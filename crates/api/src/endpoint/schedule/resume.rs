@@ -2,7 +2,6 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_model::CronSchedule;
 use longhaul_model::store::cron;
 
 use super::{body, must_be_name, named, unknown};
@@ -29,10 +28,7 @@ pub(super) async fn handle(
     must_accept_json(&request)?;
     must_be_name(&name)?;
     let schedule = cron::schedule(app.pool(), &name).await?.ok_or_else(|| unknown(&name))?;
-    let next_at = CronSchedule::new(&schedule.cron, &schedule.time_zone, app.now())
-        .ok()
-        .and_then(|cron| cron.next_after(app.now()));
-    if !cron::resume(app.pool(), &name, next_at).await? {
+    if !cron::resume(app.pool(), &name, schedule.next_after(app.now())).await? {
         return Err(unknown(&name));
     }
     Ok(json_response(StatusCode::OK, &body(&app, &name).await?))
