@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     Program::new(longhaul_tasks::registry())
         .with_name("longhaul")
         .with_about("Durable background tasks on PostgreSQL that always tell you how far they are")
+        .with_secret_keys()
         .with_settings(TrackerArgs::provide)
         .with_settings(WebhookArgs::provide)
         .with_routes(longhaul_tasks::http::configure)

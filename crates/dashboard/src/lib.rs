@@ -1,8 +1,8 @@
 //! The dashboard: pages that show the queue and let people steer it.
 //!
 //! Server-rendered and complete without a script; one script of ours keeps what is
-//! shown up to date. No page has an inline script or style (the policy in [`respond`]
-//! forbids them), and everything that a page loads is part of the program ([`asset`]).
+//! shown up to date. No page has an inline script or style (the policy in `respond`
+//! forbids them), and everything that a page loads is part of the program (`asset`).
 
 mod asset;
 mod chart;

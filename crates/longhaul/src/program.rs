@@ -46,6 +46,8 @@ pub struct Program {
     grants: Vec<&'static str>,
     settings: Vec<ProgramSettings>,
     commands: Option<Commands>,
+    /// It has the settings of keys that seal.
+    seals: bool,
 }
 
 /// Flags that a program adds to every command that hosts task types.
@@ -71,7 +73,8 @@ impl Program {
     pub fn new(registry: Registry) -> Self {
         let started_as = std::env::args_os().next().unwrap_or_default();
         let name = Path::new(&started_as).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Self {
+        let seals = registry.iter().any(|entry| entry.has_secrets());
+        let program = Self {
             name: name.map_or("longhaul", |name| name.leak()),
             about: "",
             version: env!("CARGO_PKG_VERSION"),
@@ -82,8 +85,22 @@ impl Program {
             grants: vec![longhaul_model::store::roles::QUEUE_GRANTS],
             settings: Vec::new(),
             commands: None,
+            seals: false,
+        };
+        if seals { program.with_secret_keys() } else { program }
+    }
+
+    /// The settings of the keys that seal secrets in the database, which give a
+    /// [`Keyring`](crate::Keyring) to the resources. A program has them by itself if one of
+    /// its task types has secret parameters; call this, before the settings that need it,
+    /// if something else seals.
+    #[must_use]
+    pub fn with_secret_keys(mut self) -> Self {
+        if self.seals {
+            return self;
         }
-        .with_settings(SecretArgs::provide)
+        self.seals = true;
+        self.with_settings(SecretArgs::provide)
     }
 
     /// What it is called, in its help and in the directory where `dev` keeps data;

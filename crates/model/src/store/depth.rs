@@ -36,7 +36,7 @@ pub struct Depth {
     pub slots: i64,
 }
 
-/// Up to here numbers are exact; beyond, they are estimated from [`SAMPLED_PAGES`]
+/// Up to here numbers are exact; beyond, they are estimated from `SAMPLED_PAGES`
 /// of the table. Counting so many takes some 10 ms.
 pub const COUNTED_AT_MOST: i64 = 50_000;
 /// The same for numbers that need a look at the task's row.
