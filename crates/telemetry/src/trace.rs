@@ -40,12 +40,13 @@ impl Span {
     }
 
     /// An attempt at a task. Its parent is the request that started the task, or the
-    /// attempt of another task that did.
+    /// attempt of another task that did. `task` makes its public id, which is put into
+    /// words only if the span is sent.
     #[must_use]
     pub fn attempt(
         type_name: &'static str,
         queue: &str,
-        task: &str,
+        task: impl FnOnce() -> String,
         attempt: u16,
         parent: Option<TraceContext>,
     ) -> Self {
@@ -58,7 +59,7 @@ impl Span {
                     KeyValue::new("messaging.system", "longhaul"),
                     KeyValue::new("messaging.operation.type", "process"),
                     KeyValue::new("messaging.destination.name", queue.to_owned()),
-                    KeyValue::new("messaging.message.id", task.to_owned()),
+                    KeyValue::new("messaging.message.id", task()),
                     KeyValue::new("longhaul.task.type", type_name),
                     KeyValue::new("longhaul.task.attempt", i64::from(attempt)),
                 ]

@@ -144,7 +144,7 @@ impl Hands {
         let run = async move {
             let (lease, began) = (task.lease, Instant::now());
             let (parent, queue) = (task.trace.take(), std::mem::take(&mut task.queue));
-            let span = Span::attempt(type_name, &queue, running.public_id(), running.number(), parent);
+            let span = Span::attempt(type_name, &queue, || running.public_id().to_owned(), running.number(), parent);
             let current = CurrentTask { attempt: Arc::clone(&running), type_name, queue };
             let run = current.scope(shared.executor.run(task, Arc::clone(&running)));
             let outcome = span.around(run).await;
