@@ -8,9 +8,10 @@ use longhaul_api::Gate;
 use longhaul_api::access::Keys;
 use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_api::session::{Login, SessionSettings};
-use longhaul_model::Resources;
 use longhaul_model::store::api_key::{self, NewApiKey};
+use longhaul_model::{Keyring, Resources};
 use longhaul_tasks::trackers::{SecretKey, TrackerSettings, Trackers};
+use longhaul_tasks::webhook::{WebhookSettings, Webhooks};
 use longhaul_tests::{Stage, fill_project, quick_worker};
 use tokio::process::Command;
 
@@ -19,13 +20,19 @@ async fn no_request_makes_an_internal_error() {
     let program = std::env::var("LONGHAUL_SCHEMATHESIS").expect("tests/schemathesis/run sets LONGHAUL_SCHEMATHESIS");
     let seconds = std::env::var("LONGHAUL_SCHEMATHESIS_SECONDS").unwrap_or_else(|_| "150".to_owned());
     let keys = |pool: &sqlx::PgPool| Keys::new(pool.clone(), None);
+    let secret_key = SecretKey::parse(&"5a".repeat(32)).expect("a key");
     let settings = TrackerSettings {
-        secret_key: Some(SecretKey::parse(&"5a".repeat(32)).expect("a key")),
+        secret_key: Some(secret_key.clone()),
         deadline: Duration::from_secs(2),
         ..TrackerSettings::default()
     };
+    // All that the shipped program has, or its absence would look like an internal error.
+    let resources = Resources::new()
+        .with(Keyring::new(secret_key, Vec::new()))
+        .with(Trackers::new(settings).expect("a client"))
+        .with(Webhooks::new(WebhookSettings::default()).expect("a client"));
     let stage = Stage::builder(longhaul_tasks::registry())
-        .resources(Resources::new().with(Trackers::new(settings).expect("a client")))
+        .resources(resources)
         .gate(move |pool| Gate::default().with(keys(pool)))
         .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), Some(keys(pool)), None))
         .start()
