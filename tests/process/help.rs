@@ -4,6 +4,43 @@ use std::path::Path;
 
 use crate::program::run_with;
 
+#[tokio::test]
+async fn every_help_ends_with_a_page_that_the_program_prints() {
+    let mut helps: Vec<(String, String)> =
+        commands().await.into_iter().map(|(path, _, help)| (path.join(" "), help)).collect();
+    for above in ["", "task", "queue", "schedule", "worker", "key", "config"] {
+        let arguments: Vec<&str> = above.split_whitespace().chain(["--help"]).collect();
+        let (_, help, _) = run_with(crate::PROGRAM, &arguments, &[]).await;
+        helps.push((above.to_owned(), help));
+    }
+    for (name, help) in helps {
+        if name.starts_with("bench ") {
+            continue;
+        }
+        let (_, end) =
+            help.rsplit_once("\nDocumentation: longhaul docs ").unwrap_or_else(|| panic!("`{name}`: {help}"));
+        let page = end.lines().next().unwrap_or_default();
+        let (code, text, error) = run_with(crate::PROGRAM, &["docs", page], &[]).await;
+        assert_eq!(code, Some(0), "`{name}` leads to {page}: {error}");
+        assert!(text.len() > 100, "`{name}` leads to {page}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn documentation_is_listed_printed_and_what_is_not_there_is_told() {
+    let (code, out, _) = run_with(crate::PROGRAM, &["docs"], &[]).await;
+    assert_eq!(code, Some(0));
+    assert!(out.contains("  errors ") && out.contains("Run it\n"), "{out}");
+    let (code, out, _) = run_with(crate::PROGRAM, &["docs", "http://h/docs/errors#task-ended"], &[]).await;
+    assert_eq!(code, Some(0));
+    assert!(out.starts_with("code: `task-ended`\n"), "{out}");
+    let (code, _, error) = run_with(crate::PROGRAM, &["docs", "erors"], &[]).await;
+    assert_eq!(
+        (code, error.trim_end()),
+        (Some(1), "longhaul: there is no page 'erors' (is it 'errors'?); `longhaul docs` lists them")
+    );
+}
+
 /// Every command with what it does, from the outside in; `help` itself is left out.
 async fn commands() -> Vec<(Vec<String>, String, String)> {
     let mut found = Vec::new();

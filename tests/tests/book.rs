@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
+use longhaul_tests::Stage;
+use serde_json::json;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -120,4 +123,54 @@ fn every_link_of_every_page_leads_somewhere() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What stands in this attribute, over and over.
+fn attributes(html: &str, name: &str) -> BTreeSet<String> {
+    html.split(&format!(" {name}=\"")).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+}
+
+async fn page_of(stage: &Stage, address: &str) -> String {
+    let response = stage.http.get(address).send().await.expect("an answer");
+    assert_eq!(response.status(), 200, "{address}");
+    assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8", "{address}");
+    response.text().await.expect("a page")
+}
+
+#[tokio::test]
+async fn an_api_serves_the_book_and_every_link_of_it_leads_somewhere() {
+    let stage = Stage::new().await;
+    let (mut seen, mut waiting) = (BTreeSet::new(), vec!["/docs".to_owned()]);
+    while let Some(path) = waiting.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let html = page_of(&stage, &format!("{}{path}", stage.base_url)).await;
+        for link in
+            attributes(&html, "href").into_iter().filter(|link| link.starts_with('/') && !link.ends_with(".css"))
+        {
+            assert!(link.starts_with("/docs/"), "{path}: {link}");
+            waiting.push(link.split('#').next().unwrap_or_default().to_owned());
+        }
+    }
+    for page in longhaul_book::PAGES {
+        assert!(seen.contains(&format!("/docs/{}", page.name)), "nothing leads to {}", page.name);
+    }
+    assert_eq!(pages("docs").len(), longhaul_book::PAGES.len() + 1, "SUMMARY.md is no page");
+    let (status, problem) = stage.get("/docs/nothing").await;
+    assert_eq!((status, &problem["code"]), (404, &json!("unknown-route")));
+}
+
+#[tokio::test]
+async fn every_error_leads_to_what_the_book_says_of_it() {
+    let stage = Stage::new().await;
+    let (_, problem) = stage.get("/nothing").await;
+    let help = problem["help"].as_str().expect("an address");
+    let anchors = attributes(&page_of(&stage, help).await, "id");
+    let kinds = [longhaul_api::KINDS, longhaul_dashboard::KINDS, longhaul_tasks::KINDS, longhaul_model::problem::KINDS];
+    for kind in kinds.concat() {
+        assert_eq!(longhaul_book::error_path(kind.code), Some(format!("/docs/errors#{}", kind.code)));
+        assert!(anchors.contains(kind.code), "/docs/errors#{}", kind.code);
+    }
+    assert_eq!(longhaul_book::error_path("of-someone-else"), None);
 }

@@ -27,6 +27,8 @@ fn assert_problem(body: &Value, headers: &reqwest::header::HeaderMap, status: u1
     assert_eq!(body["code"], code, "{body}");
     assert_eq!(body["status"], status);
     assert_eq!(body["type"], format!("urn:longhaul:problem:{code}"));
+    let help = body["help"].as_str().expect("an address");
+    assert!(help.starts_with("http://") && help.ends_with(&format!("/docs/errors#{code}")), "{help}");
     for member in ["title", "detail", "traceId"] {
         assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {body}");
     }

@@ -73,6 +73,10 @@ const TABLE: &[(&str, Needs)] = &[
     ("getOpenApi", Nothing),
     ("getDocs", Nothing),
     ("getDocsFile", Nothing),
+    ("getBook", Nothing),
+    ("getBookStyle", Nothing),
+    ("getBookPage", Nothing),
+    ("getBookDecision", Nothing),
     ("isLive", Nothing),
     ("isReady", Nothing),
     // The dashboard.

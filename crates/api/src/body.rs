@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::error::help;
+
 /// The task body of the contract ("The task body"): eight members that are
 /// always there, `FinishedAt` at the end, and ours after them.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -175,7 +177,7 @@ impl TaskBody {
             type_name: task.type_name,
             attempt: task.attempt,
             result,
-            error: task.error,
+            error: task.error.map(|error| explained(error, base_url)),
             steps: task.steps,
             time_left: task.time_left.map(TimeLeftBody::from),
             waits_for: task.waits_for,
@@ -183,6 +185,15 @@ impl TaskBody {
             family: task.family,
         }
     }
+}
+
+/// A task's problem, with where it is explained.
+fn explained(mut error: Value, base_url: &str) -> Value {
+    let help = error["code"].as_str().and_then(|code| help(code, base_url));
+    if let (Some(help), Some(problem)) = (help, error.as_object_mut()) {
+        problem.insert("help".to_owned(), help.into());
+    }
+    error
 }
 
 /// The form of a time in a body.

@@ -1,6 +1,8 @@
 //! Every error an API client can see, in one table.
 
 use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -219,12 +221,27 @@ impl StdError for ApiError {
     }
 }
 
+tokio::task_local! {
+    /// The public address of the API that answers.
+    static ANSWERED_BY: Arc<str>;
+}
+
+/// What is refused meanwhile says where this public address explains it.
+pub(crate) async fn answered_by<T>(base_url: Arc<str>, answering: impl Future<Output = T>) -> T {
+    ANSWERED_BY.scope(base_url, answering).await
+}
+
+/// Where the API at this public address explains an error code, if it does.
+pub(crate) fn help(code: &str, base_url: &str) -> Option<String> {
+    longhaul_book::error_path(code).map(|path| format!("{base_url}{path}"))
+}
+
 /// An RFC 9457 problem object.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub(crate) struct ErrorBody<'a> {
     #[serde(flatten)]
-    problem: &'a Problem,
+    problem: Problem,
     /// Everything that is wrong with the request.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [ParameterError],
@@ -268,7 +285,9 @@ impl ResponseError for ApiError {
             // What is left of the body is not waited for (RFC 9110, 15.5.9).
             response.insert_header((CONNECTION, "close"));
         }
-        let body = ErrorBody { problem: &self.problem, errors: &self.errors, trace_id };
+        let mut problem = Problem::clone(&self.problem);
+        problem.help = ANSWERED_BY.try_with(|base_url| help(&problem.code, base_url)).ok().flatten();
+        let body = ErrorBody { problem, errors: &self.errors, trace_id };
         response.body(serde_json::to_string(&body).unwrap_or_default())
     }
 }

@@ -18,15 +18,18 @@ use self::webhooks::WebhookArgs;
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show the main job end to end, on a PostgreSQL that is thrown away.
-    #[command(after_help = "Examples:\n  longhaul demo\n  longhaul demo --once")]
+    #[command(after_help = "Examples:\n  longhaul demo\n  longhaul demo --once\n\nDocumentation: longhaul docs README")]
     Demo(command::demo::Demo),
     /// Import records from newline-delimited JSON, plain or gzip.
-    #[command(after_help = "Example:\n  longhaul import samples/timezones.ndjson")]
+    #[command(
+        after_help = "Example:\n  longhaul import samples/timezones.ndjson\n\nDocumentation: longhaul docs import"
+    )]
     Import(command::import::Import),
     /// Write this machine's Debian packages as records to import.
-    #[command(after_help = "Example:\n  longhaul corpus > packages.ndjson")]
+    #[command(after_help = "Example:\n  longhaul corpus > packages.ndjson\n\nDocumentation: longhaul docs import")]
     Corpus(command::corpus::Corpus),
     /// Measure the engine on a database of its own.
+    #[command(after_help = "Documentation: longhaul docs performance")]
     Bench(command::bench::Bench),
 }
 

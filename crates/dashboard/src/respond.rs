@@ -86,7 +86,10 @@ fn refusal_page(error: &ApiError) -> Markup {
             h1 { (heading) }
             p { (problem.detail) }
             p.soft { (hint) }
-            p { a.button href="/" { "To the overview" } }
+            @if let Some(help) = longhaul_book::error_path(&problem.code) {
+                p.soft { "More about " a href=(help) { code { (problem.code) } } " in the documentation." }
+            }
+            p { a.button href=(address) { (words) } }
         }
     })
 }

@@ -77,8 +77,8 @@ impl<'a> Shell<'a> {
                             }
                         }
                         form.find role="search" action="/search" {
-                            label.unseen for="q" { "Find a task" }
-                            input #q type="search" name="q" value=(self.search) placeholder="Task id or text" maxlength="200" autocomplete="off";
+                            label.unseen for="q" { "Find tasks, queues, schedules, workers" }
+                            input #q type="search" name="q" value=(self.search) placeholder="Search: id, name or text" maxlength="200" autocomplete="off";
                         }
                         div.tools {
                             @if self.live {
@@ -96,6 +96,11 @@ impl<'a> Shell<'a> {
                         @if let Some(notice) = self.notice { p.notice role="status" { (notice) } }
                         p.stale #stale role="status" hidden { "The server does not answer. What you see may be out of date." }
                         (main)
+                    }
+                    footer.foot {
+                        a href="/docs/dashboard" { "Documentation" }
+                        a href="/api/docs" { "API" }
+                        span.soft { "Longhaul " (env!("CARGO_PKG_VERSION")) }
                     }
                 }
             }

@@ -16,9 +16,10 @@ use sqlx::migrate::Migrator;
 
 use crate::Host;
 use crate::command::Standard;
+use crate::command::docs::with_pages;
 use crate::config::{Configuration, deepest, with_config};
 use crate::exit::Exit;
-use crate::remote::Way;
+use crate::remote::{Refused, Way};
 use crate::secret::SecretArgs;
 
 /// A program over the task types of a [`Registry`]: `serve` (the HTTP API), `work`
@@ -243,6 +244,9 @@ impl Program {
                 Some(Exit(code)) => ExitCode::from(*code),
                 None => {
                     eprintln!("{name}: {error:#}");
+                    if let Some(code) = error.downcast_ref::<Refused>().and_then(Refused::explained) {
+                        eprintln!("  More: {name} docs errors#{code}");
+                    }
                     ExitCode::FAILURE
                 }
             },
@@ -318,7 +322,7 @@ impl Program {
                 command = command.mut_subcommand(name, |command| command.mut_subcommand(below, optional));
             }
         }
-        command.about(self.about).long_about(Resettable::Reset)
+        with_pages(command.about(self.about).long_about(Resettable::Reset), self.name)
     }
 }
 

@@ -34,6 +34,11 @@ pub struct Problem {
     pub detail: String,
     /// The machine-readable kind, in kebab case.
     pub code: String,
+    /// The address at which the API's documentation explains the code. Of an answer; it is
+    /// not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub help: Option<String>,
 }
 
 impl Problem {
@@ -46,6 +51,7 @@ impl Problem {
             status: kind.status,
             detail: detail.into(),
             code: kind.code.to_owned(),
+            help: None,
         }
     }
 }

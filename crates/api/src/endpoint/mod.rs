@@ -1,6 +1,7 @@
 //! One file an endpoint.
 
 mod audit;
+mod book;
 mod delete_task;
 mod docs;
 mod get_task;
@@ -93,6 +94,7 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
     routes.add(Resource::at("/api/openapi.json").get(openapi::handle, openapi::operation()));
     routes.add(Resource::at("/api/docs").get(docs::redirect, docs::redirect_operation()));
     routes.add(Resource::at("/api/docs/{file}").get(docs::file, docs::file_operation()));
+    book::add(routes);
     routes.add(Resource::at("/metrics").get(metrics::handle, metrics::operation()));
     routes.add(Resource::at("/health/live").get(health::live, health::live_operation()));
     routes.add(Resource::at("/health/ready").get(health::ready, health::ready_operation()));

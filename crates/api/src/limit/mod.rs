@@ -5,6 +5,7 @@ mod head;
 mod rate;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -14,6 +15,7 @@ use actix_web::middleware::Next;
 use actix_web::{ResponseError, web};
 
 use crate::App;
+use crate::error::answered_by;
 
 pub(crate) use body::is_late;
 pub(crate) use rate::Limiter;
@@ -57,14 +59,19 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let mut response = match head::check(request.request()) {
-        Err(refusal) => request.into_response(refusal.error_response()),
-        Ok(()) => {
-            let patience = request.app_data::<web::Data<App>>().map(|app| app.inner.settings.limits.body_patience);
-            body::hurry(&mut request, patience.unwrap_or(Limits::default().body_patience));
-            next.call(request).await?.map_into_boxed_body()
-        }
+    let app = request.app_data::<web::Data<App>>();
+    let patience = app.map_or(Limits::default().body_patience, |app| app.inner.settings.limits.body_patience);
+    let base_url = app.map_or_else(|| Arc::from(""), |app| Arc::from(app.base_url()));
+    let answering = async move {
+        Ok::<_, actix_web::Error>(match head::check(request.request()) {
+            Err(refusal) => request.into_response(refusal.error_response()),
+            Ok(()) => {
+                body::hurry(&mut request, patience);
+                next.call(request).await?.map_into_boxed_body()
+            }
+        })
     };
+    let mut response = answered_by(base_url, answering).await?;
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }

@@ -31,6 +31,7 @@ use sqlx::PgPool;
 use crate::access::Keys;
 
 pub(crate) use identity::{Csrf, Sessions};
+pub(crate) use page::escaped;
 pub use page::{PAGE_POLICY, html_response};
 pub use provider::{Provider, ProviderSettings};
 pub(crate) use routes::add;

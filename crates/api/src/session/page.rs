@@ -75,7 +75,7 @@ impl LoginPage<'_> {
 }
 
 /// Text as HTML shows it, also within quotes.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

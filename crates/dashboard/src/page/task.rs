@@ -155,7 +155,7 @@ impl Shown {
             div #error data-live {
                 @if let Some(error) = error {
                     section.card.bad {
-                        header { h2 { (text(error, "title")) } code { (text(error, "code")) } }
+                        header { h2 { (text(error, "title")) } (code(error)) }
                         p { (text(error, "detail")) }
                     }
                 }
@@ -187,7 +187,7 @@ impl Shown {
                                     p { b { "Attempt " (failure.attempt) } span.soft { " · " (moment(failure.failed_at, app.now()))
                                         @if let Some(ms) = failure.duration_ms { " · ran " (span(ms as f64 / 1_000.0)) }
                                         @if let Some(worker) = &failure.worker { " · " (worker) } } }
-                                    p { code { (text(&failure.error, "code")) } " " (text(&failure.error, "detail")) }
+                                    p { (code(&failure.error)) " " (text(&failure.error, "detail")) }
                                 }
                             }
                         }
@@ -282,6 +282,17 @@ impl Shown {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The code of an error, which leads to what the documentation says of it.
+fn code(error: &Value) -> Markup {
+    let code = text(error, "code");
+    html! {
+        @match longhaul_book::error_path(code) {
+            Some(help) => a href=(help) title="What this means" { code { (code) } },
+            None => code { (code) },
         }
     }
 }

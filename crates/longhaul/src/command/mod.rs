@@ -3,6 +3,7 @@
 mod completions;
 mod config;
 mod dev;
+pub(crate) mod docs;
 mod doctor;
 mod key;
 mod migrate;
@@ -61,6 +62,9 @@ pub(crate) enum Standard {
     /// Print what lets a shell complete this program's commands.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Completions),
+    /// Print a page of the documentation.
+    #[command(after_help = docs::EXAMPLES)]
+    Docs(docs::Docs),
     /// Show or apply the SQL for the database roles of least privilege.
     #[command(after_help = "Examples:\n  longhaul roles > roles.sql\n  longhaul roles --apply")]
     Roles(roles::Roles),
@@ -114,6 +118,7 @@ impl Standard {
             Standard::Worker(worker) => worker.run(host, way).await,
             Standard::Top(top) => top.run(host, way).await,
             Standard::Doctor(doctor) => doctor.run(host, way, configuration).await,
+            Standard::Docs(docs) => docs.run(host.name),
             Standard::Config(_) | Standard::Completions(_) => {
                 unreachable!("the program answers itself: it knows the command line")
             }

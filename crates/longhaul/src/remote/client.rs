@@ -29,6 +29,14 @@ pub(crate) struct Client {
 pub(crate) struct Refused {
     pub(crate) status: StatusCode,
     detail: String,
+    code: Option<String>,
+}
+
+impl Refused {
+    /// The code of the error, if the documentation explains it.
+    pub(crate) fn explained(&self) -> Option<&str> {
+        self.code.as_deref().filter(|code| longhaul_book::error_path(code).is_some())
+    }
 }
 
 impl fmt::Display for Refused {
@@ -145,7 +153,8 @@ fn refusal(status: StatusCode, problem: Value) -> Refused {
         Some(detail) => detail.to_owned(),
         None => format!("the API answered {status} without saying why"),
     };
-    if let Some(code) = problem["code"].as_str() {
+    let code = problem["code"].as_str().map(str::to_owned);
+    if let Some(code) = &code {
         detail.push_str(&format!(" ({code})"));
     }
     for error in problem["errors"].as_array().into_iter().flatten() {
@@ -155,5 +164,5 @@ fn refusal(status: StatusCode, problem: Value) -> Refused {
     if status == StatusCode::UNAUTHORIZED {
         detail.push_str("\n  Give a key with LONGHAUL_KEY or --key.");
     }
-    Refused { status, detail }
+    Refused { status, detail, code }
 }

@@ -1,0 +1,38 @@
+//! The documentation (`docs/`), as part of every program of the library: so that what
+//! `--help` and errors refer to can be read where no other network is, and tells of the
+//! very version that runs.
+
+mod html;
+mod section;
+
+/// A page.
+#[derive(Debug)]
+pub struct Page {
+    /// What it is called in addresses, e.g. `errors` or `adr/0001-tables`.
+    pub name: &'static str,
+    /// What the table of contents calls it.
+    pub title: &'static str,
+    /// The part of the book that it belongs to; empty for the first page.
+    pub part: &'static str,
+    /// Markdown.
+    pub text: &'static str,
+}
+
+/// Every page, in the order of the table of contents.
+pub static PAGES: &[Page] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
+
+/// The page where a reader begins.
+pub const FIRST: &str = "README";
+
+/// The page of this name.
+#[must_use]
+pub fn page(name: &str) -> Option<&'static Page> {
+    PAGES.iter().find(|page| page.name == name)
+}
+
+/// The path at which an API explains this error code, if the book does: codes of a
+/// program's own task types are its own to explain.
+#[must_use]
+pub fn error_path(code: &str) -> Option<String> {
+    page("errors").filter(|page| page.row(code).is_some()).map(|_| format!("/docs/errors#{code}"))
+}
