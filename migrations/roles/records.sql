@@ -11,9 +11,8 @@ GRANT SELECT ON search.build, search.index TO longhaul_api, longhaul_worker;
 -- are set there and nowhere else.
 GRANT INSERT, DELETE ON records.agile_run, records.agile_run_step, records.automated_test_run,
     records.result_node, records.script_assignment, records.step_result, records.upload, records.external_system,
-    records.external_system_link, records.webhook TO longhaul_api;
-GRANT UPDATE ON records.webhook, records.external_system, records.external_system_link, records.entity TO longhaul_api;
-GRANT EXECUTE ON FUNCTION records.send_webhook, records.replay_webhook TO longhaul_api;
+    records.external_system_link TO longhaul_api;
+GRANT UPDATE ON records.external_system, records.external_system_link, records.entity TO longhaul_api;
 GRANT DELETE ON records.entity, records.incident, records.incident_link TO longhaul_api;
 
 -- What task types make, change and remove. Locking a row to refer to it takes the right
@@ -23,10 +22,6 @@ GRANT INSERT, UPDATE, DELETE ON records.project, records.entity, records.relatio
 GRANT UPDATE (id) ON records.step_result, records.agile_run_step, records.script_assignment, records.agile_run,
     records.external_system_link TO longhaul_worker;
 GRANT INSERT, UPDATE, DELETE ON search.build, search.index TO longhaul_worker;
--- What became of messages to webhooks. Their addresses and secrets are the API's matter.
-GRANT UPDATE (enabled, failing_since, disabled_because) ON records.webhook TO longhaul_worker;
-GRANT UPDATE, DELETE ON records.webhook_delivery TO longhaul_worker;
-GRANT INSERT ON records.webhook_attempt TO longhaul_worker;
 -- A search index is a table that a worker makes.
 GRANT CREATE ON SCHEMA search TO longhaul_worker;
 GRANT EXECUTE ON FUNCTION search.hand_over(regclass), records.analyze_entities() TO longhaul_worker;

@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use longhaul_tests::{Stage, fill_project, until};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use longhaul_tests::{Collector, Stage, fill_project, until};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prost::Message;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -26,27 +24,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What has been sent to a receiver of OTLP over HTTP.
-async fn received(receiver: &MockServer) -> (Vec<Span>, Vec<String>) {
-    let (mut spans, mut services) = (Vec::new(), Vec::new());
-    for request in receiver.received_requests().await.expect("requests are kept") {
-        assert_eq!((request.method.as_str(), request.url.path()), ("POST", "/v1/traces"));
-        assert_eq!(request.headers["content-type"], "application/x-protobuf");
-        let sent = ExportTraceServiceRequest::decode(request.body.as_slice()).expect("the message of the protocol");
-        for resource in sent.resource_spans {
-            services.push(format!("{:?}", resource.resource));
-            spans.extend(resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
-        }
-    }
-    (spans, services)
-}
-
 #[tokio::test]
 async fn one_trace_leads_from_the_post_to_the_call_of_a_tracker_and_the_log_names_task_and_trace() {
     let stage = Stage::new().await;
     fill_project(&stage.pool, PROJECT, 0).await;
-    let (collector, tracker) = (MockServer::start().await, MockServer::start().await);
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&collector).await;
+    let (collector, tracker) = (Collector::start().await, MockServer::start().await);
     let issue = json!({"id": "10123", "key": "TST-123", "fields": {"summary": "Login fails",
         "updated": "2024-03-01T10:00:00.000+0100", "status": {"name": "To Do", "statusCategory": {"key": "new"}},
         "project": {"id": "10000", "key": "TST", "name": "Test"}}});
@@ -60,7 +42,7 @@ async fn one_trace_leads_from_the_post_to_the_call_of_a_tracker_and_the_log_name
         .args(["dev", "--listen", "127.0.0.1:0", "--allow-private-trackers", "--log-format", "json", "--access-log"])
         .env("DATABASE_URL", stage.database_url())
         .env("LONGHAUL_SECRET_KEY", "5a".repeat(32))
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.uri())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address())
         .env("OTEL_BSP_SCHEDULE_DELAY", "100")
         .env_remove("LONGHAUL_LOG")
         .stdout(Stdio::null())
@@ -111,7 +93,7 @@ async fn one_trace_leads_from_the_post_to_the_call_of_a_tracker_and_the_log_name
     assert_eq!(stage.ended(&started).await["State"], "Succeeded");
 
     let spans = until("the spans to arrive", async || {
-        let (spans, services) = received(&collector).await;
+        let (spans, services) = collector.received().await;
         assert!(services.iter().all(|service| service.contains("longhaul")), "{services:?}");
         let ours: Vec<Span> = spans.into_iter().filter(|span| hex(&span.trace_id) == TRACE).collect();
         let attempt = ours.iter().any(|span| span.kind() == SpanKind::Consumer);

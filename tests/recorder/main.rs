@@ -1,5 +1,5 @@
 //! A program for tests of the fleet: its tasks record when they began and ended, and
-//! look whether more of them are at work than may be.
+//! look whether more of them are at work than may be. Others have children, and log.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,6 +51,51 @@ impl TaskType for Record {
     }
 }
 
+/// Starts children, and says so to the log of its process.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "longhaul::serde", deny_unknown_fields)]
+#[schemars(crate = "longhaul::schemars")]
+struct Spread {
+    /// How many.
+    leaves: u8,
+}
+
+impl TaskType for Spread {
+    const NAME: &'static str = "Spread";
+    const ID_PREFIX: &'static str = "spread_";
+
+    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        if context.checkpoint::<bool>()?.is_some() {
+            return Ok(Outcome::done());
+        }
+        tracing::info!(leaves = self.leaves, to = "children", "spreading");
+        tracing::warn!("a\0b");
+        tracing::debug!("not at this level");
+        tracing::info!(target: "elsewhere", "not of this crate");
+        context.fan_out((0..self.leaves).map(|_| Leaf {}), &true).await?;
+        Ok(Outcome::AwaitChildren)
+    }
+}
+
+/// Does nothing.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "longhaul::serde", deny_unknown_fields)]
+#[schemars(crate = "longhaul::schemars")]
+struct Leaf {}
+
+impl TaskType for Leaf {
+    const NAME: &'static str = "Leaf";
+    const ID_PREFIX: &'static str = "leaf_";
+
+    async fn run(self, _context: RunContext) -> Result<Outcome, RunError> {
+        Ok(Outcome::done())
+    }
+}
+
 fn main() -> ExitCode {
-    Program::new(Registry::new().with::<Record>()).with_name("recorder").main()
+    Program::new(Registry::new().with::<Record>().with::<Spread>().with::<Leaf>())
+        .with_name("recorder")
+        .with_task_log("recorder=info")
+        .with_webhooks()
+        .main()
 }

@@ -5,14 +5,13 @@ mod client;
 mod command;
 mod corpus;
 mod trackers;
-mod webhooks;
 
 use std::process::ExitCode;
 
+use longhaul::webhook::WebhookArgs;
 use longhaul::{Host, Program, Resources, anyhow};
 
 use self::trackers::TrackerArgs;
-use self::webhooks::WebhookArgs;
 
 /// What this program does besides serving and working.
 #[derive(Debug, clap::Subcommand)]

@@ -59,6 +59,10 @@ mod remote;
 mod secret;
 pub mod store;
 mod table;
+mod task_log;
+mod traces;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 
 pub use access::{AccessSettings, ServerSecret};
 pub use database::connect;
@@ -75,6 +79,7 @@ pub use longhaul_telemetry as telemetry;
 pub use longhaul_worker::Settings;
 pub use oidc::OidcSettings;
 pub use program::Program;
+pub use task_log::TaskLog;
 
 // The crates whose types stand in our signatures: an author of task types needs no
 // other dependency.

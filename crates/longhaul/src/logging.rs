@@ -14,15 +14,31 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// How the log looks.
+use crate::task_log::TaskLog;
+use crate::traces::TraceArgs;
+
+/// What is logged, and how it looks; where spans go.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LogArgs {
+    /// What is logged, e.g. info,longhaul_worker=debug.
+    #[arg(long, env = "LONGHAUL_LOG", value_name = "FILTER", value_parser = filter)]
+    log_filter: Option<String>,
     /// How lines of the log look; json for collectors.
     #[arg(long, env = "LONGHAUL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     /// Log every request with its status and duration.
     #[arg(long, env = "LONGHAUL_ACCESS_LOG")]
     access_log: bool,
+    #[command(flatten)]
+    pub(crate) traces: TraceArgs,
+}
+
+/// Checks a filter of events.
+pub(crate) fn filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("levels and targets such as info,my_crate=debug are expected: {error}")),
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -36,11 +52,12 @@ enum LogFormat {
 const ACCESS: &str = "longhaul_api::access";
 
 impl LogArgs {
-    /// From here on the process logs what `LONGHAUL_LOG` says, else `default_filter`,
-    /// and spans go where `export` sends them. The first call counts.
-    pub(crate) fn start(&self, default_filter: &str, export: Option<&Export>) {
-        let asked = std::env::var("LONGHAUL_LOG").ok().filter(|filter| !filter.is_empty());
-        let mut filter = asked.unwrap_or_else(|| default_filter.to_owned());
+    /// From here on the process logs what `LONGHAUL_LOG` says, else `default_filter`;
+    /// spans go where `export` sends them, and what handlers log into their tasks' logs as
+    /// far as `task_log` lets it through. The first call counts.
+    pub(crate) fn start(&self, default_filter: &str, export: Option<&Export>, task_log: Option<&str>) {
+        let asked = self.log_filter.clone().or_else(|| std::env::var("LONGHAUL_LOG").ok());
+        let mut filter = asked.filter(|filter| !filter.is_empty()).unwrap_or_else(|| default_filter.to_owned());
         if !filter.contains(ACCESS) {
             filter.push_str(&format!(",{ACCESS}={}", if self.access_log { "info" } else { "off" }));
         }
@@ -59,14 +76,19 @@ impl LogArgs {
             });
             tracing_opentelemetry::layer().with_tracer(export.tracer()).with_filter(ours)
         });
-        let _set_before = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init();
+        let into_tasks = task_log
+            .filter(|filter| !filter.is_empty())
+            .and_then(|filter| EnvFilter::try_new(filter).ok())
+            .map(|filter| TaskLog.with_filter(filter));
+        let all = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).with(into_tasks);
+        let _set_before = all.try_init();
     }
 }
 
 /// Lets what the program logs go to standard error: what `LONGHAUL_LOG` says, else
 /// `default_filter`, e.g. `info,sqlx=error`. The first call counts.
 pub fn log_to_stderr(default_filter: &str) {
-    LogArgs::default().start(default_filter, None);
+    LogArgs::default().start(default_filter, None, None);
 }
 
 /// A format, and at the end of each line the task that the code works for and the

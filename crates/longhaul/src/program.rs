@@ -49,6 +49,7 @@ pub struct Program {
     commands: Option<Commands>,
     /// It has the settings of keys that seal.
     seals: bool,
+    task_log: &'static str,
 }
 
 /// Flags that a program adds to every command that hosts task types.
@@ -87,6 +88,7 @@ impl Program {
             settings: Vec::new(),
             commands: None,
             seals: false,
+            task_log: "",
         };
         if seals { program.with_secret_keys() } else { program }
     }
@@ -194,6 +196,30 @@ impl Program {
         self
     }
 
+    /// Webhooks: routes to make them, the task type that delivers messages, their tables
+    /// (in the schema `records`) and settings, and those of the keys that seal their secrets.
+    /// Needs the feature `webhooks`. See `docs/webhooks.md`.
+    #[cfg(feature = "webhooks")]
+    #[must_use]
+    pub fn with_webhooks(mut self) -> Self {
+        self.registry = self.registry.with::<longhaul_tasks::DeliverWebhook>();
+        self.with_secret_keys()
+            .with_settings(crate::webhook::WebhookArgs::provide)
+            .with_routes(longhaul_tasks::http::webhooks)
+            .with_migrations(&longhaul_tasks::WEBHOOK_MIGRATIONS)
+            .with_grants(longhaul_tasks::WEBHOOK_GRANTS)
+    }
+
+    /// What handlers log with the crate `tracing` also goes into the logs of their tasks,
+    /// which whoever may see the tasks reads, as far as this filter lets it through: usually
+    /// your own crate at a level, e.g. `my_tasks=info`. Nothing does unless given; the flag
+    /// `--task-log` wins over it.
+    #[must_use]
+    pub fn with_task_log(mut self, filter: &'static str) -> Self {
+        self.task_log = filter;
+        self
+    }
+
     /// Commands of your own. They have the flags of [`with_settings`](Program::with_settings)
     /// only if they flatten them in; call [`log_to_stderr`](crate::log_to_stderr) if they log.
     #[must_use]
@@ -272,8 +298,12 @@ impl Program {
         let standard = Standard::from_arg_matches(&matches)?;
         let log = standard.log();
         // What can't set its log runs too short to be worth spans.
-        let export = if log.is_some() { Export::start(self.name)? } else { None };
-        log.unwrap_or_default().start(standard.log_filter(), export.as_ref());
+        let export = match &log {
+            Some(log) => Export::start(self.name, log.traces.clone().settings())?,
+            None => None,
+        };
+        let task_log = standard.task_log(self.task_log);
+        log.unwrap_or_default().start(standard.log_filter(), export.as_ref(), task_log);
         match &standard {
             Standard::Config(config) => return config.run(command_line, &configuration),
             Standard::Completions(completions) => return completions.run(command_line),

@@ -29,6 +29,7 @@ pub mod trackers;
 pub mod webhook;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use longhaul_model::Registry;
 use longhaul_model::store::roles;
@@ -73,8 +74,22 @@ pub fn registry() -> Registry {
         .with::<DeliverWebhook>()
 }
 
+/// The part of that schema that webhooks need, for programs with task types of their own.
+pub static WEBHOOK_MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| Migrator {
+    migrations: MIGRATIONS.iter().filter(|migration| migration.description.contains("webhook")).cloned().collect(),
+    table_name: MIGRATIONS.table_name.clone(),
+    create_schemas: MIGRATIONS.create_schemas.clone(),
+    ..Migrator::DEFAULT
+});
+
 /// What the database roles may do with the records and the search index.
-pub const GRANTS: &str = include_str!("../../../migrations/roles/records.sql");
+pub const GRANTS: &str = concat!(
+    include_str!("../../../migrations/roles/records.sql"),
+    include_str!("../../../migrations/roles/webhook.sql")
+);
+
+/// The part of it that is about webhooks.
+pub const WEBHOOK_GRANTS: &str = include_str!("../../../migrations/roles/webhook.sql");
 
 /// Brings the whole schema up to date: the queue's and the records', and what the
 /// database roles may do with them.

@@ -1,14 +1,15 @@
 //! Sending spans to an OpenTelemetry collector, set by the `OTEL_…` variables of the
 //! OpenTelemetry specification.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use tokio::runtime::Handle;
 
 use crate::trace;
@@ -17,6 +18,45 @@ use crate::trace;
 pub struct Export {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
+}
+
+/// Where spans go, and which.
+#[derive(Debug, Clone, Default)]
+pub struct TraceSettings {
+    /// The collector's address, to which `/v1/traces` is added.
+    pub endpoint: Option<String>,
+    /// Headers for it: `name=value`, more behind commas.
+    pub headers: Option<String>,
+    /// What the process is called.
+    pub service_name: Option<String>,
+    /// Which traces are recorded.
+    pub sampling: Sampling,
+}
+
+/// Which traces are recorded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Those whose caller records them, and no others of callers.
+    pub parent: bool,
+    /// This part of the rest.
+    pub ratio: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { parent: true, ratio: 1.0 }
+    }
+}
+
+impl Sampling {
+    fn sampler(self) -> Sampler {
+        let root = match self.ratio {
+            ratio if ratio >= 1.0 => Sampler::AlwaysOn,
+            ratio if ratio <= 0.0 => Sampler::AlwaysOff,
+            ratio => Sampler::TraceIdRatioBased(ratio),
+        };
+        if self.parent { Sampler::ParentBased(Box::new(root)) } else { root }
+    }
 }
 
 /// Why spans can't be sent.
@@ -28,6 +68,9 @@ pub enum ExportError {
     /// Another exporter than OTLP.
     #[error("OTEL_TRACES_EXPORTER is '{0}'; this program knows otlp and none")]
     Exporter(String),
+    /// Headers that are none.
+    #[error("OTEL_EXPORTER_OTLP_HEADERS (--otlp-headers) must look like name=value,other=value")]
+    Headers,
     /// The other settings.
     #[error("the OTEL_EXPORTER_OTLP_… settings can't be used")]
     Settings(#[from] opentelemetry_otlp::ExporterBuildError),
@@ -40,20 +83,19 @@ pub enum ExportError {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Export {
-    /// Begins to record and send spans if the environment asks for it: if
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, or
-    /// `OTEL_TRACES_EXPORTER` is `otlp` (then to `http://localhost:4318`), and
-    /// `OTEL_SDK_DISABLED` is not `true`. The service is called `name` unless
-    /// `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` says otherwise. To be called on
-    /// a tokio runtime, which sends the spans.
+    /// Begins to record and send spans if that is asked for: if the settings have an
+    /// endpoint, or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, or `OTEL_TRACES_EXPORTER`
+    /// is `otlp` (then to `http://localhost:4318`), and `OTEL_SDK_DISABLED` is not `true`.
+    /// The service is called `name` unless the settings or `OTEL_RESOURCE_ATTRIBUTES` say
+    /// otherwise. To be called on a tokio runtime, which sends the spans.
     ///
     /// # Errors
     /// When a setting can't be used.
-    pub fn start(name: &'static str) -> Result<Option<Self>, ExportError> {
+    pub fn start(name: &'static str, settings: TraceSettings) -> Result<Option<Self>, ExportError> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let endpoint = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        let of_traces = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some();
         let wanted = match set("OTEL_TRACES_EXPORTER").as_deref() {
-            None => endpoint.is_some(),
+            None => of_traces || settings.endpoint.is_some(),
             Some("otlp") => true,
             Some("none") => false,
             Some(other) => return Err(ExportError::Exporter(other.to_owned())),
@@ -66,15 +108,23 @@ impl Export {
             return Err(ExportError::Protocol(other));
         }
         let client = OnRuntime { http: reqwest::Client::builder().build()?, runtime: Handle::current() };
-        let exporter = SpanExporter::builder().with_http().with_http_client(client).build()?;
+        let mut exporter = SpanExporter::builder().with_http().with_http_client(client);
+        if let Some(endpoint) = settings.endpoint.filter(|_| !of_traces) {
+            exporter = exporter.with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')));
+        }
+        if let Some(headers) = settings.headers {
+            exporter = exporter.with_headers(read_headers(&headers)?);
+        }
         let mut resource = Resource::builder();
-        let named = set("OTEL_SERVICE_NAME").is_some()
-            || set("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|attributes| attributes.contains("service.name="));
-        if !named {
+        let named = set("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|attributes| attributes.contains("service.name="));
+        if let Some(name) = settings.service_name.or_else(|| (!named).then(|| name.to_owned())) {
             resource = resource.with_service_name(name);
         }
-        let provider =
-            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter.build()?)
+            .with_sampler(settings.sampling.sampler())
+            .with_resource(resource.build())
+            .build();
         let tracer = provider.tracer("longhaul");
         trace::record_with(tracer.clone());
         Ok(Some(Self { provider, tracer }))
@@ -93,6 +143,34 @@ impl Export {
             tracing::warn!("the last spans could not be sent");
         }
     }
+}
+
+/// `name=value,other=value`, values as in addresses (W3C Baggage, without its properties).
+fn read_headers(text: &str) -> Result<HashMap<String, String>, ExportError> {
+    let mut headers = HashMap::new();
+    for header in text.split(',').filter(|header| !header.trim().is_empty()) {
+        let (name, value) = header.split_once('=').ok_or(ExportError::Headers)?;
+        let value = percent_decoded(value.trim()).ok_or(ExportError::Headers)?;
+        http::HeaderName::try_from(name.trim()).map_err(|_| ExportError::Headers)?;
+        http::HeaderValue::try_from(&value).map_err(|_| ExportError::Headers)?;
+        headers.insert(name.trim().to_owned(), value);
+    }
+    Ok(headers)
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The SDK sends from a thread of its own, and reqwest needs the runtime's.

@@ -16,7 +16,7 @@ mod trace;
 mod worker;
 
 pub use api::ApiMetrics;
-pub use export::{Export, ExportError};
+pub use export::{Export, ExportError, Sampling, TraceSettings};
 pub use exposition::Exposition;
 pub use metrics::Metrics;
 pub use prometheus_client::metrics::histogram::Histogram;

@@ -25,7 +25,7 @@ pub(crate) struct Dev {
     #[command(flatten)]
     http: HttpArgs,
     #[command(flatten)]
-    worker: WorkerArgs,
+    pub(super) worker: WorkerArgs,
     #[command(flatten)]
     pub(super) log: LogArgs,
 }

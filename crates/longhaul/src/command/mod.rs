@@ -105,6 +105,17 @@ impl Standard {
         }
     }
 
+    /// What handlers log that goes into their tasks' logs; none where none run, and
+    /// `usual` unless that is set.
+    pub(crate) fn task_log<'a>(&'a self, usual: &'a str) -> Option<&'a str> {
+        match self {
+            Standard::Dev(dev::Dev { worker, .. }) | Standard::Work(work::Work { worker, .. }) => {
+                Some(worker.task_log.as_deref().unwrap_or(usual))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) async fn run(self, host: Host, way: Way, configuration: &Configuration) -> anyhow::Result<()> {
         match self {
             Standard::Dev(dev) => dev.run(host).await,

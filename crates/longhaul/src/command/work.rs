@@ -18,7 +18,7 @@ pub(crate) struct Work {
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
-    worker: WorkerArgs,
+    pub(super) worker: WorkerArgs,
     #[command(flatten)]
     metrics: MetricsArgs,
     #[command(flatten)]
@@ -64,6 +64,9 @@ pub(crate) struct WorkerArgs {
     /// Lines of a task's log that are kept; of more, the oldest go.
     #[arg(long, env = "LONGHAUL_LOG_LINES", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     log_lines: u32,
+    /// What handlers log with `tracing` that goes into their tasks' own logs, too, e.g. my_tasks=info.
+    #[arg(long, env = "LONGHAUL_TASK_LOG", value_name = "FILTER", value_parser = crate::logging::filter)]
+    pub(super) task_log: Option<String>,
 }
 
 fn heartbeat(text: &str) -> Result<f64, String> {

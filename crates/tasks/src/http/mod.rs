@@ -20,6 +20,11 @@ mod webhook;
 
 use longhaul_api::{Resource, Routes};
 
+/// Adds those of webhooks alone, for programs with task types of their own.
+pub fn webhooks(routes: &mut Routes) {
+    webhook::add(routes);
+}
+
 /// Adds the routes; for [`longhaul_api::AppBuilder::with_routes`].
 pub fn configure(routes: &mut Routes) {
     routes.add(Resource::at("/api/search").get(search::handle, search::operation()));
