@@ -298,3 +298,32 @@ async fn a_key_opens_what_is_closed_without_one() {
     assert_eq!(code, Some(0));
     assert!(list.contains(id.trim()), "{list}");
 }
+
+#[tokio::test]
+async fn task_types_are_listed_paused_and_resumed() {
+    let stage = Stage::new().await;
+    stage.value::<String>("SELECT longhaul.enqueue('Reindex')").await;
+    for way in WAYS {
+        let listed = way.run(&stage, &["type", "list"]).await.well();
+        assert!(listed.contains("TYPE") && listed.contains("DeliverWebhook"), "{listed}");
+        let said = way.run(&stage, &["type", "pause", "Reindex", "SyncIncidents"]).await.well();
+        assert_eq!(said.matches("paused").count(), 2, "{said}");
+        let all = way.run(&stage, &["type", "list", "--json"]).await.json();
+        let reindex = json!({"Name": "Reindex", "Queue": "default", "Paused": true});
+        assert!(all["Items"].as_array().expect("types").contains(&reindex), "{all}");
+        let (_, found, _) = run_with(crate::PROGRAM, &["doctor"], &[("DATABASE_URL", stage.database_url())]).await;
+        assert!(
+            found.contains("mend: longhaul type resume Reindex") && !found.contains("resume SyncIncidents"),
+            "{found}"
+        );
+        let said = way.run(&stage, &["type", "resume", "Reindex", "SyncIncidents", "--json"]).await.well();
+        assert_eq!(said.lines().count(), 2, "{said}");
+        let said = way.run(&stage, &["type", "pause", "Nonsense"]).await;
+        assert_eq!(said.code, Some(1));
+        assert!(
+            said.error.contains("unknown-type") && said.error.contains("longhaul docs errors#unknown-type"),
+            "{}",
+            said.error
+        );
+    }
+}

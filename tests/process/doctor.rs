@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use crate::program::{Process, run_with};
 
 /// What `doctor` says; and its exit code.
-async fn look(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, Vec<Value>) {
+pub(crate) async fn look(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, Vec<Value>) {
     let arguments = [&["doctor", "--json"], arguments].concat();
     let (code, out, error) = run_with(crate::PROGRAM, &arguments, environment).await;
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{code:?} {out}{error}"));
@@ -22,7 +22,7 @@ async fn faults(stage: &Stage, check: &str, arguments: &[&str]) -> Vec<Value> {
     findings.into_iter().filter(|finding| finding["Check"] == check && finding["Level"] != "Ok").collect()
 }
 
-fn mend(finding: &Value) -> String {
+pub(crate) fn mend(finding: &Value) -> String {
     finding["Mend"].as_str().expect("what mends it").to_owned()
 }
 

@@ -8,6 +8,7 @@ mod config;
 mod crash;
 mod cron;
 mod doctor;
+mod faults;
 mod help;
 mod key;
 #[expect(dead_code, reason = "shared with the tests of other programs")]

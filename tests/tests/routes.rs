@@ -55,6 +55,7 @@ const TABLE: &[(&str, Needs)] = &[
     ("listQueues", VIEW_QUEUES),
     ("getQueue", VIEW_QUEUES),
     ("changeQueue", EDIT_QUEUES),
+    ("listTypes", VIEW_QUEUES),
     ("pauseType", EDIT_QUEUES),
     ("resumeType", EDIT_QUEUES),
     ("listWorkers", VIEW_QUEUES),

@@ -7,6 +7,7 @@ mod docs;
 mod get_task;
 mod health;
 mod list_tasks;
+mod list_types;
 mod metrics;
 mod openapi;
 mod overview;
@@ -88,6 +89,7 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
             .get(queues::one, queues::one_operation())
             .patch(patch_queue::handle, patch_queue::operation()),
     );
+    routes.add(Resource::at("/api/tasktypes").get(list_types::handle, list_types::operation()));
     routes.add(Resource::at("/api/tasktypes/{name}/pause").post(pause_type::pause, pause_type::pause_operation()));
     routes.add(Resource::at("/api/tasktypes/{name}/resume").post(pause_type::resume, pause_type::resume_operation()));
     schedule::add(routes);

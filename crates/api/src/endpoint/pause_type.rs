@@ -4,21 +4,13 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use longhaul_model::store::queue::pause_type;
-use schemars::JsonSchema;
-use serde::Serialize;
+use longhaul_model::store::task_type::KnownType;
 
+use super::list_types::TypeBody;
 use crate::access::permission::EDIT_QUEUES;
 use crate::error::UNKNOWN_TYPE;
 use crate::openapi::text;
 use crate::{Access, ApiError, App, Operation, json_response};
-
-/// Whether a task type is paused.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "PascalCase")]
-struct TypePause {
-    name: &'static str,
-    paused: bool,
-}
 
 pub(super) fn pause_operation() -> Operation {
     operation("pauseType", "Holds the tasks of a type, whatever their queue; those that run go on.")
@@ -32,7 +24,7 @@ fn operation(id: &'static str, summary: &'static str) -> Operation {
     Operation::new("Queues", id, summary)
         .needs(Access::Permission(EDIT_QUEUES))
         .path("name", "The type's name; case matters.", text())
-        .answers::<TypePause>(200, "The type as it is then.")
+        .answers::<TypeBody>(200, "The type as it is then.")
         .problem(UNKNOWN_TYPE)
 }
 
@@ -48,5 +40,7 @@ pub(super) async fn resume(app: web::Data<App>, name: web::Path<String>) -> Resu
 async fn handle(app: web::Data<App>, name: web::Path<String>, paused: bool) -> Result<HttpResponse, ApiError> {
     let entry = app.inner.registry.get(&name).map_err(|unknown| ApiError::new(UNKNOWN_TYPE, format!("{unknown}.")))?;
     pause_type(app.pool(), entry.info().name, paused).await?;
-    Ok(json_response(StatusCode::OK, &TypePause { name: entry.info().name, paused }))
+    let info = entry.info();
+    let body = TypeBody::from(KnownType { name: info.name.to_owned(), queue: info.queue.to_owned(), paused });
+    Ok(json_response(StatusCode::OK, &body))
 }

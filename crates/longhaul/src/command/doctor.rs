@@ -153,7 +153,9 @@ impl Doctor {
     }
 
     async fn check_database(&self, report: &mut Report, host: &Host, pool: &PgPool) -> sqlx::Result<()> {
-        check_server(report, pool).await?;
+        if !check_server(report, pool).await? {
+            return Ok(());
+        }
         let looked = check_migrations(report, host, pool).await;
         if !report.may_look(looked)?.unwrap_or(true) {
             return Ok(());
@@ -243,7 +245,8 @@ fn check_configuration(report: &mut Report, host: &Host, configuration: &Configu
     );
 }
 
-async fn check_server(report: &mut Report, pool: &PgPool) -> sqlx::Result<()> {
+/// Whether the rest can be looked at: nothing listens on a standby.
+async fn check_server(report: &mut Report, pool: &PgPool) -> sqlx::Result<bool> {
     #[expect(clippy::disallowed_methods, reason = "the question is how far this machine's clock is off")]
     let asked_at = Utc::now();
     let asked = Instant::now();
@@ -296,7 +299,7 @@ async fn check_server(report: &mut Report, pool: &PgPool) -> sqlx::Result<()> {
         let mend = format!("GRANT pg_read_all_stats TO \"{}\"", server.role);
         report.warn("rights", "this role can't see others' transactions, so long ones may be missed", mend);
     }
-    Ok(())
+    Ok(!server.is_standby)
 }
 
 /// Whether the rest can be looked at.
@@ -345,7 +348,7 @@ async fn check_vacuum(report: &mut Report, pool: &PgPool) -> sqlx::Result<()> {
         let is_small = !["longhaul.task", "longhaul.task_log", "longhaul.attempt_error"].contains(&name.as_str());
         if is_small && table.bytes > SLACK + table.live * ROW {
             let says = format!("{name} has {} MB for {} rows", table.bytes / 1_048_576, table.live);
-            report.warn("bloat", says, format!("VACUUM FULL {name}   (locks it for moments; queues stand still)"));
+            report.warn("bloat", says, format!("VACUUM FULL {name}; -- locks it for moments: queues stand still"));
         }
     }
     report.otherwise_ok("autovacuum", format!("it keeps up with all {} tables", tables.len()));
@@ -384,6 +387,11 @@ async fn check_queues(report: &mut Report, host: &Host, pool: &PgPool) -> sqlx::
         report.warn("queues", says, format!("{} queue resume {}", host.name, queue.name));
     }
     report.otherwise_ok("queues", "no paused queue holds tasks");
+    for name in diagnose::paused_types(pool).await? {
+        let mend = format!("{} type resume {name}", host.name);
+        report.warn("types", format!("{name} is paused, and tasks of it wait"), mend);
+    }
+    report.otherwise_ok("types", "no paused type holds tasks");
     for schedule in cron::schedules(pool, "", 10_000).await?.iter().filter(|schedule| schedule.state == "broken") {
         let says = format!("{} can't fire: {}", schedule.name, schedule.problem.as_deref().unwrap_or("unknown"));
         let mend = format!("{} schedule create {} … --replace", host.name, schedule.name);

@@ -12,6 +12,7 @@ mod roles;
 mod schedule;
 mod serve;
 mod task;
+mod task_type;
 mod top;
 mod work;
 mod worker;
@@ -47,6 +48,8 @@ pub(crate) enum Standard {
     Task(task::Task),
     /// List queues, pause and limit them.
     Queue(queue::Queue),
+    /// List task types, pause and resume them.
+    Type(task_type::TaskType),
     /// List, make and change cron schedules.
     Schedule(schedule::Schedule),
     /// List workers.
@@ -125,6 +128,7 @@ impl Standard {
             Standard::Migrate(migrate) => migrate.run(host).await,
             Standard::Task(task) => task.run(host, way).await,
             Standard::Queue(queue) => queue.run(host, way).await,
+            Standard::Type(types) => types.run(host, way).await,
             Standard::Schedule(schedule) => schedule.run(host, way).await,
             Standard::Worker(worker) => worker.run(host, way).await,
             Standard::Top(top) => top.run(host, way).await,

@@ -230,6 +230,19 @@ pub async fn unserved(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Unserve
     .await
 }
 
+/// Paused task types of which tasks are among the first that are held.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn paused_types(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT y.name FROM longhaul.task_type y
+          WHERE y.paused_at IS NOT NULL AND y.name IN (SELECT h.type FROM (SELECT type FROM longhaul.held LIMIT 100000) h) ORDER BY y.name",
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// What the role that asks may not do with the queue's tables, as statements that would
 /// grant it. Who has one of the roles `longhaul_owner`, `longhaul_api` and
 /// `longhaul_worker` lacks nothing.
@@ -247,7 +260,7 @@ pub async fn missing_rights(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<S
                 AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
          )
-         SELECT format('GRANT longhaul_api TO %I (of serve; longhaul_worker of work)', current_user)
+         SELECT format('GRANT longhaul_api TO %I; -- of serve; longhaul_worker of work', current_user)
           WHERE EXISTS (SELECT FROM ours) AND NOT EXISTS (SELECT FROM ours WHERE has) AND EXISTS (SELECT FROM lacking)
           UNION ALL
          SELECT format('GRANT USAGE ON SCHEMA longhaul TO %I', current_user)
