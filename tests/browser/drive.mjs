@@ -156,9 +156,25 @@ try {
     await page.waitForURL(/type=Reindex/);
     const names = await page.locator("#list tbody b").allTextContents();
     assert.ok(names.length > 0 && names.every((name) => name === "Reindex"), names.join());
-    await page.getByPlaceholder("Task id or text").fill(reindex.Id);
+    await page.getByPlaceholder("Search: id, name or text").fill(reindex.Id);
     await page.keyboard.press("Enter");
     await page.waitForURL(new RegExp(reindex.Id));
+  });
+
+  await step("a search finds a schedule by its name, and leads to it", async () => {
+    await page.goto(`${base}/`);
+    await page.getByPlaceholder("Search: id, name or text").fill("nightly");
+    await page.keyboard.press("Enter");
+    await page.getByRole("link", { name: "nightly-reindex" }).click();
+    await page.waitForURL(/schedules\?name=nightly-reindex/);
+    await page.getByRole("button", { name: "Pause nightly-reindex" }).waitFor();
+  });
+
+  await step("an error leads to what the documentation says of it, which is marked", async () => {
+    await page.goto(`${base}/tasks/${failing.Id}`);
+    await page.locator("#error a", { hasText: "invalid-junit" }).click();
+    await page.waitForURL(/docs\/errors#invalid-junit/);
+    assert.match(await page.locator("tr:has(:target)").textContent(), /The file is no JUnit report/);
   });
 
   await step("ticked tasks are cancelled together", async () => {
@@ -235,6 +251,10 @@ try {
     ["queues", "/queues"],
     ["schedules", "/schedules"],
     ["workers", "/workers"],
+    ["search", "/search?q=reindex"],
+    ["search-nothing", "/search?q=pineapple"],
+    ["docs", "/docs/cli"],
+    ["docs-error", "/docs/errors#task-ended"],
     ["not-there", "/tasks/job-00000000-0000-0000-0000-000000000000"],
     ["wrong-filter", "/tasks?state=Broken"],
   ];

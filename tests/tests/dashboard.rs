@@ -193,7 +193,29 @@ async fn lists_are_filtered_and_paged_without_a_script() {
     assert!(page(&stage, "/tasks?queue=elsewhere").await.contains("No task fits"));
     let response = get(&stage, &format!("/search?q={}", ids[7])).await;
     assert_eq!(leads_to(&response), format!("/tasks/{}", ids[7]));
-    assert_eq!(leads_to(&get(&stage, "/search?q=two%20words").await), "/tasks?text=two%20words");
+    assert_eq!(leads_to(&get(&stage, "/search?q=%20").await), "/tasks");
+}
+
+#[tokio::test]
+async fn a_search_finds_tasks_queues_types_schedules_and_workers() {
+    let stage = stage().await;
+    jobs(&stage, &[Job { note: "quicksilver".to_owned(), ..Job::default() }]).await;
+    let schedule = json!({"Name": "nightly-job", "Cron": "30 2 * * *", "Type": "Job"});
+    let made = stage.http.post(format!("{}/api/schedules", stage.base_url)).json(&schedule).send().await;
+    assert_eq!(made.expect("an answer").status(), 201);
+    let _worker = stage.worker(longhaul_worker::Settings { name: "jobber-1".to_owned(), ..quick_worker() }).await;
+    let found = page(&stage, "/search?q=JOB").await;
+    for link in ["/queues#q-jobs", "/tasks?type=Job", "/schedules?name=nightly-job", "/workers#w-"] {
+        assert!(found.contains(&format!("href=\"{link}")), "{link} is missing in {found}");
+    }
+    let found = page(&stage, "/search?q=quicksilver").await;
+    assert!(found.contains("href=\"/tasks/job-") && !found.contains("/queues#q-"), "{found}");
+    assert!(page(&stage, "/schedules?name=nightly-job").await.contains("30 2 * * *"));
+    assert!(page(&stage, "/schedules?name=other").await.contains("There is no schedule other"));
+    assert!(page(&stage, "/search?q=%3Cscript%3E").await.contains("No task has it"));
+    let wrong = get(&stage, "/search?q=a%00b").await;
+    assert_eq!(wrong.status(), 400);
+    assert_guarded(&wrong);
 }
 
 #[tokio::test]
@@ -261,6 +283,10 @@ async fn queues_are_paused_and_limited_by_their_forms() {
     for wrong in [("max_running", "-1"), ("max_per_key", "many"), ("rate_count", "5")] {
         let refused = send(&stage, "/queues/jobs", &[("deed", "limit"), wrong]).await;
         assert_eq!(refused.status(), 400, "{wrong:?}");
+        assert_guarded(&refused);
+        let page = refused.text().await.expect("a page");
+        assert!(page.contains("Something is filled in wrongly") && page.contains("href=\"/queues\""), "{page}");
+        assert!(page.contains("href=\"/docs/errors#wrong-field\""), "{page}");
     }
     assert_eq!(send(&stage, "/queues/nowhere", &[("deed", "pause")]).await.status(), 404);
 }

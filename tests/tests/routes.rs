@@ -94,7 +94,7 @@ const TABLE: &[(&str, Needs)] = &[
     ("showSchedules", VIEW_DASHBOARD),
     ("changeShownSchedule", EDIT_SCHEDULES),
     ("showWorkers", VIEW_DASHBOARD),
-    ("searchTasks", VIEW_DASHBOARD),
+    ("showSearch", VIEW_DASHBOARD),
     ("getAsset", Nothing),
     // Records.
     ("search", Somewhere("TestManagement/Records/View")),

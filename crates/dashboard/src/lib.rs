@@ -74,10 +74,11 @@ pub fn configure(routes: &mut Routes) {
         Resource::at("/search").get(
             search::find,
             operation(
-                "searchTasks",
-                "Leads to the task with an id, or to those that a text stands in.",
+                "showSearch",
+                "Leads to the task with an id, or shows the queues, types, schedules, workers and tasks that a text stands in.",
                 VIEW_DASHBOARD,
             )
+            .answers_bytes(200, "text/html", "The page.")
             .answers_nothing(303, "Leads to the page.")
             .with_header("Location", "The page."),
         ),
@@ -103,6 +104,7 @@ fn operation(id: &str, summary: &str, permission: &'static str) -> Operation {
         .needs(Access::Permission(permission))
         .shows_refusals_as(respond::refusal)
         .problem(respond::NO_PAGE)
+        .problem(respond::WRONG_FIELD)
 }
 
 /// What a form does; it leads back to a page.

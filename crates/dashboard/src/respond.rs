@@ -58,12 +58,17 @@ pub(crate) fn go(address: &str) -> HttpResponse {
 /// A refusal as a page.
 pub(crate) fn refusal(_request: &HttpRequest, error: &ApiError) -> HttpResponse {
     // Headers such as WWW-Authenticate, and the line in the log, are the API's.
-    let mut response = error.error_response().map_body(|_, _| BoxBody::new(refusal_page(error).into_string()));
+    let mut response =
+        error.error_response().map_body(|_, _| BoxBody::new(refusal_page(error, OVERVIEW).into_string()));
     guard(response.headers_mut());
     response
 }
 
-fn refusal_page(error: &ApiError) -> Markup {
+/// Where a refusal leads: an address, and what is there.
+type Back = (&'static str, &'static str);
+const OVERVIEW: Back = ("/", "To the overview");
+
+fn refusal_page(error: &ApiError, (address, words): Back) -> Markup {
     let problem = error.problem();
     let (heading, hint) = match StatusCode::from_u16(problem.status).unwrap_or_default() {
         StatusCode::UNAUTHORIZED => ("Who are you?", "These pages are for people who have signed in."),
@@ -77,6 +82,10 @@ fn refusal_page(error: &ApiError) -> Markup {
         StatusCode::SERVICE_UNAVAILABLE => {
             ("The database does not answer", "Tasks are safe. Reload this page in a moment; workers wait, too.")
         }
+        StatusCode::BAD_REQUEST if problem.code == WRONG_FIELD.code => (
+            "Something is filled in wrongly",
+            "Nothing was changed. Go back in your browser, where what you entered still stands, and mend it.",
+        ),
         status if status.is_server_error() => ("Something went wrong on our side", "The cause is in the server's log."),
         _ => ("That did not work", "Nothing was changed."),
     };
@@ -96,27 +105,39 @@ fn refusal_page(error: &ApiError) -> Markup {
 
 /// A refusal that is shown as a page.
 #[derive(Debug)]
-pub(crate) struct PageError(ApiError);
+pub(crate) struct PageError {
+    error: ApiError,
+    back: Back,
+}
+
+impl PageError {
+    /// The same, from which people go back there.
+    pub(crate) fn leading_to(mut self, address: &'static str, words: &'static str) -> Self {
+        self.back = (address, words);
+        self
+    }
+}
 
 impl<E: Into<ApiError>> From<E> for PageError {
     fn from(error: E) -> Self {
-        Self(error.into())
+        Self { error: error.into(), back: OVERVIEW }
     }
 }
 
 impl std::fmt::Display for PageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        self.error.fmt(f)
     }
 }
 
 impl ResponseError for PageError {
     fn status_code(&self) -> StatusCode {
-        self.0.status_code()
+        self.error.status_code()
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = self.0.error_response().map_body(|_, _| BoxBody::new(refusal_page(&self.0).into_string()));
+        let page = refusal_page(&self.error, self.back).into_string();
+        let mut response = self.error.error_response().map_body(|_, _| BoxBody::new(page));
         guard(response.headers_mut());
         response
     }

@@ -104,6 +104,15 @@ pub(crate) async fn change(
     request: HttpRequest,
     form: Form,
 ) -> Result<HttpResponse, PageError> {
+    changed(app, name, request, form).await.map_err(|error| error.leading_to("/queues", "To the queues"))
+}
+
+async fn changed(
+    app: web::Data<App>,
+    name: web::Path<String>,
+    request: HttpRequest,
+    form: Form,
+) -> Result<HttpResponse, PageError> {
     let fields = sent(&request, form)?;
     let unknown = || ApiError::new(NO_PAGE, "There is no such queue.");
     if name.contains('\0') {

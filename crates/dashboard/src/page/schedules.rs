@@ -16,14 +16,27 @@ const SHOWN: u32 = 500;
 
 pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
     let fields = fields(&request)?;
-    let schedules = cron::schedules(app.pool(), field(&fields, "after").unwrap_or_default(), SHOWN).await?;
+    let name = field(&fields, "name");
+    let after = field(&fields, "after").unwrap_or_default();
+    if name.unwrap_or(after).contains('\0') {
+        return Err(ApiError::new(WRONG_FIELD, "A name of a schedule is expected.").into());
+    }
+    let schedules = match name {
+        Some(name) => cron::schedule(app.pool(), name).await?.into_iter().collect(),
+        None => cron::schedules(app.pool(), after, SHOWN).await?,
+    };
     let main = html! {
         div.title { h1 { "Schedules" } p.soft { "Tasks that are started again and again" } }
         section.card #list data-live {
-            @if schedules.is_empty() {
+            @if let Some(name) = name.filter(|_| schedules.is_empty()) {
+                (table::empty("It is not there", html! { "There is no schedule " (name) ". " a href="/schedules" { "All schedules" } }))
+            } @else if schedules.is_empty() {
                 (table::empty("No schedules", html! { "Make one with " code { "POST /api/schedules" } "; " a href="/api/docs" { "the API's page" } " shows how." }))
             } @else {
                 (draw(&schedules, &app, caller.may(EDIT_SCHEDULES)))
+            }
+            @if name.is_some() && !schedules.is_empty() {
+                nav.pages aria-label="Pages" { a.push href="/schedules" { "All schedules" } }
             }
             @if schedules.len() == SHOWN as usize && let Some(last) = schedules.last() {
                 nav.pages aria-label="Pages" { a.push href={ "/schedules?after=" (escaped(&last.name)) } { "More" } }

@@ -1,22 +1,159 @@
-//! `/search`: leads to the task with an id, or to those that a text stands in.
+//! `/search`: leads to the task with an id, or shows everything whose name a text
+//! stands in, and the tasks that it stands in.
+
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_api::App;
+use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::split_public_id;
-use longhaul_model::store::list::listed;
+use longhaul_model::store::cron;
+use longhaul_model::store::list::{Listing, listed};
+use longhaul_model::store::queue;
+use longhaul_model::store::task_type::known;
+use longhaul_model::store::worker;
+use maud::{Markup, html};
 
+use super::table;
 use crate::filter::{Chosen, field, fields};
 use crate::format::escaped;
-use crate::respond::{PageError, go};
+use crate::respond::{PageError, WRONG_FIELD, go, page};
+use crate::shell::Shell;
 
-pub(crate) async fn find(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, PageError> {
+/// Of each kind so many are shown.
+const SHOWN: usize = 20;
+/// Tasks are looked for so long; the list of tasks goes on.
+const PATIENCE: Duration = Duration::from_millis(40);
+/// Schedules are read in parts of so many, and so many parts at most.
+const PART: u32 = 1_000;
+const PARTS: usize = 20;
+/// Workers that ended are found for so long.
+const ENDED_WITHIN: Duration = Duration::from_secs(24 * 3600);
+const WORKERS: u32 = 1_000;
+const LONGEST: usize = 200;
+
+/// Something with a name, where it is, and what it is at.
+struct Found {
+    name: String,
+    address: String,
+    says: String,
+}
+
+pub(crate) async fn find(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
     let fields = fields(&request)?;
     let text = field(&fields, "q").unwrap_or_default().trim();
+    if text.is_empty() {
+        return Ok(go("/tasks"));
+    }
+    if text.contains('\0') || text.chars().count() > LONGEST {
+        return Err(ApiError::new(WRONG_FIELD, format!("A text of {LONGEST} characters at most is expected.")).into());
+    }
     if let Some((_, guid)) = split_public_id(text)
         && let Some(found) = listed(app.pool(), &[guid]).await?.first()
     {
         return Ok(go(&format!("/tasks/{}", escaped(&found.more.public_id))));
     }
-    let chosen = Chosen { text: Some(text.to_owned()).filter(|text| !text.is_empty()), ..Chosen::default() };
-    Ok(go(&chosen.address("/tasks", None)))
+    let chosen = Chosen { text: Some(text.to_owned()), ..Chosen::default() };
+    let filter = chosen.to_store(app.now());
+    let wanted = text.to_lowercase();
+    let (queues, types, schedules, workers, tasks) = tokio::try_join!(
+        queues(&app, &wanted),
+        types(&app, &wanted),
+        schedules(&app, &wanted),
+        workers(&app, &wanted),
+        filter.page(app.pool(), None, SHOWN, PATIENCE),
+    )?;
+    let main = html! {
+        div.title { h1 { "Search" } p.soft { "for “" (text) "”" } }
+        (group("Queues", "queues", &queues))
+        (group("Task types", "types", &types))
+        (group("Schedules", "schedules", &schedules))
+        (group("Workers", "workers", &workers))
+        (tasks_found(&tasks, &chosen, &app))
+    };
+    Ok(page(Shell::new("Search", "", &caller).with_search(text).still().page(main)))
+}
+
+fn group(heading: &str, id: &str, found: &[Found]) -> Markup {
+    html! {
+        @if !found.is_empty() {
+            section.card id=(id) {
+                header { h2 { (heading) } }
+                ul.found {
+                    @for one in found.iter().take(SHOWN) {
+                        li { a href=(one.address) { (one.name) } " " span.soft { (one.says) } }
+                    }
+                }
+                @if found.len() > SHOWN { p.soft { "The first " (SHOWN) " of " (found.len()) " are shown; say more of the name." } }
+            }
+        }
+    }
+}
+
+fn tasks_found(listing: &Listing, chosen: &Chosen, app: &App) -> Markup {
+    let all = chosen.address("/tasks", None);
+    html! {
+        section.card #tasks {
+            header { h2 { "Tasks" } a href=(all) { "All of them" } }
+            @if !listing.tasks.is_empty() {
+                (table::tasks(&listing.tasks, app.now(), false, "Tasks that the text stands in, newest first"))
+            } @else if listing.next.is_some() {
+                (table::empty("None of the newest", html! { "Older ones have not been looked at: " a href=(all) { "look further back" } "." }))
+            } @else {
+                (table::empty("No task has it", html! { "Ids, parameters, messages, errors, keys and who asked were looked at." }))
+            }
+        }
+    }
+}
+
+fn fits(name: &str, wanted: &str) -> bool {
+    name.to_lowercase().contains(wanted)
+}
+
+async fn queues(app: &App, wanted: &str) -> sqlx::Result<Vec<Found>> {
+    let all = queue::list(app.pool(), None).await?;
+    let found = all.into_iter().filter(|queue| fits(&queue.name, wanted)).map(|queue| Found {
+        address: format!("/queues#q-{}", escaped(&queue.name)),
+        says: if queue.paused_at.is_some() { "paused" } else { "open" }.to_owned(),
+        name: queue.name,
+    });
+    Ok(found.collect())
+}
+
+async fn types(app: &App, wanted: &str) -> sqlx::Result<Vec<Found>> {
+    let found = known(app.pool()).await?.into_iter().filter(|known| fits(&known.name, wanted)).map(|known| Found {
+        address: format!("/tasks?type={}", escaped(&known.name)),
+        says: format!("queue {}{}", known.queue, if known.paused { ", paused" } else { "" }),
+        name: known.name,
+    });
+    Ok(found.collect())
+}
+
+async fn schedules(app: &App, wanted: &str) -> sqlx::Result<Vec<Found>> {
+    let (mut found, mut after) = (Vec::new(), String::new());
+    for _ in 0..PARTS {
+        let part = cron::schedules(app.pool(), &after, PART).await?;
+        let is_last = part.len() < PART as usize;
+        after = part.last().map(|last| last.name.clone()).unwrap_or_default();
+        found.extend(part.into_iter().filter(|one| fits(&one.name, wanted) || fits(&one.type_name, wanted)).map(
+            |one| Found {
+                address: format!("/schedules?name={}", escaped(&one.name)),
+                says: format!("{}, {} {}, starts {}", one.state, one.cron, one.time_zone, one.type_name),
+                name: one.name,
+            },
+        ));
+        if is_last {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+async fn workers(app: &App, wanted: &str) -> sqlx::Result<Vec<Found>> {
+    let all = worker::list(app.pool(), ENDED_WITHIN, WORKERS).await?;
+    let found = all.into_iter().filter(|worker| fits(&worker.name, wanted)).map(|worker| Found {
+        address: format!("/workers#w-{}", worker.id),
+        says: format!("{}, {} of {} slots busy", worker.state, worker.running, worker.slots),
+        name: worker.name,
+    });
+    Ok(found.collect())
 }

@@ -13,7 +13,7 @@ use crate::respond::{PageError, page};
 use crate::shell::Shell;
 
 const ENDED_WITHIN: Duration = Duration::from_secs(24 * 3600);
-const SHOWN: u32 = 200;
+const SHOWN: u32 = 1_000;
 
 pub(crate) async fn show(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, PageError> {
     let workers = list(app.pool(), ENDED_WITHIN, SHOWN).await?;
@@ -48,7 +48,7 @@ fn draw(workers: &[&Worker], app: &App, caption: &str) -> Markup {
                 } }
                 tbody {
                     @for worker in workers {
-                        tr {
+                        tr #{ "w-" (worker.id) } {
                             th scope="row" { (worker.name) " " span.id { "#" (worker.id) } }
                             td.state-cell { span class={ "tag " (tone(&worker.state)) } { (worker.state) } }
                             td.bar {
