@@ -156,14 +156,14 @@ try {
     await page.waitForURL(/type=Reindex/);
     const names = await page.locator("#list tbody b").allTextContents();
     assert.ok(names.length > 0 && names.every((name) => name === "Reindex"), names.join());
-    await page.getByPlaceholder("Search: id, name or text").fill(reindex.Id);
+    await page.getByPlaceholder("Id, name or text").fill(reindex.Id);
     await page.keyboard.press("Enter");
     await page.waitForURL(new RegExp(reindex.Id));
   });
 
   await step("a search finds a schedule by its name, and leads to it", async () => {
     await page.goto(`${base}/`);
-    await page.getByPlaceholder("Search: id, name or text").fill("nightly");
+    await page.getByPlaceholder("Id, name or text").fill("nightly");
     await page.keyboard.press("Enter");
     await page.getByRole("link", { name: "nightly-reindex" }).click();
     await page.waitForURL(/schedules\?name=nightly-reindex/);
@@ -240,6 +240,8 @@ try {
     await shot(plain, "without-script");
   });
 
+  const later = await start("GenerateTestProject", { Entities: 10, Seed: 8 }, { DelaySeconds: 86_400 });
+  const waiting = await start("GenerateTestProject", { Entities: 10, Seed: 9 }, { After: [later.Id] });
   const places = [
     ["overview", "/"],
     ["tasks", "/tasks"],
@@ -247,6 +249,8 @@ try {
     ["ask", "/tasks/all?state=Failed&deed=retry"],
     ["task-failed", `/tasks/${failing.Id}`],
     ["task-tied", `/tasks/${second.Id}`],
+    ["task-scheduled", `/tasks/${later.Id}`],
+    ["task-waiting", `/tasks/${waiting.Id}`],
     ["task-succeeded", `/tasks/${reindex.Id}`],
     ["queues", "/queues"],
     ["schedules", "/schedules"],

@@ -208,6 +208,7 @@ async fn a_search_finds_tasks_queues_types_schedules_and_workers() {
     for link in ["/queues#q-jobs", "/tasks?type=Job", "/schedules?name=nightly-job", "/workers#w-"] {
         assert!(found.contains(&format!("href=\"{link}")), "{link} is missing in {found}");
     }
+    assert!(found.contains("Tasks of the type Job") && found.contains("href=\"/tasks/job-"), "{found}");
     let found = page(&stage, "/search?q=quicksilver").await;
     assert!(found.contains("href=\"/tasks/job-") && !found.contains("/queues#q-"), "{found}");
     assert!(page(&stage, "/schedules?name=nightly-job").await.contains("30 2 * * *"));

@@ -41,7 +41,7 @@ impl Chart<'_> {
                     }
                 }
             }
-            div.scale { span { "1 h ago" } span { @if most > 0.0 { "most " (value(most)) " " (self.unit) } @else { "none" } } span { "now" } }
+            div.scale { span { "1 h ago" } span { @if most > 0.0 { "most " (value(most)) } @else { "none" } } span { "now" } }
         }
     }
 

@@ -78,7 +78,7 @@ impl<'a> Shell<'a> {
                         }
                         form.find role="search" action="/search" {
                             label.unseen for="q" { "Find tasks, queues, schedules, workers" }
-                            input #q type="search" name="q" value=(self.search) placeholder="Search: id, name or text" maxlength="200" autocomplete="off";
+                            input #q type="search" name="q" value=(self.search) placeholder="Id, name or text" maxlength="200" autocomplete="off";
                         }
                         div.tools {
                             @if self.live {

@@ -62,6 +62,14 @@ pub(crate) async fn find(app: web::Data<App>, caller: Caller, request: HttpReque
         workers(&app, &wanted),
         filter.page(app.pool(), None, SHOWN, PATIENCE),
     )?;
+    // Who asks for a type by its name wants its tasks.
+    let (tasks, chosen) = match types.as_slice() {
+        [only] if tasks.tasks.is_empty() => {
+            let of_type = Chosen { type_name: Some(only.name.clone()), ..Chosen::default() };
+            (of_type.to_store(app.now()).page(app.pool(), None, SHOWN, PATIENCE).await?, of_type)
+        }
+        _ => (tasks, chosen),
+    };
     let main = html! {
         div.title { h1 { "Search" } p.soft { "for “" (text) "”" } }
         (group("Queues", "queues", &queues))
@@ -93,9 +101,9 @@ fn tasks_found(listing: &Listing, chosen: &Chosen, app: &App) -> Markup {
     let all = chosen.address("/tasks", None);
     html! {
         section.card #tasks {
-            header { h2 { "Tasks" } a href=(all) { "All of them" } }
+            header { h2 { "Tasks" @if let Some(name) = &chosen.type_name { " of the type " (name) } } a href=(all) { "All of them" } }
             @if !listing.tasks.is_empty() {
-                (table::tasks(&listing.tasks, app.now(), false, "Tasks that the text stands in, newest first"))
+                (table::tasks(&listing.tasks, app.now(), false, "Tasks that were found, newest first"))
             } @else if listing.next.is_some() {
                 (table::empty("None of the newest", html! { "Older ones have not been looked at: " a href=(all) { "look further back" } "." }))
             } @else {

@@ -30,7 +30,11 @@ impl Docs {
             Some(page) => found(page, program)?,
             None => contents(),
         };
-        Ok(std::io::stdout().write_all(text.as_bytes())?)
+        match std::io::stdout().write_all(text.as_bytes()) {
+            // A pager that has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 }
 
