@@ -8,6 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use longhaul_model::Grants;
 use longhaul_model::store::audit::{Deed, record};
+use longhaul_model::store::read::Sight;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -131,6 +132,13 @@ impl Caller {
     #[must_use]
     pub fn sees(&self, created_by: Option<&str>) -> bool {
         self.may(VIEW_TASKS) || self.is_own(created_by)
+    }
+
+    /// Whose tasks it may see, or may with one of these permissions.
+    #[must_use]
+    pub fn sight(&self, permissions: &[&str]) -> Sight<'_> {
+        let all = permissions.iter().any(|permission| self.may(permission));
+        self.created_by().filter(|_| !all).map_or(Sight::All, Sight::Own)
     }
 
     /// Whether it may cancel and retry a task that this one asked for.

@@ -3,12 +3,12 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::split_public_id;
-use longhaul_model::store::read::{self, Task};
+use longhaul_model::store::read::{self, Sight, Task};
 use utoipa::openapi::Object;
 use uuid::Uuid;
 
 use crate::access::missing;
-use crate::access::permission::MANAGE_TASKS;
+use crate::access::permission::{MANAGE_TASKS, VIEW_TASKS};
 use crate::error::UNKNOWN_TASK;
 use crate::negotiation::must_accept_json;
 use crate::openapi::text;
@@ -48,36 +48,28 @@ pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<(Uuid, 
 /// The task with this public id, and its type's prefix of ids, if the caller may see it:
 /// else it is unknown, as if it were not there.
 pub(super) async fn find_task(app: &App, caller: &Caller, id: &str) -> Result<(Task, &'static str), ApiError> {
-    let (task, id_prefix) = look_up(app, id).await?;
-    if caller.sees(task.created_by.as_deref()) { Ok((task, id_prefix)) } else { Err(unknown(id)) }
+    look_up(app, caller.sight(&[VIEW_TASKS]), id).await
 }
 
 /// The task with this public id, if the caller may cancel it and run it again. Whoever
 /// may do so sees what became of it. Who may see it and no more is told so; for others
 /// it is unknown.
-pub(super) async fn find_managed(app: &App, caller: &Caller, id: &str) -> Result<(Task, &'static str), ApiError> {
-    let (task, id_prefix) = look_up(app, id).await?;
-    let created_by = task.created_by.as_deref();
-    if caller.manages(created_by) {
-        Ok((task, id_prefix))
-    } else if caller.sees(created_by) {
-        Err(missing(MANAGE_TASKS))
-    } else {
-        Err(unknown(id))
-    }
+pub(crate) async fn find_managed(app: &App, caller: &Caller, id: &str) -> Result<(Task, &'static str), ApiError> {
+    let (task, id_prefix) = look_up(app, caller.sight(&[VIEW_TASKS, MANAGE_TASKS]), id).await?;
+    if caller.manages(task.created_by.as_deref()) { Ok((task, id_prefix)) } else { Err(missing(MANAGE_TASKS)) }
 }
 
-async fn look_up(app: &App, id: &str) -> Result<(Task, &'static str), ApiError> {
+/// One statement, whether the task is not there or not in sight, so that not even the
+/// time tells which.
+async fn look_up(app: &App, sight: Sight<'_>, id: &str) -> Result<(Task, &'static str), ApiError> {
     let (prefix, guid) = split_public_id(id).ok_or_else(|| unknown(id))?;
     let entry = app.inner.registry.by_id_prefix(prefix).ok_or_else(|| unknown(id))?;
-    let task = read::task(app.pool(), guid)
-        .await?
-        .filter(|task| task.type_name == entry.info().name)
-        .ok_or_else(|| unknown(id))?;
-    Ok((task, entry.info().id_prefix))
+    let info = entry.info();
+    let task = read::task_in_sight(app.pool(), guid, info.name, sight).await?.ok_or_else(|| unknown(id))?;
+    Ok((task, info.id_prefix))
 }
 
-pub(super) fn unknown(id: &str) -> ApiError {
+pub(crate) fn unknown(id: &str) -> ApiError {
     let id: String = id.chars().take(100).collect();
     ApiError::new(
         UNKNOWN_TASK,

@@ -112,6 +112,48 @@ pub async fn task(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Optio
     row.map(TaskRow::into_task).transpose()
 }
 
+/// Whose tasks someone may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight<'a> {
+    /// Everyone's.
+    All,
+    /// Those that this one asked for.
+    Own(&'a str),
+}
+
+impl<'a> Sight<'a> {
+    /// Whose they must be; anyone's if absent.
+    #[must_use]
+    pub fn created_by(self) -> Option<&'a str> {
+        match self {
+            Self::All => None,
+            Self::Own(created_by) => Some(created_by),
+        }
+    }
+}
+
+/// The task with this guid and of this type, if there is one and it is in sight. That
+/// it is there and out of sight can't be told from that it is not, neither by the
+/// answer nor by how long it takes: one statement asks for both, and finds nothing.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn task_in_sight(
+    executor: impl PgExecutor<'_>,
+    id: Uuid,
+    type_name: &str,
+    sight: Sight<'_>,
+) -> sqlx::Result<Option<Task>> {
+    let row: Option<TaskRow> =
+        sqlx::query_as(read!("v.id = $1 AND v.type = $2 AND ($3::text IS NULL OR v.created_by = $3)"))
+            .bind(id)
+            .bind(type_name)
+            .bind(sight.created_by())
+            .fetch_optional(executor)
+            .await?;
+    row.map(TaskRow::into_task).transpose()
+}
+
 /// Those of these tasks that there are, in no particular order, in one query.
 ///
 /// # Errors
