@@ -234,12 +234,12 @@ impl StageBuilder {
         let mut settings = AppSettings::new(&base_url);
         (self.api)(&mut settings);
         let metrics = Metrics::new();
-        let mut app = App::builder(api_pool, self.registry.clone(), settings)
+        let mut app = App::builder(api_pool.clone(), self.registry.clone(), settings)
             .with_resources(Arc::clone(&self.resources))
-            .with_gate((self.gate)(&pool))
+            .with_gate((self.gate)(&api_pool))
             .with_metrics(metrics.clone());
         if let Some(login) = self.login {
-            app = app.with_login(login(&pool));
+            app = app.with_login(login(&api_pool));
         }
         let app = app
             .with_routes(longhaul_tasks::http::configure)

@@ -4,10 +4,12 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use longhaul_api::access::Keys;
+use longhaul_api::session::{Login, SessionSettings};
 use longhaul_api::{AppSettings, Gate, Rate};
 use longhaul_tests::{DEADLINE, Stage};
 use reqwest::{Client, Response};
 use serde_json::Value;
+use sqlx::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -97,6 +99,29 @@ async fn an_address_that_guesses_keys_is_not_listened_to() {
         }
     }
     assert!(answers.len() > 30 && answers.ends_with(&[401, 429]), "{answers:?}");
+    is_well(&stage).await;
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_keys_at_the_login_is_not_listened_to_and_seen_in_the_audit() {
+    let keys = |pool: &PgPool| Keys::new(pool.clone(), None);
+    let stage = Stage::builder(longhaul_tasks::registry())
+        .api(|settings| settings.limits.rate = rate(1000))
+        .gate(move |pool| Gate::default().with(keys(pool)))
+        .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), Some(keys(pool)), None))
+        .start()
+        .await;
+    let (mut answers, client) = (Vec::new(), Client::new());
+    for _ in 0..200 {
+        let request = client.post(format!("{}/login", stage.base_url)).header("sec-fetch-site", "same-origin");
+        answers.push(request.body("key=lh_guess").send().await.expect("an answer").status().as_u16());
+        if answers.ends_with(&[429]) {
+            break;
+        }
+    }
+    assert!(answers.len() > 30 && answers.ends_with(&[401, 429]), "{answers:?}");
+    let refused: i64 = stage.value("SELECT count(*) FROM longhaul.audit WHERE deed = 'refuseLogIn'").await;
+    assert_eq!(refused, i64::try_from(answers.len() - 1).expect("a few"));
     is_well(&stage).await;
 }
 

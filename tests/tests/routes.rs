@@ -17,15 +17,18 @@ enum Needs {
     Someone,
     /// This permission, in all projects.
     Permission(&'static str),
+    /// All of these, in all projects.
+    All(&'static [&'static str]),
     /// This permission, in some project.
     Somewhere(&'static str),
 }
 
-use Needs::{Nothing, Permission, Someone, Somewhere};
+use Needs::{All, Nothing, Permission, Someone, Somewhere};
 
 const VIEW_TASKS: Needs = Permission("Administration/Tasks/View");
-const MANAGE_TASKS: Needs = Permission("Administration/Tasks/Manage");
 const VIEW_DASHBOARD: Needs = Permission("Administration/Dashboard/View");
+const QUEUES_PAGE: Needs = All(&["Administration/Dashboard/View", "Administration/Queues/View"]);
+const SCHEDULES_PAGE: Needs = All(&["Administration/Dashboard/View", "Administration/Schedules/View"]);
 const VIEW_QUEUES: Needs = Permission("Administration/Queues/View");
 const EDIT_QUEUES: Needs = Permission("Administration/Queues/Edit");
 const VIEW_SCHEDULES: Needs = Permission("Administration/Schedules/View");
@@ -83,17 +86,17 @@ const TABLE: &[(&str, Needs)] = &[
     // The dashboard.
     ("showOverview", VIEW_DASHBOARD),
     ("showTasks", VIEW_DASHBOARD),
-    ("askAboutTasks", MANAGE_TASKS),
-    ("cancelShownTasks", MANAGE_TASKS),
-    ("retryShownTasks", MANAGE_TASKS),
+    ("askAboutTasks", VIEW_DASHBOARD),
+    ("cancelShownTasks", VIEW_DASHBOARD),
+    ("retryShownTasks", VIEW_DASHBOARD),
     ("showTask", VIEW_DASHBOARD),
-    ("cancelShownTask", MANAGE_TASKS),
-    ("retryShownTask", MANAGE_TASKS),
-    ("showQueues", VIEW_DASHBOARD),
+    ("cancelShownTask", VIEW_DASHBOARD),
+    ("retryShownTask", VIEW_DASHBOARD),
+    ("showQueues", QUEUES_PAGE),
     ("changeShownQueue", EDIT_QUEUES),
-    ("showSchedules", VIEW_DASHBOARD),
+    ("showSchedules", SCHEDULES_PAGE),
     ("changeShownSchedule", EDIT_SCHEDULES),
-    ("showWorkers", VIEW_DASHBOARD),
+    ("showWorkers", QUEUES_PAGE),
     ("showSearch", VIEW_DASHBOARD),
     ("getAsset", Nothing),
     // Records.
@@ -162,6 +165,7 @@ fn operations(document: &Value) -> Vec<(String, String, Needs)> {
                 Nothing => json!([]),
                 Someone => json!([{"bearer": []}, {"basic": []}]),
                 Permission(name) | Somewhere(name) => json!([{"bearer": [name]}, {"basic": [name]}]),
+                All(names) => json!([{"bearer": names}, {"basic": names}]),
             };
             assert_eq!(operation["security"], named, "{method} {path}");
             used.push(id);
@@ -193,10 +197,15 @@ async fn every_operation_asks_for_what_its_row_says() {
     let mut right: BTreeMap<&str, String> = BTreeMap::new();
     let all = operations(&stage.openapi);
     for (_, _, needs) in &all {
-        if let Permission(name) | Somewhere(name) = needs
-            && !right.contains_key(name)
-        {
-            right.insert(name, key(&format!("right-{}", right.len()), &[name]).await);
+        let names = match needs {
+            Permission(name) | Somewhere(name) => vec![*name],
+            All(names) => names.to_vec(),
+            Nothing | Someone => continue,
+        };
+        for name in names {
+            if !right.contains_key(name) {
+                right.insert(name, key(&format!("right-{}", right.len()), &[name]).await);
+            }
         }
     }
     // What answers look like is held against the document elsewhere.
@@ -229,7 +238,15 @@ async fn every_operation_asks_for_what_its_row_says() {
         for key in wrong {
             assert_eq!(ask(key).await, 401, "{method} {path} with {key:?}");
         }
+        let both;
         let entitled = match needs {
+            All(names) => {
+                for name in *names {
+                    assert_eq!(ask(Some(&right[name])).await, 403, "{method} {path} with {name} alone");
+                }
+                both = key(&format!("all of {path}").replace([' ', '/'], "."), names).await;
+                both.as_str()
+            }
             Permission(name) | Somewhere(name) => {
                 assert_eq!(ask(Some(&weak)).await, 403, "{method} {path} without {name}");
                 right[name].as_str()
@@ -239,6 +256,7 @@ async fn every_operation_asks_for_what_its_row_says() {
         let somewhere = ask(Some(limited.expose())).await;
         match needs {
             Permission(name) => assert_eq!(somewhere, 403, "{method} {path} with {name} in one project"),
+            All(names) => assert_eq!(somewhere, 403, "{method} {path} with {names:?} in one project"),
             _ => assert!(somewhere != 401 && somewhere != 403, "{method} {path} in one project: {somewhere}"),
         }
         // There is nothing at most of these addresses, and most bodies are missing: what

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, web};
 use longhaul_api::ApiError;
 use uuid::Uuid;
 
-use crate::respond::{NO_PAGE, PageError};
+use crate::respond::NO_PAGE;
 
 /// A file.
 pub(crate) struct Asset {
@@ -52,7 +52,7 @@ impl Asset {
 }
 
 /// `200` with the file, for ever.
-pub(crate) async fn serve(file: web::Path<String>) -> Result<HttpResponse, PageError> {
+pub(crate) async fn serve(file: web::Path<String>) -> Result<HttpResponse, ApiError> {
     let (_, asset) = NAMES
         .iter()
         .find(|(name, _)| *name == *file)

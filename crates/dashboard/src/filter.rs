@@ -3,10 +3,12 @@
 use actix_web::HttpRequest;
 use actix_web::web::{self, Query};
 use chrono::{DateTime, Duration, Utc};
-use longhaul_api::ApiError;
+use longhaul_api::access::permission::VIEW_TASKS;
+use longhaul_api::{ApiError, Caller};
 use longhaul_model::State;
 use longhaul_model::store::find::TaskFilter;
 use longhaul_model::store::list::ListFilter;
+use longhaul_model::store::read::Sight;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -122,6 +124,18 @@ impl Chosen {
             },
             text: self.text.clone(),
         }
+    }
+
+    /// The same, of what someone may see; `None` if that is nothing, whatever there is.
+    pub(crate) fn seen_by(&self, caller: &Caller, now: DateTime<Utc>) -> Option<ListFilter> {
+        let mut filter = self.to_store(now);
+        if let Sight::Own(own) = caller.sight(&[VIEW_TASKS]) {
+            match &filter.tasks.created_by {
+                Some(other) if other != own => return None,
+                _ => filter.tasks.created_by = Some(own.to_owned()),
+            }
+        }
+        Some(filter)
     }
 
     /// The parameters of a CancelTasks (`open`) or RetryTasks task of what fits; `None`

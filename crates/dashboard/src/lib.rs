@@ -14,7 +14,7 @@ mod page;
 mod respond;
 mod shell;
 
-use longhaul_api::access::permission::{EDIT_QUEUES, EDIT_SCHEDULES, MANAGE_TASKS, VIEW_DASHBOARD};
+use longhaul_api::access::permission::{EDIT_QUEUES, EDIT_SCHEDULES, VIEW_DASHBOARD, VIEW_QUEUES, VIEW_SCHEDULES};
 use longhaul_api::openapi::text;
 use longhaul_api::{Access, Operation, Resource, Routes};
 
@@ -24,59 +24,73 @@ use page::{bulk, overview, queues, schedules, search, task, tasks, workers};
 
 /// Adds the pages to an API, at `/`.
 pub fn configure(routes: &mut Routes) {
-    let view =
-        |id: &str, summary: &str| operation(id, summary, VIEW_DASHBOARD).answers_bytes(200, "text/html", "The page.");
+    let view = |id: &str, summary: &str| {
+        operation(id, summary, Access::Permission(VIEW_DASHBOARD)).answers_bytes(200, "text/html", "The page.")
+    };
     routes.add(Resource::at("/").get(overview::show, view("showOverview", "The queue at a glance.")));
     routes.add(Resource::at("/tasks").get(tasks::show, view("showTasks", "Tasks by filter.")));
-    routes.add(Resource::at("/tasks/all").get(
-        bulk::ask,
-        view("askAboutTasks", "Asks before many tasks are changed.").needs(Access::Permission(MANAGE_TASKS)),
-    ));
+    routes.add(Resource::at("/tasks/all").get(bulk::ask, view("askAboutTasks", "Asks before many tasks are changed.")));
     routes.add(
-        Resource::at("/tasks/cancel")
-            .post(bulk::cancel, deed("cancelShownTasks", "Cancels the tasks that are named or fit.", MANAGE_TASKS)),
+        Resource::at("/tasks/cancel").post(
+            bulk::cancel,
+            deed("cancelShownTasks", "Cancels the tasks that are named or fit.", Access::Permission(VIEW_DASHBOARD))
+                .notes_itself(),
+        ),
     );
     routes.add(
-        Resource::at("/tasks/retry")
-            .post(bulk::retry, deed("retryShownTasks", "Runs the tasks that are named or fit again.", MANAGE_TASKS)),
+        Resource::at("/tasks/retry").post(
+            bulk::retry,
+            deed("retryShownTasks", "Runs the tasks that are named or fit again.", Access::Permission(VIEW_DASHBOARD))
+                .notes_itself(),
+        ),
     );
     routes.add(
         Resource::at("/tasks/{id}").get(task::show, view("showTask", "One task.").path("id", "Its `Id`.", text())),
     );
+    routes.add(Resource::at("/tasks/{id}/cancel").post(
+        task::cancel,
+        deed("cancelShownTask", "Cancels a task.", Access::Permission(VIEW_DASHBOARD)).notes_itself().path(
+            "id",
+            "Its `Id`.",
+            text(),
+        ),
+    ));
+    routes.add(Resource::at("/tasks/{id}/retry").post(
+        task::retry,
+        deed("retryShownTask", "Runs a task again.", Access::Permission(VIEW_DASHBOARD)).notes_itself().path(
+            "id",
+            "Its `Id`.",
+            text(),
+        ),
+    ));
+    routes
+        .add(Resource::at("/queues").get(queues::show, view("showQueues", "Queues, pauses and limits.").needs(QUEUES)));
     routes.add(
-        Resource::at("/tasks/{id}/cancel").post(
-            task::cancel,
-            deed("cancelShownTask", "Cancels a task.", MANAGE_TASKS).path("id", "Its `Id`.", text()),
+        Resource::at("/queues/{name}").post(
+            queues::change,
+            deed("changeShownQueue", "Pauses or resumes a queue, changes its limits.", Access::Permission(EDIT_QUEUES))
+                .path("name", "Its name.", text()),
         ),
     );
     routes.add(
-        Resource::at("/tasks/{id}/retry").post(
-            task::retry,
-            deed("retryShownTask", "Runs a task again.", MANAGE_TASKS).path("id", "Its `Id`.", text()),
-        ),
+        Resource::at("/schedules").get(schedules::show, view("showSchedules", "Cron schedules.").needs(SCHEDULES)),
     );
-    routes.add(Resource::at("/queues").get(queues::show, view("showQueues", "Queues, pauses and limits.")));
-    routes.add(Resource::at("/queues/{name}").post(
-        queues::change,
-        deed("changeShownQueue", "Pauses or resumes a queue, changes its limits.", EDIT_QUEUES).path(
+    routes.add(Resource::at("/schedules/{name}").post(
+        schedules::change,
+        deed("changeShownSchedule", "Pauses or resumes a schedule.", Access::Permission(EDIT_SCHEDULES)).path(
             "name",
             "Its name.",
             text(),
         ),
     ));
-    routes.add(Resource::at("/schedules").get(schedules::show, view("showSchedules", "Cron schedules.")));
-    routes.add(Resource::at("/schedules/{name}").post(
-        schedules::change,
-        deed("changeShownSchedule", "Pauses or resumes a schedule.", EDIT_SCHEDULES).path("name", "Its name.", text()),
-    ));
-    routes.add(Resource::at("/workers").get(workers::show, view("showWorkers", "Worker processes.")));
+    routes.add(Resource::at("/workers").get(workers::show, view("showWorkers", "Worker processes.").needs(QUEUES)));
     routes.add(
         Resource::at("/search").get(
             search::find,
             operation(
                 "showSearch",
                 "Leads to the task with an id, or shows the queues, types, schedules, workers and tasks that a text stands in.",
-                VIEW_DASHBOARD,
+                Access::Permission(VIEW_DASHBOARD),
             )
             .answers_bytes(200, "text/html", "The page.")
             .answers_nothing(303, "Leads to the page.")
@@ -99,17 +113,21 @@ pub fn configure(routes: &mut Routes) {
     );
 }
 
-fn operation(id: &str, summary: &str, permission: &'static str) -> Operation {
+/// Pages that show what the API shows with a permission of its own.
+const QUEUES: Access = Access::Permissions(&[VIEW_DASHBOARD, VIEW_QUEUES]);
+const SCHEDULES: Access = Access::Permissions(&[VIEW_DASHBOARD, VIEW_SCHEDULES]);
+
+fn operation(id: &str, summary: &str, access: Access) -> Operation {
     Operation::new("Dashboard", id, summary)
-        .needs(Access::Permission(permission))
+        .needs(access)
         .shows_refusals_as(respond::refusal)
         .problem(respond::NO_PAGE)
         .problem(respond::WRONG_FIELD)
 }
 
 /// What a form does; it leads back to a page.
-fn deed(id: &str, summary: &str, permission: &'static str) -> Operation {
-    operation(id, summary, permission)
+fn deed(id: &str, summary: &str, access: Access) -> Operation {
+    operation(id, summary, access)
         .answers_nothing(303, "It is done; leads back to the page.")
         .with_header("Location", "The page.")
         .problem(origin::FOREIGN_FORM)

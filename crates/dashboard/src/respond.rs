@@ -1,13 +1,10 @@
 //! Answers: pages, redirects, and refusals as pages.
 
-use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use actix_web::http::header::{CACHE_CONTROL, LOCATION};
+use actix_web::{HttpRequest, HttpResponse};
 use longhaul_api::ApiError;
+use longhaul_api::session::{csrf_token, html_response};
 use longhaul_model::ProblemKind;
 use maud::{Markup, html};
 
@@ -26,28 +23,9 @@ pub(crate) const WRONG_FIELD: ProblemKind =
 /// Codes of refusals by pages. `docs/errors.md` has the same table; a test compares them.
 pub const KINDS: &[ProblemKind] = &[NO_PAGE, NOT_DONE, WRONG_FIELD, FOREIGN_FORM];
 
-/// Pages load what is ours and nothing else; nothing inline.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-
 /// A page.
 pub(crate) fn page(markup: Markup) -> HttpResponse {
-    let mut response = HttpResponse::Ok().body(markup.into_string());
-    guard(response.headers_mut());
-    response
-}
-
-fn guard(headers: &mut HeaderMap) {
-    for (name, value) in [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "same-origin"),
-        // What a page shows is for whoever asked.
-        (CACHE_CONTROL, "no-store"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    html_response(StatusCode::OK, markup.into_string())
 }
 
 /// `303` to a page of ours.
@@ -55,20 +33,11 @@ pub(crate) fn go(address: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, address)).insert_header((CACHE_CONTROL, "no-store")).finish()
 }
 
-/// A refusal as a page.
-pub(crate) fn refusal(_request: &HttpRequest, error: &ApiError) -> HttpResponse {
-    // Headers such as WWW-Authenticate, and the line in the log, are the API's.
-    let mut response =
-        error.error_response().map_body(|_, _| BoxBody::new(refusal_page(error, OVERVIEW).into_string()));
-    guard(response.headers_mut());
-    response
-}
-
-/// Where a refusal leads: an address, and what is there.
-type Back = (&'static str, &'static str);
-const OVERVIEW: Back = ("/", "To the overview");
-
-fn refusal_page(error: &ApiError, (address, words): Back) -> Markup {
+/// A refusal as a page. Who has a session can leave it there, too.
+pub(crate) fn refusal(request: &HttpRequest, error: &ApiError) -> String {
+    // Whose form was wrong goes back to where it stands.
+    let (address, words) =
+        if request.path().starts_with("/queues/") { ("/queues", "To the queues") } else { ("/", "To the overview") };
     let problem = error.problem();
     let (heading, hint) = match StatusCode::from_u16(problem.status).unwrap_or_default() {
         StatusCode::UNAUTHORIZED => ("Who are you?", "These pages are for people who have signed in."),
@@ -89,7 +58,7 @@ fn refusal_page(error: &ApiError, (address, words): Back) -> Markup {
         status if status.is_server_error() => ("Something went wrong on our side", "The cause is in the server's log."),
         _ => ("That did not work", "Nothing was changed."),
     };
-    Shell::bare(heading).page(html! {
+    let main = html! {
         section.refusal {
             p.code { (problem.status) }
             h1 { (heading) }
@@ -100,45 +69,6 @@ fn refusal_page(error: &ApiError, (address, words): Back) -> Markup {
             }
             p { a.button href=(address) { (words) } }
         }
-    })
-}
-
-/// A refusal that is shown as a page.
-#[derive(Debug)]
-pub(crate) struct PageError {
-    error: ApiError,
-    back: Back,
-}
-
-impl PageError {
-    /// The same, from which people go back there.
-    pub(crate) fn leading_to(mut self, address: &'static str, words: &'static str) -> Self {
-        self.back = (address, words);
-        self
-    }
-}
-
-impl<E: Into<ApiError>> From<E> for PageError {
-    fn from(error: E) -> Self {
-        Self { error: error.into(), back: OVERVIEW }
-    }
-}
-
-impl std::fmt::Display for PageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl ResponseError for PageError {
-    fn status_code(&self) -> StatusCode {
-        self.error.status_code()
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let page = refusal_page(&self.error, self.back).into_string();
-        let mut response = self.error.error_response().map_body(|_, _| BoxBody::new(page));
-        guard(response.headers_mut());
-        response
-    }
+    };
+    Shell::bare(heading, csrf_token(request).is_some()).page(main).into_string()
 }

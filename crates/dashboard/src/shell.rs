@@ -1,6 +1,8 @@
 //! What every page has around it.
 
-use longhaul_api::{Caller, access::CallerKind};
+use longhaul_api::Caller;
+use longhaul_api::access::CallerKind;
+use longhaul_api::access::permission::{VIEW_QUEUES, VIEW_SCHEDULES};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::asset::{ICON, SCRIPT, STYLE};
@@ -14,25 +16,31 @@ pub(crate) struct Shell<'a> {
     /// Whether the script keeps the page up to date.
     live: bool,
     search: String,
+    /// There is a session that one can leave.
+    session: bool,
 }
 
-const PLACES: [(&str, &str); 5] = [
-    ("/", "Overview"),
-    ("/tasks", "Tasks"),
-    ("/queues", "Queues"),
-    ("/schedules", "Schedules"),
-    ("/workers", "Workers"),
+/// Address, name, and what it takes to see it besides the permission for all pages.
+pub(crate) const PLACES: [(&str, &str, Option<&str>); 5] = [
+    ("/", "Overview", None),
+    ("/tasks", "Tasks", None),
+    ("/queues", "Queues", Some(VIEW_QUEUES)),
+    ("/schedules", "Schedules", Some(VIEW_SCHEDULES)),
+    ("/workers", "Workers", Some(VIEW_QUEUES)),
 ];
 
 impl<'a> Shell<'a> {
     /// Of a page of the place at this address.
     pub(crate) fn new(title: impl Into<String>, active: &'static str, caller: &'a Caller) -> Self {
-        Self { title: title.into(), active, caller: Some(caller), notice: None, live: true, search: String::new() }
+        let session = caller.kind() == CallerKind::Session;
+        let (title, search) = (title.into(), String::new());
+        Self { title, active, caller: Some(caller), notice: None, live: true, search, session }
     }
 
     /// Of a page for whoever it is.
-    pub(crate) fn bare(title: &str) -> Self {
-        Self { title: title.to_owned(), active: "", caller: None, notice: None, live: false, search: String::new() }
+    pub(crate) fn bare(title: &str, session: bool) -> Self {
+        let (title, search) = (title.to_owned(), String::new());
+        Self { title, active: "", caller: None, notice: None, live: false, search, session }
     }
 
     /// With the news that a form left behind, by its name.
@@ -51,6 +59,11 @@ impl<'a> Shell<'a> {
     pub(crate) fn still(mut self) -> Self {
         self.live = false;
         self
+    }
+
+    /// Of who is not known, whatever there is.
+    fn may(&self, needs: Option<&str>) -> bool {
+        needs.is_none_or(|permission| self.caller.is_none_or(|caller| caller.may(permission)))
     }
 
     /// The whole page.
@@ -72,7 +85,7 @@ impl<'a> Shell<'a> {
                     header.top {
                         a.brand href="/" { (mark()) span { "Longhaul" } }
                         nav aria-label="Places" {
-                            @for (address, name) in PLACES {
+                            @for (address, name, _) in PLACES.into_iter().filter(|(.., needs)| self.may(*needs)) {
                                 a href=(address) aria-current=[(address == self.active).then_some("page")] { (name) }
                             }
                         }
@@ -89,6 +102,9 @@ impl<'a> Shell<'a> {
                             button.tool #theme type="button" hidden { "Theme" }
                             @if let Some(caller) = self.caller.filter(|caller| caller.kind() != CallerKind::Anonymous) {
                                 span.who title=(caller.subject()) { (caller.name()) }
+                            }
+                            @if self.session {
+                                form.leave method="post" action="/logout" { button.tool type="submit" { "Log out" } }
                             }
                         }
                     }

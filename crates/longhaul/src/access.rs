@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
@@ -40,6 +41,33 @@ pub struct AccessSettings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
     pub limits: LimitSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
+    pub sessions: SessionLifetimes,
+}
+
+/// How long people who logged in stay so.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sessions")]
+pub struct SessionLifetimes {
+    /// Seconds without a request after which a session ends.
+    #[arg(long, env = "LONGHAUL_SESSION_IDLE", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(120..=2_592_000))]
+    pub session_idle: u64,
+    /// Seconds after the login at which a session ends, however it is used.
+    #[arg(long, env = "LONGHAUL_SESSION_WHOLE", default_value_t = 43_200, value_parser = clap::value_parser!(u64).range(120..=2_592_000))]
+    pub session_whole: u64,
+}
+
+impl Default for SessionLifetimes {
+    fn default() -> Self {
+        Self { session_idle: 3600, session_whole: 43_200 }
+    }
+}
+
+impl SessionLifetimes {
+    fn settings(&self) -> SessionSettings {
+        SessionSettings { idle: Duration::from_secs(self.session_idle), whole: Duration::from_secs(self.session_whole) }
+    }
 }
 
 /// What API keys are hashed with.
@@ -94,7 +122,7 @@ impl AccessSettings {
             // does not wait.
             tokio::spawn(async move { server.issuer().refresh().await.is_ok() });
         }
-        Ok((gate, Some(Login::new(pool.clone(), SessionSettings::default(), Some(keys()), provider))))
+        Ok((gate, Some(Login::new(pool.clone(), self.sessions.settings(), Some(keys()), provider))))
     }
 
     /// Refuses an address that others can reach unless something keeps strangers out.

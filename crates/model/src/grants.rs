@@ -118,6 +118,23 @@ impl Grants {
             || self.within.iter().any(|(granted, projects)| projects.contains(&project) && granted.covers(permission))
     }
 
+    /// The projects in which they hold it, each once; `None` if in all.
+    #[must_use]
+    pub fn projects(&self, permission: &str) -> Option<Vec<Uuid>> {
+        if self.may(permission) {
+            return None;
+        }
+        let held = self.within.iter().filter(|(granted, _)| granted.covers(permission));
+        let projects: BTreeSet<Uuid> = held.flat_map(|(_, projects)| projects.iter().copied()).collect();
+        Some(projects.into_iter().collect())
+    }
+
+    /// Whether any of them is for some projects only.
+    #[must_use]
+    pub fn are_limited(&self) -> bool {
+        !self.within.is_empty()
+    }
+
     /// Whether they hold it for anything at all.
     #[must_use]
     pub fn may_somewhere(&self, permission: &str) -> bool {
@@ -162,6 +179,8 @@ mod tests {
         assert!(grants.may("A/View") && grants.may_in("A/View", other));
         assert!(!grants.may("A/Edit") && grants.may_in("A/Edit", mine) && !grants.may_in("A/Edit", other));
         assert!(grants.may_somewhere("A/Edit") && !grants.may_somewhere("B/Edit"));
+        assert_eq!((grants.projects("A/View"), grants.projects("A/Edit")), (None, Some(vec![mine])));
+        assert_eq!(grants.projects("B/Edit"), Some(vec![]));
         assert!(!Grants::nothing().may("A") && Grants::everything().may("A"));
     }
 }

@@ -172,6 +172,18 @@ impl Entry {
         self.steps.create(parameters, context).await
     }
 
+    /// Runs the type's `create` step for a task that is stored, to learn whether it could be
+    /// started now.
+    ///
+    /// # Errors
+    /// As [`create`](Entry::create).
+    pub async fn create_again(&self, stored: Value, context: &CreateContext) -> Result<(), CreateError> {
+        if self.secret {
+            self.keyring(&context.resources)?;
+        }
+        self.steps.create_again(stored, context).await
+    }
+
     /// The form in which parameters are stored: as they are, but secrets are sealed.
     ///
     /// # Errors
@@ -257,6 +269,7 @@ trait Steps: Send + Sync {
         parameters: &'a Value,
         context: &'a CreateContext,
     ) -> BoxFuture<'a, Result<Progress, CreateError>>;
+    fn create_again<'a>(&'a self, stored: Value, context: &'a CreateContext) -> BoxFuture<'a, Result<(), CreateError>>;
     fn run(&self, parameters: Value, context: RunContext) -> BoxFuture<'_, Result<Outcome, RunError>>;
 }
 
@@ -294,6 +307,17 @@ impl<T: TaskType> Steps for Typed<T> {
         Box::pin(async move {
             let task = Self::task(parameters)?;
             task.create(context).await
+        })
+    }
+
+    fn create_again<'a>(&'a self, stored: Value, context: &'a CreateContext) -> BoxFuture<'a, Result<(), CreateError>> {
+        Box::pin(async move {
+            let (task, _) = secret::opened::<T>(stored, context.resources.get::<Keyring>(), T::NAME);
+            let task = task.map_err(|error| {
+                let message = format!("What is stored does not fit {} any more: {error}", T::NAME);
+                CreateError::Invalid(vec![ParameterError { pointer: "/Parameters".to_owned(), message }])
+            })?;
+            task.create(context).await.map(drop)
         })
     }
 

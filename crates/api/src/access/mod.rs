@@ -26,7 +26,7 @@ use longhaul_model::store::audit::record;
 use crate::error::FORBIDDEN;
 use crate::limit::Limiter;
 use crate::openapi::RefusalPage;
-use crate::session::login_first;
+use crate::session::{as_page, login_first};
 use crate::{ApiError, App};
 
 pub use authenticator::{Authenticator, Verdict};
@@ -46,6 +46,8 @@ pub enum Access {
     Caller,
     /// This permission, in all projects.
     Permission(&'static str),
+    /// All of these permissions, in all projects.
+    Permissions(&'static [&'static str]),
     /// This permission, in one project at least. Its handler asks in which.
     Somewhere(&'static str),
 }
@@ -64,10 +66,14 @@ impl Access {
             None => app.inner.gate.identify(request.request()).await?,
             Some(limiter) => limited(app, limiter, request.request(), address).await?,
         };
-        match self {
-            Access::Permission(name) if !caller.may(name) => return Err(missing(name)),
-            Access::Somewhere(name) if !caller.grants().may_somewhere(name) => return Err(missing(name)),
-            _ => {}
+        let lacking = match self {
+            Access::Public | Access::Caller => None,
+            Access::Permission(name) => Some(name).filter(|name| !caller.may(name)),
+            Access::Permissions(names) => names.iter().copied().find(|name| !caller.may(name)),
+            Access::Somewhere(name) => Some(name).filter(|name| !caller.grants().may_somewhere(name)),
+        };
+        if let Some(name) = lacking {
+            return Err(missing(name));
         }
         request.extensions_mut().insert(caller.at(address));
         Ok(())
@@ -88,11 +94,22 @@ impl Access {
             let unknown = refusal.status_code() == StatusCode::UNAUTHORIZED;
             let instead = if login && unknown { login_first(&request) } else { None };
             let answer = instead.unwrap_or_else(|| {
-                page.map_or_else(|| refusal.error_response(), |page| page(request.request(), &refusal))
+                let answer = refusal.error_response();
+                match page {
+                    Some(page) => as_page(answer, page(request.request(), &refusal)),
+                    None => answer,
+                }
             });
             return Ok(request.into_response(answer));
         }
-        let response = next.call(request).await?;
+        let mut response = next.call(request).await?;
+        if let Some(page) = page
+            && let Some(refusal) = response.response().error().and_then(|error| error.as_error::<ApiError>())
+        {
+            let html = page(response.request(), refusal);
+            let (request, answer) = response.into_parts();
+            response = ServiceResponse::new(request, as_page(answer, html));
+        }
         if let Some(operation) = noted_as.filter(|_| response.status().as_u16() < 400) {
             note(&operation, &response).await;
         }

@@ -23,7 +23,7 @@ permissions! {
     VIEW_SCHEDULES = "Administration/Schedules/View";
     /// Making, changing, pausing and deleting schedules.
     EDIT_SCHEDULES = "Administration/Schedules/Edit";
-    /// The dashboard's pages, which show every task, queue, schedule and worker.
+    /// The dashboard's pages, which show and do what the API would for the same person.
     VIEW_DASHBOARD = "Administration/Dashboard/View";
     /// Figures about the service for a monitoring system.
     VIEW_METRICS = "Administration/Metrics/View";

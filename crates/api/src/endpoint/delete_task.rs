@@ -3,10 +3,8 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use longhaul_model::State;
-use longhaul_model::store::cancel::{Cancelled, cancel};
+use longhaul_model::store::cancel::Cancelled;
 use longhaul_model::store::read;
-
-use serde_json::json;
 
 use super::get_task::{find_managed, public_id, unknown};
 use crate::error::{FORBIDDEN, TASK_ENDED, UNKNOWN_TASK};
@@ -31,13 +29,7 @@ pub(crate) async fn handle(
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let (task, id_prefix) = find_managed(&app, &caller, &id).await?;
-    let mut transaction = app.pool().begin().await?;
-    let outcome = cancel(&mut *transaction, task.id).await?.ok_or_else(|| unknown(&id))?;
-    if outcome != Cancelled::Ended {
-        let target = format!("{id_prefix}{}", task.id);
-        caller.note(&mut transaction, "cancelTask", &target, Some(json!({"Type": task.type_name}))).await?;
-    }
-    transaction.commit().await?;
+    let outcome = app.cancel_found(&caller, &task, id_prefix).await?.ok_or_else(|| unknown(&id))?;
     let task = read::task(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))?;
     let body = TaskBody::new(task, id_prefix, app.base_url());
     match outcome {

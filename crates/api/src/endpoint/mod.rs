@@ -31,6 +31,7 @@ use crate::error::UNKNOWN_ROUTE;
 use crate::openapi::{Resource, Routes};
 
 pub(crate) use crate::batch_request::TASKS_AT_ONCE;
+pub(crate) use get_task::{find_managed, unknown as unknown_task};
 pub(crate) use post_task::read_task;
 pub(crate) use task_log::LineBody;
 

@@ -2,10 +2,8 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use longhaul_model::store::cancel::{Retried, retry};
+use longhaul_model::store::cancel::Retried;
 use longhaul_model::store::read;
-
-use serde_json::json;
 
 use super::get_task::{find_managed, public_id, unknown};
 use crate::error::{FORBIDDEN, TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
@@ -24,21 +22,15 @@ pub(super) fn operation() -> Operation {
 }
 
 /// `202` with the body; it goes on from its last checkpoint. `409` if the task is
-/// not over, or succeeded.
+/// not over, or succeeded. Who runs its own task again must have the permissions that
+/// starting it takes now.
 pub(crate) async fn handle(
     app: web::Data<App>,
     caller: Caller,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let (task, id_prefix) = find_managed(&app, &caller, &id).await?;
-    let mut transaction = app.pool().begin().await?;
-    let retried = retry(&mut *transaction, task.id).await?.ok_or_else(|| unknown(&id))?;
-    if retried == Retried::Queued {
-        let target = format!("{id_prefix}{}", task.id);
-        caller.note(&mut transaction, "retryTask", &target, Some(json!({"Type": task.type_name}))).await?;
-    }
-    transaction.commit().await?;
-    match retried {
+    match app.retry_found(&caller, &task, id_prefix).await?.ok_or_else(|| unknown(&id))? {
         Retried::Queued => {
             let task = read::task(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))?;
             Ok(json_response(StatusCode::ACCEPTED, &TaskBody::new(task, id_prefix, app.base_url())))

@@ -173,7 +173,8 @@ impl<'a> Writer<'a> {
         }
         if self.nature.closed && operation.needs != Access::Public {
             let refusals = [NO_CREDENTIALS, WRONG_CREDENTIALS, FORBIDDEN, INTERNAL, UNAVAILABLE];
-            let named = matches!(operation.needs, Access::Permission(_) | Access::Somewhere(_));
+            let named =
+                matches!(operation.needs, Access::Permission(_) | Access::Permissions(_) | Access::Somewhere(_));
             for kind in refusals.into_iter().filter(|kind| named || *kind != FORBIDDEN) {
                 if !problems.contains(&kind) {
                     problems.push(kind);
@@ -203,6 +204,7 @@ impl<'a> Writer<'a> {
             Access::Public => return Some(Vec::new()),
             Access::Caller => &[],
             Access::Permission(name) | Access::Somewhere(name) => &[*name],
+            Access::Permissions(names) => names,
         };
         Some(SCHEMES.iter().map(|(name, _)| SecurityRequirement::new(*name, permissions.iter().copied())).collect())
     }

@@ -1,6 +1,6 @@
 //! What a route does, in words and schemas. It stands next to its handler.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpRequest;
 use longhaul_model::ProblemKind;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use utoipa::openapi::{Object, ObjectBuilder, SchemaFormat, Type};
@@ -34,8 +34,8 @@ pub struct Operation {
     pub(super) page: Option<RefusalPage>,
 }
 
-/// Makes a page of a refusal.
-pub type RefusalPage = fn(&HttpRequest, &ApiError) -> HttpResponse;
+/// Makes a page of a refusal: its HTML.
+pub type RefusalPage = fn(&HttpRequest, &ApiError) -> String;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Starts {
@@ -111,7 +111,8 @@ impl Operation {
         }
     }
 
-    /// It is for people: what it answers is a page, and so is every refusal.
+    /// It is for people: what it answers is a page, and so is every refusal, those of its
+    /// handler, too.
     #[must_use]
     pub fn shows_refusals_as(mut self, page: RefusalPage) -> Self {
         self.page = Some(page);
@@ -127,7 +128,7 @@ impl Operation {
 
     /// It writes down who did what itself, in the transaction that does it.
     #[must_use]
-    pub(crate) fn notes_itself(mut self) -> Self {
+    pub fn notes_itself(mut self) -> Self {
         self.notes_itself = true;
         self
     }

@@ -31,8 +31,8 @@ use sqlx::PgPool;
 use crate::access::Keys;
 
 pub(crate) use identity::{Csrf, Sessions};
-pub(crate) use page::escaped;
 pub use page::{PAGE_POLICY, html_response};
+pub(crate) use page::{as_page, escaped};
 pub use provider::{Provider, ProviderSettings};
 pub(crate) use routes::add;
 

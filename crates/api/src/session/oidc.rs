@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::cookie::{Id, Jar};
-use super::routes::{is_path, leads_to, operation, value};
+use super::routes::{Visitor, is_path, leads_to, operation, value};
 use super::{Login, Provider};
 use crate::access::CallerKind;
 use crate::oauth::Refusal;
@@ -65,6 +65,7 @@ pub(super) fn end_operation() -> Operation {
 /// `303` with the session's cookie, or the page with what is wrong.
 pub(super) async fn end(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (login, provider) = parts(&app)?;
+    let visitor = Visitor::of(&request, &app);
     let kept = Jar::Login.value(&request, app.base_url());
     let kept = kept.as_deref().and_then(|kept| kept.split_once('.'));
     let leads_to = kept.and_then(|(_, path)| String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(path).ok()?).ok());
@@ -76,6 +77,7 @@ pub(super) async fn end(app: web::Data<App>, request: HttpRequest) -> Result<Htt
         said("state").is_some_and(|state| id.has_derived("state", &state))
     });
     let Some(secrets) = secrets.as_ref().map(Secrets::of) else {
+        visitor.was_refused(&app, "provider", None).await?;
         let why = "That login was begun in another browser, or more than ten minutes ago. Begin again.";
         return Ok(login.page(&leads_to, Some(why)).response(StatusCode::UNAUTHORIZED));
     };
@@ -94,9 +96,14 @@ pub(super) async fn end(app: web::Data<App>, request: HttpRequest) -> Result<Htt
         Ok(bearer) => {
             let permissions: Vec<String> = bearer.permissions.iter().map(ToString::to_string).collect();
             let caller = bearer.caller(provider.name(), CallerKind::Session);
-            login.begin(&app, &caller, None, &permissions, &leads_to).await
+            login.begin(&app, &visitor, &caller, None, &permissions, &leads_to).await
         }
-        Err(refusal) => Ok(refused(login, &leads_to, &refusal)),
+        Err(refusal) => {
+            if matches!(refusal, Refusal::Invalid(_)) {
+                visitor.was_refused(&app, "provider", None).await?;
+            }
+            Ok(refused(login, &leads_to, &refusal))
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Pages, and the headers that every page has.
 
 use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 
 /// What a page of ours may load and do: nothing from elsewhere, no script or style
@@ -15,14 +17,25 @@ pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 
 /// types, frames it, tells its address to other sites or keeps it.
 #[must_use]
 pub fn html_response(status: StatusCode, body: String) -> HttpResponse {
-    HttpResponse::build(status)
-        .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
-        .insert_header((CONTENT_SECURITY_POLICY, PAGE_POLICY))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((X_FRAME_OPTIONS, "DENY"))
-        .insert_header((REFERRER_POLICY, "same-origin"))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .body(body)
+    as_page(HttpResponse::new(status), body)
+}
+
+/// An answer as a page: this HTML instead of its body, with the headers of pages besides
+/// its own.
+pub(crate) fn as_page(response: HttpResponse, html: String) -> HttpResponse {
+    let mut page = response.map_body(|_, _| BoxBody::new(html));
+    for (name, value) in [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "same-origin"),
+        // What a page shows is for whoever asked.
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        page.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    page
 }
 
 /// What the login page shows.

@@ -1,9 +1,13 @@
 //! `/login` and `/logout`.
 
+use std::net::IpAddr;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::store::audit::{Deed, record};
 use longhaul_model::store::session::{self, NewSession};
+use serde_json::{Value, json};
 
 use super::cookie::{Id, Jar};
 use super::oidc;
@@ -11,7 +15,7 @@ use super::origin::is_ours;
 use super::page::{LoginPage, STYLE};
 use super::{Login, whoami};
 use crate::access::secret::Secret;
-use crate::access::{Access, Caller};
+use crate::access::{Access, Caller, client_address};
 use crate::error::CROSS_SITE;
 use crate::openapi::text;
 use crate::{ApiError, App, Operation, Resource, Routes, unreadable};
@@ -89,6 +93,8 @@ async fn by_key(
 ) -> Result<HttpResponse, ApiError> {
     let login = app.login()?;
     must_be_ours(&request, &app)?;
+    let visitor = Visitor::of(&request, &app);
+    visitor.may_try(&app)?;
     let body = body.map_err(|error| unreadable(&error, MOST_BYTES))?;
     let form = std::str::from_utf8(&body).unwrap_or("");
     let leads_to = leads_to(&request);
@@ -99,10 +105,11 @@ async fn by_key(
         None => None,
     };
     let (Some(caller), Some(secret)) = (caller, Secret::read(key)) else {
+        visitor.was_refused(&app, "key", key_prefix(key)).await?;
         let complaint = "That key is not valid: it is unknown, or has expired or been revoked.";
         return Ok(login.page(&leads_to, Some(complaint)).response(StatusCode::UNAUTHORIZED));
     };
-    login.begin(&app, &caller, Some(secret.prefix()), &[], &leads_to).await
+    login.begin(&app, &visitor, &caller, Some(secret.prefix()), &[], &leads_to).await
 }
 
 fn logout_operation() -> Operation {
@@ -118,13 +125,57 @@ async fn logout(app: web::Data<App>, request: HttpRequest) -> Result<HttpRespons
     let login = app.login()?;
     must_be_ours(&request, &app)?;
     if let Some(id) = Jar::Session.value(&request, app.base_url()).and_then(|text| Id::read(&text)) {
-        session::end(&login.inner.pool, &id.hash()).await?;
+        let mut transaction = login.inner.pool.begin().await?;
+        if let Some(who) = session::end(&mut *transaction, &id.hash()).await? {
+            let deed = Visitor::of(&request, &app).deed("logOut", who, None);
+            record(&mut *transaction, &[deed]).await?;
+        }
+        transaction.commit().await?;
     }
     Ok(HttpResponse::SeeOther()
         .insert_header((LOCATION, "/login"))
         .insert_header(("clear-site-data", "\"cache\""))
         .append_header((SET_COOKIE, Jar::Session.removal(app.base_url())))
         .finish())
+}
+
+/// Who comes to log in or out.
+pub(super) struct Visitor {
+    address: Option<IpAddr>,
+}
+
+impl Visitor {
+    pub(super) fn of(request: &HttpRequest, app: &App) -> Self {
+        Self { address: client_address(request, &app.inner.settings.trusted_proxies) }
+    }
+
+    /// Refuses an address that guesses, here as where credentials come with a request.
+    fn may_try(&self, app: &App) -> Result<(), ApiError> {
+        app.inner.limiter.as_ref().map_or(Ok(()), |limiter| limiter.may_try(self.address))
+    }
+
+    fn deed(&self, deed: &str, who: impl Into<String>, details: Option<Value>) -> Deed {
+        Deed { who: who.into(), address: self.address, deed: deed.to_owned(), target: None, details }
+    }
+
+    /// Counts a login that was refused, and writes it down.
+    pub(super) async fn was_refused(&self, app: &App, by: &str, key: Option<&str>) -> Result<(), ApiError> {
+        if let Some(limiter) = &app.inner.limiter {
+            limiter.was_wrong(self.address);
+        }
+        let deed = self.deed("refuseLogIn", NOBODY, Some(json!({"By": by, "Key": key})));
+        Ok(record(app.pool(), &[deed]).await?)
+    }
+}
+
+/// Who could not log in.
+const NOBODY: &str = "anonymous";
+
+/// What people know a key by, if that is what was shown; of anything else nothing is
+/// written down.
+fn key_prefix(key: &str) -> Option<&str> {
+    let prefix = key.get(..13).filter(|_| Secret::is_meant(key))?;
+    prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some(prefix)
 }
 
 /// A form that another site sends could log its own person in here, or ours out.
@@ -158,6 +209,7 @@ impl Login {
     pub(super) async fn begin(
         &self,
         app: &App,
+        visitor: &Visitor,
         caller: &Caller,
         key_prefix: Option<&str>,
         permissions: &[String],
@@ -172,7 +224,12 @@ impl Login {
             permissions,
             seconds: i64::try_from(self.inner.settings.whole.as_secs()).unwrap_or(i64::MAX),
         };
-        session::begin(&self.inner.pool, &session).await?;
+        let (by, shown) = (if key_prefix.is_some() { "key" } else { "provider" }, key_prefix);
+        let deed = visitor.deed("logIn", caller.subject(), Some(json!({"By": by, "Key": shown})));
+        let mut transaction = self.inner.pool.begin().await?;
+        session::begin(&mut *transaction, &session).await?;
+        record(&mut *transaction, &[deed]).await?;
+        transaction.commit().await?;
         Ok(HttpResponse::SeeOther()
             .insert_header((LOCATION, leads_to))
             .insert_header((CACHE_CONTROL, "no-store"))

@@ -3,33 +3,38 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::access::permission::MANAGE_TASKS;
-use longhaul_api::{ApiError, App, Caller, StartTask};
+use longhaul_api::{ApiError, App, Caller, Deed, StartTask};
 use longhaul_model::split_public_id;
-use longhaul_model::store::cancel::{cancel_each, lock_free, retry_each};
+use longhaul_model::store::read::Sight;
 use maud::html;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::filter::{Chosen, Form, field, fields, sent};
 use crate::format::{escaped, number};
-use crate::respond::{NOT_DONE, PageError, WRONG_FIELD, go, page};
+use crate::respond::{NOT_DONE, WRONG_FIELD, go, page};
 use crate::shell::Shell;
 
 /// Tasks that can be ticked on one page.
 const TICKED: usize = 1_000;
 
 /// Asks before all that fit are changed.
-pub(crate) async fn ask(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
-    caller.require(MANAGE_TASKS)?;
+pub(crate) async fn ask(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let fields = fields(&request)?;
-    let chosen = Chosen::read(&fields)?;
+    let chosen = managed(Chosen::read(&fields)?, &caller)?;
     let cancels = match field(&fields, "deed") {
         Some("cancel") => true,
-        Some("retry") => false,
-        _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is cancel or retry.").into()),
+        Some("retry") => {
+            caller.require(MANAGE_TASKS)?;
+            false
+        }
+        _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is cancel or retry.")),
     };
     let parameters = parameters(&app, &chosen, cancels)?;
-    let count = chosen.to_store(app.now()).count(app.pool()).await?;
+    let count = match chosen.seen_by(&caller, app.now()) {
+        Some(filter) => filter.count(app.pool()).await?,
+        None => None,
+    };
     let (verb, action) = if cancels { ("Cancel", "/tasks/cancel") } else { ("Retry", "/tasks/retry") };
     let main = html! {
         section.card.ask {
@@ -64,7 +69,7 @@ pub(crate) async fn cancel(
     caller: Caller,
     request: HttpRequest,
     form: Form,
-) -> Result<HttpResponse, PageError> {
+) -> Result<HttpResponse, ApiError> {
     change(&app, &caller, &request, form, true).await
 }
 
@@ -74,7 +79,7 @@ pub(crate) async fn retry(
     caller: Caller,
     request: HttpRequest,
     form: Form,
-) -> Result<HttpResponse, PageError> {
+) -> Result<HttpResponse, ApiError> {
     change(&app, &caller, &request, form, false).await
 }
 
@@ -84,12 +89,12 @@ async fn change(
     request: &HttpRequest,
     form: Form,
     cancels: bool,
-) -> Result<HttpResponse, PageError> {
+) -> Result<HttpResponse, ApiError> {
     let fields = sent(request, form)?;
     let chosen = Chosen::read(&fields)?;
     if field(&fields, "all").is_some() {
         let type_name = if cancels { "CancelTasks" } else { "RetryTasks" };
-        let parameters = parameters(app, &chosen, cancels)?;
+        let parameters = parameters(app, &managed(chosen, caller)?, cancels)?;
         let started = app.start_task(StartTask {
             caller,
             type_name,
@@ -115,39 +120,29 @@ async fn change(
         (_, false) => "many-retried",
     };
     if !ids.is_empty() {
-        let mut transaction = app.pool().begin().await?;
-        // Those that a worker writes just now come last, each waited for.
-        let free = lock_free(&mut transaction, &ids).await?;
-        let locked: Vec<Uuid> = ids.into_iter().filter(|id| !free.contains(id)).collect();
-        each(&mut transaction, &free, cancels).await?;
-        transaction.commit().await?;
-        for id in locked {
-            let mut transaction = app.pool().begin().await?;
-            each(&mut transaction, &[id], cancels).await?;
-            transaction.commit().await?;
-        }
+        app.change_tasks(caller, &ids, if cancels { Deed::Cancel } else { Deed::Retry }).await?;
     }
     let back = chosen.address("/tasks", None);
     let joint = if back.contains('?') { '&' } else { '?' };
     Ok(go(&format!("{back}{joint}notice={notice}")))
 }
 
-async fn each(transaction: &mut sqlx::PgConnection, ids: &[Uuid], cancels: bool) -> sqlx::Result<()> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    if cancels {
-        cancel_each(transaction, ids).await?;
-    } else {
-        retry_each(transaction, ids).await?;
-    }
-    Ok(())
-}
-
-fn parameters(app: &App, chosen: &Chosen, cancels: bool) -> Result<Value, ApiError> {
+/// All that fit and that the caller manages: without the permission, its own.
+fn managed(chosen: Chosen, caller: &Caller) -> Result<Chosen, ApiError> {
     if chosen.text.is_some() || chosen.is_everything() {
         return Err(ApiError::new(NOT_DONE, "Choose a state, a type, a queue or an age, and no text."));
     }
+    match (caller.sight(&[MANAGE_TASKS]), &chosen.created_by) {
+        (Sight::Own(own), Some(other)) if other != own => {
+            caller.require(MANAGE_TASKS)?;
+            Ok(chosen)
+        }
+        (Sight::Own(own), _) => Ok(Chosen { created_by: Some(own.to_owned()), ..chosen }),
+        (Sight::All, _) => Ok(chosen),
+    }
+}
+
+fn parameters(app: &App, chosen: &Chosen, cancels: bool) -> Result<Value, ApiError> {
     chosen
         .parameters(app.now(), cancels)
         .ok_or_else(|| ApiError::new(NOT_DONE, "No task in the states that were chosen can be changed so."))

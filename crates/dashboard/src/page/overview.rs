@@ -3,42 +3,45 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_api::{App, Caller};
+use longhaul_api::access::permission::VIEW_QUEUES;
+use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::State;
-use longhaul_model::store::find::TaskFilter;
-use longhaul_model::store::list::{ListFilter, Listing};
+use longhaul_model::store::list::Listing;
 use longhaul_model::store::overview::{COUNTED, Glance, Minute, Overview, last_hour, overview};
 use maud::{Markup, html};
 
 use super::table;
 use crate::chart::Chart;
-use crate::filter::{field, fields};
+use crate::filter::{Chosen, field, fields};
 use crate::format::{at_most, escaped, number, span};
-use crate::respond::{PageError, page};
+use crate::respond::page;
 use crate::shell::Shell;
 
 /// Tasks in the short lists.
 const FEW: usize = 6;
 
-pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
+pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let fields = fields(&request)?;
-    let (now, minutes, running, failed) = tokio::try_join!(
-        overview(app.pool()),
-        last_hour(app.pool()),
-        few(&app, State::Running),
-        few(&app, State::Failed),
-    )?;
+    let (running, failed) = tokio::try_join!(few(&app, &caller, State::Running), few(&app, &caller, State::Failed))?;
+    // As the API's overview: whoever may not see queues sees no sums either.
+    let sums = if caller.may(VIEW_QUEUES) {
+        Some(tokio::try_join!(overview(app.pool()), last_hour(app.pool()))?)
+    } else {
+        None
+    };
     let main = html! {
         h1.unseen { "Overview" }
-        (figures(&now, &minutes))
-        (charts(&minutes))
+        @if let Some((now, minutes)) = &sums {
+            (figures(now, minutes))
+            (charts(minutes))
+        }
         div.two {
             section.card #running data-live {
                 header { h2 { "Running now" } a href="/tasks?state=Running" { "All" } }
                 @if running.tasks.is_empty() {
                     (table::empty("Nothing runs", html! { "Start a task with " code { "POST /api/backgroundtasks" } "; " a href="/api/docs" { "the API's page" } " shows how." }))
                 } @else {
-                    (table::tasks(&running.tasks, app.now(), false, "Tasks that run"))
+                    (table::tasks(&running.tasks, app.now(), None, "Tasks that run"))
                 }
             }
             section.card #failures data-live {
@@ -46,23 +49,28 @@ pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpReque
                 @if failed.tasks.is_empty() {
                     (table::empty("Nothing failed", html! { "None of the newest tasks has failed." }))
                 } @else {
-                    (table::tasks(&failed.tasks, app.now(), false, "Tasks that failed"))
+                    (table::tasks(&failed.tasks, app.now(), None, "Tasks that failed"))
                 }
             }
         }
-        section.card #depths data-live {
-            header { h2 { "Queues" } a href="/queues" { "Pause and limit" } }
-            (queues(&now.queues))
+        @if let Some((now, _)) = &sums {
+            section.card #depths data-live {
+                header { h2 { "Queues" } a href="/queues" { "Pause and limit" } }
+                (queues(&now.queues))
+            }
         }
     };
     let shell = Shell::new("Overview", "/", &caller).with_notice(field(&fields, "notice"));
     Ok(page(shell.page(main)))
 }
 
-/// The newest tasks in this state, as far as one look finds them.
-async fn few(app: &App, state: State) -> sqlx::Result<Listing> {
-    let filter = ListFilter { tasks: TaskFilter { states: vec![state], ..TaskFilter::default() }, text: None };
-    filter.page(app.pool(), None, FEW, Duration::ZERO).await
+/// The newest tasks in this state that the caller sees, as far as one look finds them.
+async fn few(app: &App, caller: &Caller, state: State) -> sqlx::Result<Listing> {
+    let chosen = Chosen { states: vec![state], ..Chosen::default() };
+    match chosen.seen_by(caller, app.now()) {
+        Some(filter) => filter.page(app.pool(), None, FEW, Duration::ZERO).await,
+        None => Ok(Listing::default()),
+    }
 }
 
 fn figures(now: &Overview, minutes: &[Minute]) -> Markup {

@@ -9,10 +9,10 @@ use maud::{Markup, html};
 
 use crate::filter::{Fields, Form, field, fields, sent};
 use crate::format::{at_most, escaped, number, span};
-use crate::respond::{NO_PAGE, PageError, WRONG_FIELD, go, page};
+use crate::respond::{NO_PAGE, WRONG_FIELD, go, page};
 use crate::shell::Shell;
 
-pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
+pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let fields = fields(&request)?;
     let (now, queues) = tokio::try_join!(overview(app.pool()), list(app.pool(), None))?;
     let may = caller.may(EDIT_QUEUES);
@@ -103,27 +103,18 @@ pub(crate) async fn change(
     name: web::Path<String>,
     request: HttpRequest,
     form: Form,
-) -> Result<HttpResponse, PageError> {
-    changed(app, name, request, form).await.map_err(|error| error.leading_to("/queues", "To the queues"))
-}
-
-async fn changed(
-    app: web::Data<App>,
-    name: web::Path<String>,
-    request: HttpRequest,
-    form: Form,
-) -> Result<HttpResponse, PageError> {
+) -> Result<HttpResponse, ApiError> {
     let fields = sent(&request, form)?;
     let unknown = || ApiError::new(NO_PAGE, "There is no such queue.");
     if name.contains('\0') {
-        return Err(unknown().into());
+        return Err(unknown());
     }
     let queue = list(app.pool(), Some(&name)).await?.pop().ok_or_else(unknown)?;
     let settings = match field(&fields, "deed") {
         Some("pause") => QueueSettings { paused: true, ..queue.settings() },
         Some("resume") => QueueSettings { paused: false, ..queue.settings() },
         Some("limit") => limited(queue.settings(), &fields)?,
-        _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is pause, resume or limit.").into()),
+        _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is pause, resume or limit.")),
     };
     set(app.pool(), &name, &settings).await?;
     Ok(go("/queues?notice=queue-changed"))

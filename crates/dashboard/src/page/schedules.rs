@@ -9,17 +9,17 @@ use maud::{Markup, html};
 use super::table;
 use crate::filter::{Form, field, fields, sent};
 use crate::format::{escaped, moment, number};
-use crate::respond::{NO_PAGE, PageError, WRONG_FIELD, go, page};
+use crate::respond::{NO_PAGE, WRONG_FIELD, go, page};
 use crate::shell::Shell;
 
 const SHOWN: u32 = 500;
 
-pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
+pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let fields = fields(&request)?;
     let name = field(&fields, "name");
     let after = field(&fields, "after").unwrap_or_default();
     if name.unwrap_or(after).contains('\0') {
-        return Err(ApiError::new(WRONG_FIELD, "A name of a schedule is expected.").into());
+        return Err(ApiError::new(WRONG_FIELD, "A name of a schedule is expected."));
     }
     let schedules = match name {
         Some(name) => cron::schedule(app.pool(), name).await?.into_iter().collect(),
@@ -105,11 +105,11 @@ pub(crate) async fn change(
     name: web::Path<String>,
     request: HttpRequest,
     form: Form,
-) -> Result<HttpResponse, PageError> {
+) -> Result<HttpResponse, ApiError> {
     let fields = sent(&request, form)?;
     let unknown = || ApiError::new(NO_PAGE, "There is no such schedule.");
     if name.contains('\0') {
-        return Err(unknown().into());
+        return Err(unknown());
     }
     let there = match field(&fields, "deed") {
         Some("pause") => cron::pause(app.pool(), &name).await?,
@@ -117,7 +117,7 @@ pub(crate) async fn change(
             let schedule = cron::schedule(app.pool(), &name).await?.ok_or_else(unknown)?;
             cron::resume(app.pool(), &name, schedule.next_after(app.now())).await?
         }
-        _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is pause or resume.").into()),
+        _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is pause or resume.")),
     };
-    if there { Ok(go("/schedules?notice=schedule-changed")) } else { Err(unknown().into()) }
+    if there { Ok(go("/schedules?notice=schedule-changed")) } else { Err(unknown()) }
 }

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_api::access::permission::{VIEW_QUEUES, VIEW_SCHEDULES, VIEW_TASKS};
 use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::split_public_id;
+use longhaul_model::store::cancel::chosen;
 use longhaul_model::store::cron;
-use longhaul_model::store::list::{Listing, listed};
+use longhaul_model::store::list::Listing;
 use longhaul_model::store::queue;
 use longhaul_model::store::task_type::known;
 use longhaul_model::store::worker;
@@ -16,7 +18,7 @@ use maud::{Markup, html};
 use super::table;
 use crate::filter::{Chosen, field, fields};
 use crate::format::escaped;
-use crate::respond::{PageError, WRONG_FIELD, go, page};
+use crate::respond::{WRONG_FIELD, go, page};
 use crate::shell::Shell;
 
 /// Of each kind so many are shown.
@@ -38,37 +40,38 @@ struct Found {
     says: String,
 }
 
-pub(crate) async fn find(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
+pub(crate) async fn find(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let fields = fields(&request)?;
     let text = field(&fields, "q").unwrap_or_default().trim();
     if text.is_empty() {
         return Ok(go("/tasks"));
     }
     if text.contains('\0') || text.chars().count() > LONGEST {
-        return Err(ApiError::new(WRONG_FIELD, format!("A text of {LONGEST} characters at most is expected.")).into());
+        return Err(ApiError::new(WRONG_FIELD, format!("A text of {LONGEST} characters at most is expected.")));
     }
     if let Some((_, guid)) = split_public_id(text)
-        && let Some(found) = listed(app.pool(), &[guid]).await?.first()
+        && let Some(found) = chosen(app.pool(), &[guid], caller.sight(&[VIEW_TASKS])).await?.first()
     {
-        return Ok(go(&format!("/tasks/{}", escaped(&found.more.public_id))));
+        return Ok(go(&format!("/tasks/{}", escaped(&found.public_id))));
     }
-    let chosen = Chosen { text: Some(text.to_owned()), ..Chosen::default() };
-    let filter = chosen.to_store(app.now());
+    let sought = Chosen { text: Some(text.to_owned()), ..Chosen::default() };
     let wanted = text.to_lowercase();
+    // What the API would not show is not found here either.
+    let (may_queues, may_schedules) = (caller.may(VIEW_QUEUES), caller.may(VIEW_SCHEDULES));
     let (queues, types, schedules, workers, tasks) = tokio::try_join!(
-        queues(&app, &wanted),
-        types(&app, &wanted),
-        schedules(&app, &wanted),
-        workers(&app, &wanted),
-        filter.page(app.pool(), None, SHOWN, PATIENCE),
+        async { if may_queues { queues(&app, &wanted).await } else { Ok(Vec::new()) } },
+        async { if may_queues { types(&app, &wanted).await } else { Ok(Vec::new()) } },
+        async { if may_schedules { schedules(&app, &wanted).await } else { Ok(Vec::new()) } },
+        async { if may_queues { workers(&app, &wanted).await } else { Ok(Vec::new()) } },
+        seen(&app, &caller, &sought),
     )?;
     // Who asks for a type by its name wants its tasks.
-    let (tasks, chosen) = match types.as_slice() {
+    let (tasks, sought) = match types.as_slice() {
         [only] if tasks.tasks.is_empty() => {
             let of_type = Chosen { type_name: Some(only.name.clone()), ..Chosen::default() };
-            (of_type.to_store(app.now()).page(app.pool(), None, SHOWN, PATIENCE).await?, of_type)
+            (seen(&app, &caller, &of_type).await?, of_type)
         }
-        _ => (tasks, chosen),
+        _ => (tasks, sought),
     };
     let main = html! {
         div.title { h1 { "Search" } p.soft { "for “" (text) "”" } }
@@ -76,7 +79,7 @@ pub(crate) async fn find(app: web::Data<App>, caller: Caller, request: HttpReque
         (group("Task types", "types", &types))
         (group("Schedules", "schedules", &schedules))
         (group("Workers", "workers", &workers))
-        (tasks_found(&tasks, &chosen, &app))
+        (tasks_found(&tasks, &sought, &app))
     };
     Ok(page(Shell::new("Search", "", &caller).with_search(text).still().page(main)))
 }
@@ -103,13 +106,21 @@ fn tasks_found(listing: &Listing, chosen: &Chosen, app: &App) -> Markup {
         section.card #tasks {
             header { h2 { "Tasks" @if let Some(name) = &chosen.type_name { " of the type " (name) } } a href=(all) { "All of them" } }
             @if !listing.tasks.is_empty() {
-                (table::tasks(&listing.tasks, app.now(), false, "Tasks that were found, newest first"))
+                (table::tasks(&listing.tasks, app.now(), None, "Tasks that were found, newest first"))
             } @else if listing.next.is_some() {
                 (table::empty("None of the newest", html! { "Older ones have not been looked at: " a href=(all) { "look further back" } "." }))
             } @else {
                 (table::empty("No task has it", html! { "Ids, parameters, messages, errors, keys and who asked were looked at." }))
             }
         }
+    }
+}
+
+/// The newest tasks that fit and that the caller sees.
+async fn seen(app: &App, caller: &Caller, chosen: &Chosen) -> sqlx::Result<Listing> {
+    match chosen.seen_by(caller, app.now()) {
+        Some(filter) => filter.page(app.pool(), None, SHOWN, PATIENCE).await,
+        None => Ok(Listing::default()),
     }
 }
 

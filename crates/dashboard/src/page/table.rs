@@ -1,21 +1,22 @@
 //! A table of tasks, on several pages.
 
 use chrono::{DateTime, Utc};
+use longhaul_api::Caller;
 use longhaul_model::State;
 use longhaul_model::store::list::Listed;
 use maud::{Markup, html};
 
 use crate::format::{escaped, moment, number, percent, seconds, span, state};
 
-/// Draws it; with `choosing`, tasks can be ticked.
-pub(crate) fn tasks(listed: &[Listed], now: DateTime<Utc>, choosing: bool, caption: &str) -> Markup {
+/// Draws it; tasks that `choosing` manages can be ticked.
+pub(crate) fn tasks(listed: &[Listed], now: DateTime<Utc>, choosing: Option<&Caller>, caption: &str) -> Markup {
     html! {
         div.scroll {
             table.tasks {
                 caption.unseen { (caption) }
                 thead {
                     tr {
-                        @if choosing { th.tick scope="col" { span.unseen { "Choose" } } }
+                        @if choosing.is_some() { th.tick scope="col" { span.unseen { "Choose" } } }
                         th scope="col" { "State" }
                         th scope="col" { "Task" }
                         th scope="col" { "Progress" }
@@ -30,7 +31,7 @@ pub(crate) fn tasks(listed: &[Listed], now: DateTime<Utc>, choosing: bool, capti
     }
 }
 
-fn row(Listed { task, more }: &Listed, now: DateTime<Utc>, choosing: bool) -> Markup {
+fn row(Listed { task, more }: &Listed, now: DateTime<Utc>, choosing: Option<&Caller>) -> Markup {
     let id = more.public_id.as_str();
     // Of an open task that failed before, why; of others, what they say.
     let says = if task.state == State::Failed || task.state == State::Retrying {
@@ -40,8 +41,12 @@ fn row(Listed { task, more }: &Listed, now: DateTime<Utc>, choosing: bool) -> Ma
     };
     html! {
         tr #{ "t-" (id) } {
-            @if choosing {
-                td.tick { label { input type="checkbox" name="id" value=(id); span.unseen { "Choose " (id) } } }
+            @if let Some(caller) = choosing {
+                td.tick {
+                    @if caller.manages(more.created_by.as_deref()) {
+                        label { input type="checkbox" name="id" value=(id); span.unseen { "Choose " (id) } }
+                    }
+                }
             }
             td.state-cell { (state(task.state)) }
             td.what {

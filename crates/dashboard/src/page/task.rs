@@ -1,9 +1,9 @@
 //! `/tasks/{id}`: one task.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_api::access::permission::MANAGE_TASKS;
+use longhaul_api::access::permission::VIEW_TASKS;
 use longhaul_api::{ApiError, App, Caller};
-use longhaul_model::store::cancel::{Cancelled, Retried, cancel as cancel_task, retry as retry_task};
+use longhaul_model::store::cancel::{Cancelled, Retried, chosen};
 use longhaul_model::store::detail::{Detail, Failure, detail};
 use longhaul_model::store::linked::{Relative, children, dependents, prerequisites};
 use longhaul_model::store::log::{StoredLine, lines};
@@ -18,7 +18,7 @@ use crate::filter::{field, fields};
 use crate::format::{escaped, json, moment, number, percent, span, state};
 use crate::graph::{DRAWN, Graph};
 use crate::origin::must_be_ours;
-use crate::respond::{NO_PAGE, NOT_DONE, PageError, go, page};
+use crate::respond::{NO_PAGE, NOT_DONE, go, page};
 use crate::shell::Shell;
 
 /// Lines of the log that are shown.
@@ -41,49 +41,53 @@ pub(crate) async fn show(
     caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
-) -> Result<HttpResponse, PageError> {
+) -> Result<HttpResponse, ApiError> {
     let fields = fields(&request)?;
-    let detail = find(&app, &id).await?;
+    let detail = find(&app, &caller, &id).await?;
     let guid = detail.listed.task.id;
     let from = (detail.listed.task.logged - i64::from(TAIL)).max(0);
-    let (before, after, children, log) = tokio::try_join!(
+    let (mut before, mut after, mut children, log) = tokio::try_join!(
         prerequisites(app.pool(), guid, Uuid::nil(), RELATIVES),
         dependents(app.pool(), guid, Uuid::nil(), RELATIVES),
         children(app.pool(), guid, 0, CHILDREN),
         lines(app.pool(), guid, from, TAIL),
     )?;
+    for relatives in [&mut before, &mut after, &mut children] {
+        relatives.retain(|relative| caller.sees(relative.created_by.as_deref()));
+    }
     let shown = Shown { detail, before, after, children, log };
     let title = format!("{} {}", shown.detail.listed.task.type_name, shown.detail.listed.more.public_id);
     let main = shown.draw(&app, &caller);
     Ok(page(Shell::new(title, "/tasks", &caller).with_notice(field(&fields, "notice")).page(main)))
 }
 
-async fn find(app: &App, id: &str) -> Result<Detail, ApiError> {
+/// It, if the caller may see it; else it is not there.
+async fn find(app: &App, caller: &Caller, id: &str) -> Result<Detail, ApiError> {
     let unknown = || {
         let id: String = id.chars().take(100).collect();
         ApiError::new(NO_PAGE, format!("There is no task {id}: it never was, or it ended and its time is over."))
     };
     let (_, guid) = split_public_id(id).ok_or_else(unknown)?;
-    let detail = detail(app.pool(), guid).await?.ok_or_else(unknown)?;
-    if !detail.listed.more.public_id.eq_ignore_ascii_case(id) {
+    let found = chosen(app.pool(), &[guid], caller.sight(&[VIEW_TASKS])).await?;
+    if !found.first().is_some_and(|found| found.public_id.eq_ignore_ascii_case(id)) {
         return Err(unknown());
     }
-    Ok(detail)
+    detail(app.pool(), guid).await?.ok_or_else(unknown)
 }
 
 /// Cancels it.
 pub(crate) async fn cancel(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
-) -> Result<HttpResponse, PageError> {
+) -> Result<HttpResponse, ApiError> {
     must_be_ours(&request)?;
-    let detail = find(&app, &id).await?;
-    let notice = match cancel_task(app.pool(), detail.listed.task.id).await? {
-        Some(Cancelled::AtOnce) => "cancelled",
-        Some(Cancelled::Requested) => "cancelling",
-        Some(Cancelled::Ended) | None => {
-            return Err(ApiError::new(NOT_DONE, "It ended before it could be cancelled.").into());
+    let notice = match app.cancel_task(&caller, &id).await? {
+        Cancelled::AtOnce => "cancelled",
+        Cancelled::Requested => "cancelling",
+        Cancelled::Ended => {
+            return Err(ApiError::new(NOT_DONE, "It ended before it could be cancelled."));
         }
     };
     Ok(go(&format!("/tasks/{}?notice={notice}", escaped(&id))))
@@ -92,19 +96,18 @@ pub(crate) async fn cancel(
 /// Runs it again.
 pub(crate) async fn retry(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
-) -> Result<HttpResponse, PageError> {
+) -> Result<HttpResponse, ApiError> {
     must_be_ours(&request)?;
-    let detail = find(&app, &id).await?;
-    let why = match retry_task(app.pool(), detail.listed.task.id).await? {
-        Some(Retried::Queued) => return Ok(go(&format!("/tasks/{}?notice=retried", escaped(&id)))),
-        Some(Retried::Open) => "It is not over; only what failed or was cancelled can be run again.",
-        Some(Retried::Succeeded) => "It succeeded; start a new task instead.",
-        Some(Retried::Taken) => "Another open task has its unique key; wait for that one's end.",
-        None => "It has just been flushed.",
+    let why = match app.retry_task(&caller, &id).await? {
+        Retried::Queued => return Ok(go(&format!("/tasks/{}?notice=retried", escaped(&id)))),
+        Retried::Open => "It is not over; only what failed or was cancelled can be run again.",
+        Retried::Succeeded => "It succeeded; start a new task instead.",
+        Retried::Taken => "Another open task has its unique key; wait for that one's end.",
     };
-    Err(ApiError::new(NOT_DONE, why).into())
+    Err(ApiError::new(NOT_DONE, why))
 }
 
 impl Shown {
@@ -117,7 +120,7 @@ impl Shown {
                 section.card.head #head data-live {
                     div.title {
                         h1 { (task.type_name) " " span #state { (state(task.state)) } }
-                        (deeds(task, id, caller.may(MANAGE_TASKS)))
+                        (deeds(task, id, caller.manages(task.created_by.as_deref())))
                     }
                     p.id.whole { (id) }
                     (progress(task))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::access::permission::MANAGE_TASKS;
-use longhaul_api::{App, Caller};
+use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::State;
 use longhaul_model::store::list::{Count, Listing};
 use longhaul_model::store::overview::COUNTED;
@@ -14,7 +14,7 @@ use maud::{Markup, html};
 use super::table;
 use crate::filter::{AGES, Chosen, field, fields};
 use crate::format::{at_most, number};
-use crate::respond::{PageError, page};
+use crate::respond::page;
 use crate::shell::Shell;
 
 /// Tasks on a page.
@@ -22,29 +22,30 @@ const SHOWN: usize = 50;
 /// A page is looked for so long at most.
 const PATIENCE: Duration = Duration::from_millis(40);
 
-pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, PageError> {
+pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let fields = fields(&request)?;
     let chosen = Chosen::read(&fields)?;
-    let filter = chosen.to_store(app.now());
-    let (types, listing, count) = tokio::try_join!(
-        known(app.pool()),
-        filter.page(app.pool(), chosen.after, SHOWN, PATIENCE),
-        filter.count(app.pool()),
-    )?;
-    let may = caller.may(MANAGE_TASKS);
+    let types = known(app.pool()).await?;
+    let (listing, count) = match chosen.seen_by(&caller, app.now()) {
+        Some(filter) => {
+            tokio::try_join!(filter.page(app.pool(), chosen.after, SHOWN, PATIENCE), filter.count(app.pool()),)?
+        }
+        None => (Listing::default(), Some(Count { tasks: 0, exact: true })),
+    };
+    let may = listing.tasks.iter().any(|one| caller.manages(one.more.created_by.as_deref()));
     let main = html! {
         div.title { h1 { "Tasks" } p.soft #count data-live { (counted(&chosen, &listing, count)) } }
         (form(&chosen, &types))
         form.list method="post" action="/tasks/cancel" {
             @for (name, value) in chosen.fields() { input type="hidden" name=(name) value=(value); }
-            @if may && !listing.tasks.is_empty() { (deeds(&chosen)) }
+            @if may { (deeds(&chosen, &caller)) }
             section.card #list data-live {
                 @if listing.tasks.is_empty() && listing.next.is_none() {
                     (nothing(&chosen))
                 } @else if listing.tasks.is_empty() {
                     (table::empty("None yet", html! { "None of the tasks looked at so far fits." }))
                 } @else {
-                    (table::tasks(&listing.tasks, app.now(), may, "Tasks, newest first"))
+                    (table::tasks(&listing.tasks, app.now(), may.then_some(&caller), "Tasks, newest first"))
                 }
                 (pages(&chosen, &listing))
             }
@@ -113,7 +114,10 @@ fn form(chosen: &Chosen, types: &[KnownType]) -> Markup {
     }
 }
 
-fn deeds(chosen: &Chosen) -> Markup {
+/// All that fit can be run again by who manages tasks only: others must be allowed to
+/// start each of theirs.
+fn deeds(chosen: &Chosen, caller: &Caller) -> Markup {
+    let manages = caller.may(MANAGE_TASKS);
     let open = chosen.states.is_empty() || chosen.states.iter().any(|state| !state.is_end());
     let over =
         chosen.states.is_empty() || chosen.states.iter().any(|state| matches!(state, State::Failed | State::Cancelled));
@@ -125,7 +129,7 @@ fn deeds(chosen: &Chosen) -> Markup {
             @if chosen.text.is_none() && !chosen.is_everything() {
                 span.soft.push { "All that fit:" }
                 @if open { a href=(with_deed(chosen, "cancel")) { "cancel …" } }
-                @if over { a href=(with_deed(chosen, "retry")) { "retry …" } }
+                @if over && manages { a href=(with_deed(chosen, "retry")) { "retry …" } }
             }
         }
     }

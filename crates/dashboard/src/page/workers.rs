@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use longhaul_api::{App, Caller};
+use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::store::worker::{Worker, list};
 use maud::{Markup, html};
 
 use super::table;
 use crate::format::{moment, number};
-use crate::respond::{PageError, page};
+use crate::respond::page;
 use crate::shell::Shell;
 
 const ENDED_WITHIN: Duration = Duration::from_secs(24 * 3600);
 const SHOWN: u32 = 1_000;
 
-pub(crate) async fn show(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, PageError> {
+pub(crate) async fn show(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, ApiError> {
     let workers = list(app.pool(), ENDED_WITHIN, SHOWN).await?;
     let (living, gone): (Vec<&Worker>, Vec<&Worker>) = workers.iter().partition(|worker| worker.ended_at.is_none());
     let main = html! {

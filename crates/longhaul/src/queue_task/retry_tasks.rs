@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use longhaul_api::access::permission::MANAGE_TASKS;
 use longhaul_model::store::cancel::{Retried, retry_each};
 use longhaul_model::uuid::Uuid;
 use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType};
@@ -67,6 +68,8 @@ impl TaskType for RetryTasks {
     const QUEUE: &'static str = QUEUE;
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
+        // A worker could not ask whether the caller may still start each of its own.
+        context.require(MANAGE_TASKS)?;
         self.0.check(context).await?;
         Ok(Progress::unknown().with_message("Waiting to run tasks again"))
     }

@@ -1,7 +1,10 @@
 //! Cancelling and retrying by hand.
 
-use sqlx::{PgConnection, PgExecutor};
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection, PgExecutor};
 use uuid::Uuid;
+
+use super::read::Sight;
 
 /// What became of a request to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,36 @@ impl Retried {
             _ => Retried::Succeeded,
         }
     }
+}
+
+/// A task that was chosen to be cancelled or run again.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct Chosen {
+    /// Its guid.
+    pub id: Uuid,
+    /// Its id as people see it.
+    pub public_id: String,
+    /// Its type's name.
+    #[sqlx(rename = "type")]
+    pub type_name: String,
+    /// As they are stored: secrets are sealed.
+    pub parameters: Value,
+}
+
+/// Those of these tasks that there are and are in sight, in the order of their ids.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn chosen(executor: impl PgExecutor<'_>, ids: &[Uuid], sight: Sight<'_>) -> sqlx::Result<Vec<Chosen>> {
+    sqlx::query_as(
+        "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.parameters
+           FROM longhaul.task t LEFT JOIN longhaul.task_type k ON k.name = t.type
+          WHERE t.id = ANY ($1) AND ($2::text IS NULL OR t.created_by = $2) ORDER BY t.id",
+    )
+    .bind(ids)
+    .bind(sight.created_by())
+    .fetch_all(executor)
+    .await
 }
 
 /// Locks those of these tasks that nobody else has locked, in the order in which

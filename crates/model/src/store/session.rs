@@ -95,11 +95,13 @@ pub async fn used(executor: impl PgExecutor<'_>, id_hash: &[u8]) -> sqlx::Result
     Ok(())
 }
 
-/// Ends a session; nothing happens if there is none.
+/// Ends a session, and says whose it was; nothing happens if there is none.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn end(executor: impl PgExecutor<'_>, id_hash: &[u8]) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM longhaul.session WHERE id_hash = $1").bind(id_hash).execute(executor).await?;
-    Ok(())
+pub async fn end(executor: impl PgExecutor<'_>, id_hash: &[u8]) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("DELETE FROM longhaul.session WHERE id_hash = $1 RETURNING subject")
+        .bind(id_hash)
+        .fetch_optional(executor)
+        .await
 }
