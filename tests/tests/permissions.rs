@@ -228,3 +228,90 @@ async fn many_tasks_at_once_are_cancelled_by_their_own_caller_or_by_a_manager() 
     })
     .await;
 }
+
+const VIEW_RECORDS: &str = "TestManagement/Records/View";
+const EDIT_TESTS: &str = "TestManagement/ManageAutomatedTests/Edit";
+
+#[tokio::test]
+async fn a_file_is_used_by_who_uploaded_it_and_by_administrators() {
+    let stage = stage().await;
+    fill_project(&stage.pool, MINE, 1).await;
+    let ada = stage.someone("ada", &[EDIT_TESTS, VIEW_RECORDS]).await;
+    let bob = stage.someone("bob", &[EDIT_TESTS, VIEW_RECORDS]).await;
+    let admin = stage.someone("admin", &[EDIT_TESTS, VIEW_RECORDS, "Administration/Uploads/Manage"]).await;
+    let request = ada.request("POST", "/api/upload?name=a.xml").header("content-type", "application/octet-stream");
+    let response = request.body("<testsuites/>").send().await.expect("an answer");
+    assert_eq!(response.status(), 201);
+    let file: Value = response.json().await.expect("JSON");
+    let (id, never) = (file["Id"].as_str().expect("an id").to_owned(), Uuid::now_v7().to_string());
+    let import = |id: &str| json!({"Type": "AutomatedTestImport", "Parameters": {"ProjectId": MINE, "UploadId": id}});
+    let told = words(bob.start(&import(&id)).await, &id);
+    assert!(told.1.contains("unknown-upload"), "{told:?}");
+    assert_eq!(told, words(bob.start(&import(&never)).await, &never));
+    for method in ["GET", "DELETE"] {
+        let told = words(bob.ask(method, &format!("/api/upload/{id}"), None).await, &id);
+        assert_eq!(told.0, 404, "{method}");
+        assert_eq!(told, words(bob.ask(method, &format!("/api/upload/{never}"), None).await, &never));
+    }
+    for (who, files) in [(&ada, 1), (&bob, 0), (&admin, 1)] {
+        let (status, list) = who.ask("GET", "/api/uploads", None).await;
+        assert_eq!((status, list["Items"].as_array().map(Vec::len)), (200, Some(files)), "{list}");
+    }
+    ada.started(&import(&id)).await;
+    admin.started(&import(&id)).await;
+    assert_eq!(ada.ask("DELETE", &format!("/api/upload/{id}"), None).await.0, 204);
+}
+
+#[tokio::test]
+async fn who_may_see_records_of_some_projects_sees_those_in_lists() {
+    let stage = stage().await;
+    let mut ids = Vec::new();
+    for project in [MINE, OTHERS] {
+        fill_project(&stage.pool, project, 1).await;
+        let made: Vec<Uuid> = sqlx::query_scalar(
+            "WITH run AS (INSERT INTO records.agile_run (id, project_id, name) VALUES (gen_random_uuid(), $1, 'r') RETURNING id),
+                  script AS (INSERT INTO records.script_assignment (id, project_id, name) VALUES (gen_random_uuid(), $1, 's') RETURNING id),
+                  test AS (INSERT INTO records.automated_test_run (id, project_id, name) VALUES (gen_random_uuid(), $1, 't') RETURNING id),
+                  node AS (INSERT INTO records.result_node (id, automated_test_run_id, position, kind, name)
+                           SELECT gen_random_uuid(), id, 0, 'Suite', 'n' FROM test RETURNING id)
+             SELECT id FROM run UNION ALL SELECT id FROM script UNION ALL SELECT id FROM test UNION ALL SELECT id FROM node",
+        )
+        .bind(project)
+        .fetch_all(&stage.pool)
+        .await
+        .expect("records");
+        ids.push(made);
+    }
+    let everywhere = stage.someone("everywhere", &[VIEW_RECORDS]).await;
+    let here = stage.someone_in("here", &[VIEW_RECORDS], Some(&[MINE])).await;
+    let elsewhere = stage.someone_in("elsewhere", &[VIEW_RECORDS], Some(&[NOBODYS])).await;
+    let kinds = [
+        ("agilerun", "agileruns"),
+        ("scriptassignment", "scriptassignments"),
+        ("automatedtestrun", "automatedtestruns"),
+        ("resultnode", "resultnodes"),
+    ];
+    for (at, (one, many)) in kinds.into_iter().enumerate() {
+        let listed = async |who: &Someone<'_>, query: &str| {
+            let (status, list) = who.ask("GET", &format!("/api/{many}{query}"), None).await;
+            assert_eq!(status, 200, "{list}");
+            let items = list["Items"].as_array().expect("items").iter();
+            items.map(|item| item["Id"].as_str().expect("an id").parse().expect("a guid")).collect::<Vec<Uuid>>()
+        };
+        assert_eq!(listed(&everywhere, "").await.len(), 2, "{many}");
+        assert_eq!(listed(&here, "").await, [ids[0][at]], "{many}");
+        assert_eq!(listed(&elsewhere, "").await, [] as [Uuid; 0], "{many}");
+        if at < 3 {
+            assert_eq!(listed(&here, &format!("?project={OTHERS}")).await, [] as [Uuid; 0], "{many}");
+        }
+        let [own, other] = [0, 1].map(|project: usize| ids[project][at]);
+        assert_eq!(here.ask("GET", &format!("/api/{one}/{own}"), None).await.0, 200, "{one}");
+        let told = words(here.ask("GET", &format!("/api/{one}/{other}"), None).await, &other.to_string());
+        assert_eq!(told.0, 404, "{one}");
+        assert_eq!(told, words(here.ask("GET", &format!("/api/{one}/{NOBODYS}"), None).await, &NOBODYS.to_string()));
+    }
+    for many in ["incidents", "incidentlinks"] {
+        let (status, list) = here.ask("GET", &format!("/api/{many}"), None).await;
+        assert_eq!((status, &list["Items"]), (200, &json!([])), "{many}");
+    }
+}

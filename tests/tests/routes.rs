@@ -33,10 +33,11 @@ const VIEW_QUEUES: Needs = Permission("Administration/Queues/View");
 const EDIT_QUEUES: Needs = Permission("Administration/Queues/Edit");
 const VIEW_SCHEDULES: Needs = Permission("Administration/Schedules/View");
 const EDIT_SCHEDULES: Needs = Permission("Administration/Schedules/Edit");
-const VIEW_RECORDS: Needs = Permission("TestManagement/Records/View");
+const VIEW_SOME_RECORDS: Needs = Somewhere("TestManagement/Records/View");
 const EDIT_RECORDS: Needs = Permission("TestManagement/Records/Edit");
 const EDIT_TESTS: Needs = Permission("TestManagement/ManageAutomatedTests/Edit");
 const VIEW_SYSTEMS: Needs = Permission("Administration/ExternalSystems/View");
+const VIEW_SOME_SYSTEMS: Needs = Somewhere("Administration/ExternalSystems/View");
 const EDIT_WEBHOOKS: Needs = Permission("Administration/Webhooks/Edit");
 const EDIT_SYSTEMS: Needs = Permission("Administration/ExternalSystems/Edit");
 
@@ -103,16 +104,16 @@ const TABLE: &[(&str, Needs)] = &[
     ("search", Somewhere("TestManagement/Records/View")),
     ("searchTickets", Somewhere("TestManagement/ManageIncidents/Edit")),
     ("createUpload", Somewhere("TestManagement/ManageAutomatedTests/Edit")),
-    ("listUploads", VIEW_RECORDS),
-    ("getUpload", VIEW_RECORDS),
-    ("deleteUpload", EDIT_TESTS),
+    ("listUploads", VIEW_SOME_RECORDS),
+    ("getUpload", VIEW_SOME_RECORDS),
+    ("deleteUpload", Somewhere("TestManagement/ManageAutomatedTests/Edit")),
     ("listExternalSystems", VIEW_SYSTEMS),
     ("getExternalSystem", VIEW_SYSTEMS),
     ("createExternalSystem", EDIT_SYSTEMS),
     ("changeExternalSystem", EDIT_SYSTEMS),
     ("deleteExternalSystem", EDIT_SYSTEMS),
-    ("listExternalSystemLinks", VIEW_SYSTEMS),
-    ("getExternalSystemLink", VIEW_SYSTEMS),
+    ("listExternalSystemLinks", VIEW_SOME_SYSTEMS),
+    ("getExternalSystemLink", VIEW_SOME_SYSTEMS),
     ("createExternalSystemLink", EDIT_SYSTEMS),
     ("changeExternalSystemLink", EDIT_SYSTEMS),
     ("deleteExternalSystemLink", EDIT_SYSTEMS),
@@ -126,26 +127,26 @@ const TABLE: &[(&str, Needs)] = &[
     ("listWebhookDeliverys", EDIT_WEBHOOKS),
     ("getWebhookDelivery", EDIT_WEBHOOKS),
     ("replayWebhookDelivery", EDIT_WEBHOOKS),
-    ("listScriptAssignments", VIEW_RECORDS),
-    ("getScriptAssignment", VIEW_RECORDS),
+    ("listScriptAssignments", VIEW_SOME_RECORDS),
+    ("getScriptAssignment", VIEW_SOME_RECORDS),
     ("createScriptAssignment", EDIT_RECORDS),
     ("deleteScriptAssignment", EDIT_RECORDS),
-    ("listAgileRuns", VIEW_RECORDS),
-    ("getAgileRun", VIEW_RECORDS),
+    ("listAgileRuns", VIEW_SOME_RECORDS),
+    ("getAgileRun", VIEW_SOME_RECORDS),
     ("createAgileRun", EDIT_RECORDS),
     ("deleteAgileRun", EDIT_RECORDS),
-    ("listAutomatedTestRuns", VIEW_RECORDS),
-    ("getAutomatedTestRun", VIEW_RECORDS),
+    ("listAutomatedTestRuns", VIEW_SOME_RECORDS),
+    ("getAutomatedTestRun", VIEW_SOME_RECORDS),
     ("createAutomatedTestRun", EDIT_TESTS),
     ("deleteAutomatedTestRun", EDIT_TESTS),
-    ("listResultNodes", VIEW_RECORDS),
-    ("getResultNode", VIEW_RECORDS),
-    ("listIncidents", VIEW_RECORDS),
-    ("getIncident", VIEW_RECORDS),
+    ("listResultNodes", VIEW_SOME_RECORDS),
+    ("getResultNode", VIEW_SOME_RECORDS),
+    ("listIncidents", VIEW_SOME_RECORDS),
+    ("getIncident", VIEW_SOME_RECORDS),
     ("changeIncident", Permission("TestManagement/ManageIncidents/Edit")),
     ("deleteIncident", Permission("TestManagement/ManageIncidents/Edit")),
-    ("listIncidentLinks", VIEW_RECORDS),
-    ("getIncidentLink", VIEW_RECORDS),
+    ("listIncidentLinks", VIEW_SOME_RECORDS),
+    ("getIncidentLink", VIEW_SOME_RECORDS),
     ("deleteIncidentLink", EDIT_RECORDS),
 ];
 

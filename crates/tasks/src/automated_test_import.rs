@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::junit::{JUnitError, Report};
-use crate::permission::EDIT_AUTOMATED_TESTS;
+use crate::permission::{EDIT_AUTOMATED_TESTS, MANAGE_UPLOADS};
 use crate::problem::{INVALID_JUNIT, UNKNOWN_PROJECT, UNKNOWN_UPLOAD};
 use crate::refusal::Refusal;
 use crate::result_node::{Node, NodeStatus, insert_nodes};
@@ -67,7 +67,7 @@ impl TaskType for AutomatedTestImport {
             }]));
         }
         known_project(&context.pool, self.project_id).await?;
-        Ok(Progress::of(0, self.bytes(&context.pool).await?).with_message(READING))
+        Ok(Progress::of(0, self.bytes(context).await?).with_message(READING))
     }
 
     async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
@@ -123,15 +123,20 @@ impl TaskType for AutomatedTestImport {
 }
 
 impl AutomatedTestImport {
-    async fn bytes(&self, pool: &PgPool) -> Result<i64, Refusal> {
-        match (&self.content, self.upload_id) {
-            (Some(content), _) => Ok(i64::try_from(content.len()).unwrap_or(i64::MAX)),
-            (None, upload_id) => sqlx::query_scalar("SELECT length(content)::bigint FROM records.upload WHERE id = $1")
-                .bind(upload_id)
-                .fetch_optional(pool)
-                .await?
-                .ok_or_else(|| unknown_upload(upload_id)),
+    /// Of what someone else uploaded it is not told that it is there.
+    async fn bytes(&self, context: &CreateContext) -> Result<i64, Refusal> {
+        if let Some(content) = &self.content {
+            return Ok(i64::try_from(content.len()).unwrap_or(i64::MAX));
         }
+        let of_others = context.require(MANAGE_UPLOADS).is_ok();
+        let maker = context.created_by().filter(|_| !of_others);
+        let bytes = "SELECT length(content)::bigint FROM records.upload WHERE id = $1 AND ($2::text IS NULL OR created_by = $2)";
+        sqlx::query_scalar(bytes)
+            .bind(self.upload_id)
+            .bind(maker)
+            .fetch_optional(&context.pool)
+            .await?
+            .ok_or_else(|| unknown_upload(self.upload_id))
     }
 
     async fn text(&self, pool: &PgPool) -> Result<String, Refusal> {

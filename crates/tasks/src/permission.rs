@@ -16,6 +16,8 @@ permissions! {
     EDIT_INCIDENTS = "TestManagement/ManageIncidents/Edit";
     /// `AutomatedTestImport`; uploads; runs of automated tests.
     EDIT_AUTOMATED_TESTS = "TestManagement/ManageAutomatedTests/Edit";
+    /// Seeing, using and deleting files that others uploaded.
+    MANAGE_UPLOADS = "Administration/Uploads/Manage";
     /// `bulkaction`.
     EDIT_ENTITIES = "TestManagement/ManageEntities/Edit";
     /// Searching; reading all records but external systems.

@@ -11,6 +11,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::belonging::BelongsTo;
 use super::page::Filter;
 use super::record::{Creatable, Record};
 use super::step::{NewStep, ShownStep, Stepped, Tables};
@@ -54,6 +55,7 @@ impl Record for AgileRun {
         FROM records.agile_run AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.agile_run WHERE id = $1");
     const FILTERS: &'static [Filter] = &[Filter { name: "project", column: "r.project_id" }];
+    const BELONGS: BelongsTo = BelongsTo::Project("r.project_id");
     const UNKNOWN: ProblemKind = UNKNOWN_AGILE_RUN;
 
     fn id(&self) -> Uuid {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::belonging::BelongsTo;
 use super::page::Filter;
 use super::record::{Creatable, Permissions, Record, refused};
 use crate::permission::{EDIT_AUTOMATED_TESTS, VIEW_RECORDS};
@@ -75,6 +76,7 @@ impl Record for AutomatedTestRun {
     const DELETE: Option<&'static str> = Some("DELETE FROM records.automated_test_run WHERE id = $1");
     const FILTERS: &'static [Filter] = &[Filter { name: "project", column: "r.project_id" }];
     const PERMISSIONS: Permissions = Permissions { view: VIEW_RECORDS, edit: EDIT_AUTOMATED_TESTS };
+    const BELONGS: BelongsTo = BelongsTo::Project("r.project_id");
     const UNKNOWN: ProblemKind = UNKNOWN_AUTOMATED_TEST_RUN;
 
     fn id(&self) -> Uuid {

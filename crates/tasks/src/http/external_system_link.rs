@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::belonging::BelongsTo;
 use super::page::Filter;
 use super::record::{Changeable, Creatable, Permissions, Record, given, refused};
 use crate::permission::{EDIT_EXTERNAL_SYSTEMS, VIEW_EXTERNAL_SYSTEMS};
@@ -63,6 +64,7 @@ impl Record for ExternalSystemLink {
     const DELETE: Option<&'static str> = Some("DELETE FROM records.external_system_link WHERE id = $1");
     const FILTERS: &'static [Filter] = &[Filter { name: "project", column: "r.project_id" }];
     const PERMISSIONS: Permissions = Permissions { view: VIEW_EXTERNAL_SYSTEMS, edit: EDIT_EXTERNAL_SYSTEMS };
+    const BELONGS: BelongsTo = BelongsTo::Project("r.project_id");
     const UNKNOWN: ProblemKind = UNKNOWN_EXTERNAL_SYSTEM_LINK;
 
     fn id(&self) -> Uuid {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::belonging::BelongsTo;
 use super::page::Filter;
 use super::record::{Changeable, Permissions, Record, given};
 use crate::permission::{EDIT_INCIDENTS, VIEW_RECORDS};
@@ -70,6 +71,7 @@ impl Record for Incident {
         Filter { name: "externalsystemlink", column: "r.external_system_link_id" },
     ];
     const PERMISSIONS: Permissions = Permissions { view: VIEW_RECORDS, edit: EDIT_INCIDENTS };
+    const BELONGS: BelongsTo = BelongsTo::Project("e.project_id");
     const UNKNOWN: ProblemKind = UNKNOWN_INCIDENT;
 
     fn id(&self) -> Uuid {

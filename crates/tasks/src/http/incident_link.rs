@@ -7,6 +7,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::belonging::BelongsTo;
 use super::page::Filter;
 use super::record::Record;
 use crate::problem::UNKNOWN_INCIDENT_LINK;
@@ -37,6 +38,8 @@ impl Record for IncidentLink {
         Filter { name: "agilerunstep", column: "r.agile_run_step_id" },
         Filter { name: "resultnode", column: "r.result_node_id" },
     ];
+    const BELONGS: BelongsTo =
+        BelongsTo::Project("(SELECT e.project_id FROM records.entity e WHERE e.id = r.incident_id)");
     const UNKNOWN: ProblemKind = UNKNOWN_INCIDENT_LINK;
 
     fn id(&self) -> Uuid {

@@ -2,6 +2,7 @@
 
 mod agile_run;
 mod automated_test_run;
+mod belonging;
 mod external_system;
 mod external_system_link;
 mod incident;

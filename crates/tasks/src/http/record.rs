@@ -9,7 +9,7 @@ use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use longhaul_api::openapi::{guid as guid_schema, integer};
 use longhaul_api::{
-    Access, ApiError, App, Link, Operation, Resource, Routes, json_response, must_accept_json, read_json,
+    Access, ApiError, App, Caller, Link, Operation, Resource, Routes, json_response, must_accept_json, read_json,
 };
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind, Shape};
@@ -19,6 +19,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 use uuid::Uuid;
 
+use super::belonging::BelongsTo;
 use super::page::{DEFAULT_LIMIT, Filter, MOST, Page};
 use crate::permission::{EDIT_RECORDS, VIEW_RECORDS};
 use crate::problem::{ALREADY_EXISTS, not_found};
@@ -42,6 +43,8 @@ pub(super) trait Record:
     const FILTERS: &'static [Filter] = &[];
     /// Who may see them, and make, change and delete them.
     const PERMISSIONS: Permissions = RECORDS;
+    /// Whose they are: of what the permission to see them must be held.
+    const BELONGS: BelongsTo = BelongsTo::Nobody;
     /// When there is none with an id.
     const UNKNOWN: ProblemKind;
 
@@ -167,7 +170,7 @@ fn list_operation<R: Record>() -> Operation {
     R::FILTERS
         .iter()
         .fold(operation, |operation, filter| operation.query(filter.name, "Only those of this one.", guid_schema()))
-        .needs(Access::Permission(R::PERMISSIONS.view))
+        .needs(R::BELONGS.access(R::PERMISSIONS.view))
         .negotiated()
         .answers::<Listed<R>>(200, "A page.")
 }
@@ -186,7 +189,7 @@ fn create_operation<R: Creatable>() -> Operation {
 
 fn read_operation<R: Record>() -> Operation {
     operation::<R>("get", "", format!("Shows {}.", R::WORDS.0))
-        .needs(Access::Permission(R::PERMISSIONS.view))
+        .needs(R::BELONGS.access(R::PERMISSIONS.view))
         .path("id", "The record's id.", guid_schema())
         .negotiated()
         .answers::<Shown<R>>(200, "The record.")
@@ -209,7 +212,10 @@ fn change_operation<R: Changeable>() -> Operation {
 
 fn delete_operation<R: Record>() -> Operation {
     operation::<R>("delete", "", format!("Deletes {} and what belongs to it.", R::WORDS.0))
-        .needs(Access::Permission(R::PERMISSIONS.edit))
+        .needs(match R::BELONGS {
+            BelongsTo::Maker { .. } => Access::Somewhere(R::PERMISSIONS.edit),
+            _ => Access::Permission(R::PERMISSIONS.edit),
+        })
         .path("id", "The record's id.", guid_schema())
         .answers_nothing(204, "It is gone.")
         .problem(not_found(R::UNKNOWN))
@@ -238,12 +244,13 @@ pub(super) fn created<R: Record>(app: &App, record: R) -> Result<HttpResponse, A
 
 async fn read<R: Record>(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let id = guid::<R>(&id)?;
-    let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
+    let record = find_seen::<R>(&app, &caller, id).await?;
     Ok(json_response(StatusCode::OK, &shown(record, app.base_url())))
 }
 
@@ -262,16 +269,18 @@ async fn change<R: Changeable>(
     Ok(json_response(StatusCode::OK, &shown(record, app.base_url())))
 }
 
-async fn list<R: Record>(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+async fn list<R: Record>(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let page = Page::parse(request.query_string(), R::FILTERS)?;
+    let scope = R::BELONGS.scope(&caller, R::PERMISSIONS.view);
     // One more than asked for tells whether there is a next page.
-    let sql = format!("{} WHERE r.id > $1 AND {} ORDER BY r.id LIMIT $2", R::SELECT, page.condition(3));
+    let narrowed = format!("{} AND {}", page.condition(3), scope.condition(3 + page.values().count()));
+    let sql = format!("{} WHERE r.id > $1 AND {narrowed} ORDER BY r.id LIMIT $2", R::SELECT);
     let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(page.after).bind(page.limit + 1);
     for value in page.values() {
         query = query.bind(value);
     }
-    let mut records: Vec<R> = query.fetch_all(app.pool()).await?;
+    let mut records: Vec<R> = scope.bound_to(query).fetch_all(app.pool()).await?;
     let more = i64::try_from(records.len()).unwrap_or(i64::MAX) > page.limit;
     records.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
     let address = format!("{}/api/{}", app.base_url(), R::MANY);
@@ -283,8 +292,15 @@ async fn list<R: Record>(app: web::Data<App>, request: HttpRequest) -> Result<Ht
     Ok(json_response(StatusCode::OK, &Listed { limit: page.limit, items, links }))
 }
 
-async fn delete<R: Record>(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, ApiError> {
+async fn delete<R: Record>(
+    app: web::Data<App>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
     let id = guid::<R>(&id)?;
+    if matches!(R::BELONGS, BelongsTo::Maker { .. }) {
+        find_seen::<R>(&app, &caller, id).await?;
+    }
     let sql = R::DELETE.ok_or_else(|| ApiError::method_not_allowed("GET"))?;
     let done = sqlx::query(sql).bind(id).execute(app.pool()).await?;
     if done.rows_affected() == 0 { Err(unknown::<R>(id)) } else { Ok(HttpResponse::NoContent().finish()) }
@@ -293,6 +309,14 @@ async fn delete<R: Record>(app: web::Data<App>, id: web::Path<String>) -> Result
 async fn find<R: Record>(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<R>> {
     let sql = format!("{} WHERE r.id = $1", R::SELECT);
     sqlx::query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await
+}
+
+/// The one with this id, if the caller may see it: else it is not there.
+async fn find_seen<R: Record>(app: &App, caller: &Caller, id: Uuid) -> Result<R, ApiError> {
+    let scope = R::BELONGS.scope(caller, R::PERMISSIONS.view);
+    let sql = format!("{} WHERE r.id = $1 AND {}", R::SELECT, scope.condition(2));
+    let found = scope.bound_to(sqlx::query_as(AssertSqlSafe(sql)).bind(id)).fetch_optional(app.pool()).await?;
+    found.ok_or_else(|| unknown::<R>(id))
 }
 
 fn shown<R: Record>(record: R, base_url: &str) -> Shown<R> {

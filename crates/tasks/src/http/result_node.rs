@@ -7,6 +7,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::belonging::BelongsTo;
 use super::page::Filter;
 use super::record::Record;
 use crate::problem::UNKNOWN_RESULT_NODE;
@@ -42,6 +43,9 @@ impl Record for ResultNode {
         Filter { name: "automatedtestrun", column: "r.automated_test_run_id" },
         Filter { name: "parent", column: "r.parent_id" },
     ];
+    const BELONGS: BelongsTo = BelongsTo::Project(
+        "(SELECT run.project_id FROM records.automated_test_run run WHERE run.id = r.automated_test_run_id)",
+    );
     const UNKNOWN: ProblemKind = UNKNOWN_RESULT_NODE;
 
     fn id(&self) -> Uuid {

@@ -1,10 +1,10 @@
 //! `/api/uploads`: files that tasks read. `POST /api/upload` takes
-//! the raw bytes; `?name=…` gives them a name.
+//! the raw bytes; `?name=…` gives them a name. A file is its uploader's.
 
 use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use longhaul_api::openapi::text;
-use longhaul_api::{Access, ApiError, App, Operation, Resource, Routes, must_accept_json, unreadable};
+use longhaul_api::{Access, ApiError, App, Caller, Operation, Resource, Routes, must_accept_json, unreadable};
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind};
@@ -12,8 +12,9 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::belonging::BelongsTo;
 use super::record::{self, Permissions, Record, Shown};
-use crate::permission::{EDIT_AUTOMATED_TESTS, VIEW_RECORDS};
+use crate::permission::{EDIT_AUTOMATED_TESTS, MANAGE_UPLOADS, VIEW_RECORDS};
 use crate::problem::UNKNOWN_UPLOAD;
 
 /// A file may have this many bytes.
@@ -38,6 +39,7 @@ impl Record for Upload {
         "SELECT r.id, r.name, length(r.content)::bigint AS bytes, r.created_at FROM records.upload AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.upload WHERE id = $1");
     const PERMISSIONS: Permissions = Permissions { view: VIEW_RECORDS, edit: EDIT_AUTOMATED_TESTS };
+    const BELONGS: BelongsTo = BelongsTo::Maker { column: "r.created_by", others: MANAGE_UPLOADS };
     const UNKNOWN: ProblemKind = UNKNOWN_UPLOAD;
 
     fn id(&self) -> Uuid {
@@ -63,6 +65,7 @@ fn operation() -> Operation {
 /// `201` with the file's id.
 async fn create(
     app: web::Data<App>,
+    caller: Caller,
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
@@ -71,13 +74,15 @@ async fn create(
     let content = body.map_err(|error| unreadable(&error, LIMIT))?;
     let (bytes, content) = (i64::try_from(content.len()).unwrap_or(i64::MAX), content.to_vec());
     let id = Uuid::now_v7();
-    let created_at: DateTime<Utc> =
-        sqlx::query_scalar("INSERT INTO records.upload (id, name, content) VALUES ($1, $2, $3) RETURNING created_at")
-            .bind(id)
-            .bind(&name)
-            .bind(content)
-            .fetch_one(app.pool())
-            .await?;
+    let created_at: DateTime<Utc> = sqlx::query_scalar(
+        "INSERT INTO records.upload (id, name, content, created_by) VALUES ($1, $2, $3, $4) RETURNING created_at",
+    )
+    .bind(id)
+    .bind(&name)
+    .bind(content)
+    .bind(caller.created_by())
+    .fetch_one(app.pool())
+    .await?;
     record::created(&app, Upload { id, name, bytes, created_at })
 }
 
