@@ -35,7 +35,8 @@ async fn a_key_is_made_listed_and_revoked_everywhere_within_seconds() {
     )
     .await;
     let key = made["Key"].as_str().expect("a key");
-    let ((one, first), (two, second)) = (serve(url).await, serve(url).await);
+    let api = &stage.logins().api;
+    let ((one, first), (two, second)) = (serve(api).await, serve(api).await);
     for base_url in [&first, &second] {
         assert_eq!(status(base_url, key).await, 200);
         assert_eq!(status(base_url, "lh_nonsense").await, 401);

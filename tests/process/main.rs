@@ -14,6 +14,7 @@ mod key;
 #[expect(dead_code, reason = "shared with the tests of other programs")]
 mod program;
 mod refusals;
+mod roles;
 mod service;
 mod terminal;
 mod top;

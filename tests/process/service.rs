@@ -12,7 +12,7 @@ const PROJECT: Uuid = uuid!("c651ed19-5375-475a-a539-9f6401467130");
 async fn a_worker_shows_its_metrics_at_an_address_of_its_own() {
     let stage = Stage::new().await;
     let arguments = ["work", "--metrics-listen", "127.0.0.1:0"];
-    let (worker, line) = Process::start_until(&arguments, stage.database_url(), "metrics are shown").await;
+    let (worker, line) = Process::start_until(&arguments, &stage.logins().worker, "metrics are shown").await;
     let at = line.find("127.0.0.1:").expect("an address");
     let address: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
     let get = async |path: &str| {
@@ -37,11 +37,12 @@ async fn a_worker_shows_its_metrics_at_an_address_of_its_own() {
 async fn api_and_two_workers_serve_from_processes_of_their_own_and_stop_in_order() {
     let stage = Stage::new().await;
     fill_project(&stage.pool, PROJECT, 50).await;
-    let url = stage.database_url();
-    let (api, line) = Process::start_until(&["serve", "--listen", "127.0.0.1:0"], url, "the API listens").await;
+    let logins = stage.logins();
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let (api, line) = Process::start_until(&serve, &logins.api, "the API listens").await;
     let base_url = address_in(&line);
-    let one = Process::start(&["work", "--name", "one"], url);
-    let two = Process::start(&["work", "--name", "two", "--slots", "2"], url);
+    let one = Process::start(&["work", "--name", "one"], &logins.worker);
+    let two = Process::start(&["work", "--name", "two", "--slots", "2"], &logins.worker);
 
     let response = stage
         .http
@@ -70,9 +71,9 @@ async fn api_and_two_workers_serve_from_processes_of_their_own_and_stop_in_order
 #[tokio::test]
 async fn migrate_and_import_can_be_repeated() {
     let stage = Stage::new().await;
-    let url = stage.database_url();
+    let url = &stage.logins().worker;
     for _ in 0..2 {
-        assert_eq!(run(&["migrate"], url).await.0, Some(0));
+        assert_eq!(run(&["migrate"], stage.database_url()).await.0, Some(0));
         let (code, out, error) =
             run(&["import", concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/timezones.ndjson")], url).await;
         assert_eq!(code, Some(0), "{error}");

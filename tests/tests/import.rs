@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use longhaul_tasks::import::{ImportError, Imported, import};
 use longhaul_tests::Stage;
+use sqlx::PgPool;
 
 const PROJECT: &str = r#"{"Record":"Project","Id":"11111111-1111-4111-8111-111111111111","Name":"P"}"#;
 
@@ -28,6 +29,11 @@ fn good(entities: u32) -> String {
     lines.join("\n")
 }
 
+/// `longhaul import` works under the worker's role.
+async fn worker(stage: &Stage) -> PgPool {
+    PgPool::connect(&stage.logins().worker).await.expect("the login works")
+}
+
 async fn counts(stage: &Stage) -> (i64, i64, i64) {
     sqlx::query_as(
         "SELECT (SELECT count(*) FROM records.project), (SELECT count(*) FROM records.entity),
@@ -47,7 +53,7 @@ async fn records_are_imported_plain_or_zipped_and_again_without_harm() {
     let zipped = zipped.finish().expect("zipping");
     for input in [text.as_bytes(), zipped.as_slice()] {
         let mut told = 0;
-        let imported = import(&stage.pool, input, |line| told = line).await.expect("an import");
+        let imported = import(&worker(&stage).await, input, |line| told = line).await.expect("an import");
         assert_eq!(imported, Imported { projects: 1, entities: 9_000, relationships: 1 });
         assert_eq!(told, 9_003, "every line was told");
         assert_eq!(counts(&stage).await, (1, 9_000, 1));
@@ -70,7 +76,7 @@ async fn a_bad_line_is_named_and_nothing_is_half_imported() {
         (format!("{}\n{}", good(3), entity(4).replace("\"Key\"", "\"Schlüssel\"")), 7, "unknown field"),
     ];
     for (text, expected_line, expected) in cases {
-        match import(&stage.pool, text.as_bytes(), |_| {}).await {
+        match import(&worker(&stage).await, text.as_bytes(), |_| {}).await {
             Err(ImportError::Line { line, message }) => {
                 assert_eq!(line, expected_line, "{message}");
                 assert!(message.contains(expected), "'{message}' should say '{expected}'");
@@ -85,7 +91,7 @@ async fn a_bad_line_is_named_and_nothing_is_half_imported() {
 async fn the_shipped_sample_is_good() {
     let stage = Stage::new().await;
     let sample = include_bytes!("../../samples/timezones.ndjson");
-    let imported = import(&stage.pool, sample.as_slice(), |_| {}).await.expect("an import");
+    let imported = import(&worker(&stage).await, sample.as_slice(), |_| {}).await.expect("an import");
     assert_eq!(imported.projects, 1);
     let (projects, entities, relationships) = counts(&stage).await;
     assert_eq!((projects, entities), (1, i64::try_from(imported.entities).expect("small")));
@@ -98,7 +104,7 @@ async fn a_broken_gzip_is_an_error_and_not_half_a_file() {
     let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
     zipped.write_all(good(5_000).as_bytes()).expect("zipping");
     let zipped = zipped.finish().expect("zipping");
-    let result = import(&stage.pool, &zipped[..zipped.len() / 2], |_| {}).await;
+    let result = import(&worker(&stage).await, &zipped[..zipped.len() / 2], |_| {}).await;
     assert!(matches!(result, Err(ImportError::Read(_))), "{result:?}");
     assert_eq!(counts(&stage).await, (0, 0, 0));
 }
