@@ -68,6 +68,7 @@ impl TaskType for FetchMail {
         if self.children == 0 {
             context.save_checkpoint(&json!({"said": password}))?;
         }
+        assert!(self.user != "panics", "{password} was too much: {:?}", [password]);
         if self.fail {
             return Err(RunError::from(std::io::Error::other(format!("{password} was refused"))));
         }
@@ -148,6 +149,7 @@ async fn a_secret_reaches_the_handler_and_nothing_else() {
     for parameters in [
         json!({"user": "ada", "password": PASSWORD}),
         json!({"user": "bob", "password": PASSWORD, "fail": true}),
+        json!({"user": "panics", "password": PASSWORD}),
         json!({"user": "once", "password": PASSWORD, "children": 3}),
     ] {
         bodies.push_str(&stage.start(&request(parameters)).await.to_string());
@@ -177,10 +179,10 @@ async fn a_secret_reaches_the_handler_and_nothing_else() {
     let _worker = stage.worker(quick_worker()).await;
     longhaul_tests::until("all tasks but the failing one to end", async || {
         let open: i64 = stage
-            .value("SELECT count(*) FROM longhaul.task WHERE finished_at IS NULL AND parameters ->> 'user' <> 'bob'")
+            .value("SELECT count(*) FROM longhaul.task WHERE finished_at IS NULL AND parameters ->> 'user' NOT IN ('bob', 'panics')")
             .await;
-        let failed: i64 = stage.value("SELECT count(*) FROM longhaul.attempt_error").await;
-        (open == 0 && failed > 0).then_some(())
+        let failed: i64 = stage.value("SELECT count(DISTINCT task_id) FROM longhaul.attempt_error").await;
+        (open == 0 && failed == 2).then_some(())
     })
     .await;
     let given = given.0.lock().expect("not poisoned").clone();
@@ -205,6 +207,7 @@ async fn a_secret_reaches_the_handler_and_nothing_else() {
     assert!(stored.contains("as ada:[redacted]"), "{stored}");
     assert!(stored.contains("hello [redacted]"), "{stored}");
     assert!(stored.contains("[redacted] was refused") || !stored.contains("was refused"), "{stored}");
+    assert!(stored.contains("[redacted] was too much"), "{stored}");
     let leak = stored.lines().find(|line| line.contains(PASSWORD));
     assert!(leak.is_none(), "{leak:?}");
     let logged = String::from_utf8(logged.0.lock().expect("not poisoned").clone()).expect("text");

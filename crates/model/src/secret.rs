@@ -235,6 +235,7 @@ const SHORTEST: usize = 4;
 fn collect(value: &Value, texts: &mut Vec<String>) {
     match value {
         Value::String(text) if text.len() >= SHORTEST => texts.push(text.clone()),
+        Value::Number(number) => texts.extend(Some(number.to_string()).filter(|digits| digits.len() >= SHORTEST)),
         Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
         Value::Object(members) => members.values().for_each(|member| collect(member, texts)),
         _ => {}
@@ -251,8 +252,15 @@ impl fmt::Debug for Hidden {
 }
 
 impl Hidden {
-    /// Longer ones first: one may be a part of another.
+    /// Also as they stand in JSON and in Rust's `Debug`. Longer ones first: one may be a
+    /// part of another.
     pub(crate) fn new(mut texts: Vec<String>) -> Self {
+        let quoted = |text: &String| [serde_json::to_string(text).unwrap_or_default(), format!("{text:?}")];
+        let inner = |quoted: String| quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned();
+        let escaped: Vec<String> = texts.iter().flat_map(quoted).map(inner).filter(|text| !text.is_empty()).collect();
+        texts.extend(escaped);
+        texts.sort_unstable();
+        texts.dedup();
         texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
         Self(texts)
     }
@@ -358,5 +366,14 @@ mod tests {
         let hidden = Hidden::new(vec!["hunter2".to_owned(), "hunter2345".to_owned()]);
         assert_eq!(hidden.text("a hunter2345 and a hunter2".to_owned()), "a [redacted] and a [redacted]");
         assert_eq!(hidden.json(json!({"x": ["hunter2", 1]})), json!({"x": ["[redacted]", 1]}));
+        let quoted = "a\"b\\c\n\u{e9}";
+        let hidden = Hidden::new(vec![quoted.to_owned()]);
+        for said in [quoted.to_owned(), format!("{quoted:?}"), json!(quoted).to_string(), format!("{:?}", [quoted])] {
+            let hidden = hidden.text(format!("<{said}>"));
+            assert!(hidden.contains("[redacted]") && !hidden.contains('c'), "{said}: {hidden}");
+        }
+        let mut texts = Vec::new();
+        super::collect(&json!({"pin": 4711, "short": 12, "text": "abc"}), &mut texts);
+        assert_eq!(texts, ["4711"]);
     }
 }
