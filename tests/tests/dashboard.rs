@@ -204,6 +204,10 @@ async fn a_search_finds_tasks_queues_types_schedules_and_workers() {
     let made = stage.http.post(format!("{}/api/schedules", stage.base_url)).json(&schedule).send().await;
     assert_eq!(made.expect("an answer").status(), 201);
     let _worker = stage.worker(longhaul_worker::Settings { name: "jobber-1".to_owned(), ..quick_worker() }).await;
+    until("the worker to be known", async || {
+        (stage.value::<i64>("SELECT count(*) FROM longhaul.worker").await == 1).then_some(())
+    })
+    .await;
     let found = page(&stage, "/search?q=JOB").await;
     for link in ["/queues#q-jobs", "/tasks?type=Job", "/schedules?name=nightly-job", "/workers#w-"] {
         assert!(found.contains(&format!("href=\"{link}")), "{link} is missing in {found}");
