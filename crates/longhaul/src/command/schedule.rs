@@ -116,7 +116,11 @@ impl Schedule {
             if self.connect.json {
                 schedules.iter().for_each(|schedule| println!("{schedule}"));
             } else {
-                print!("{}", rows(schedules));
+                if schedules.is_empty() {
+                    eprintln!("There are no schedules; {} schedule create --help tells how to make one.", host.name);
+                } else {
+                    print!("{}", rows(schedules));
+                }
             }
         };
         match self.command {

@@ -50,6 +50,10 @@ impl Worker {
                 ]
             })
             .collect();
+        if rows.is_empty() {
+            eprintln!("No worker is there, and none ended in the last day: {} work starts one.", host.name);
+            return Ok(());
+        }
         print!("{}", table(["WORKER", "STATE", "RUNNING", "SLOTS", "HEARTBEAT", "VERSION", "QUEUES"], &rows));
         Ok(())
     }

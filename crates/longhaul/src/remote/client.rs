@@ -157,7 +157,9 @@ fn refusal(status: StatusCode, problem: Value) -> Refused {
     if let Some(code) = &code {
         detail.push_str(&format!(" ({code})"));
     }
-    for error in problem["errors"].as_array().into_iter().flatten() {
+    // Of a single one, the detail is all that there is to say.
+    let errors = problem["errors"].as_array().filter(|errors| errors.len() > 1);
+    for error in errors.into_iter().flatten() {
         let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
         detail.push_str(&format!("\n  {}: {}", text("pointer"), text("message")));
     }

@@ -121,6 +121,10 @@ impl List {
                 ]
             })
             .collect();
+        if rows.is_empty() && after.is_none() {
+            eprintln!("{}", if filter.is_empty() { "There are no tasks yet." } else { "No task fits." });
+            return Ok(());
+        }
         print!("{}", table(["ID", "STATE", "DONE", "ACCEPTED", "QUEUE", "MESSAGE"], &rows));
         match (after, looked_back_to) {
             (None, _) => {}
