@@ -180,7 +180,9 @@ fn code_in_documents_is_what_its_file_says() {
             let (code, _) = rest.split_once("```").expect("the block's end");
             // A doctest stands in comments.
             let compiled: String = (read(source).lines())
-                .map(|line| line.strip_prefix("//! ").or(line.strip_prefix("/// ")).unwrap_or(line))
+                .map(|line| {
+                    line.strip_prefix("//! ").or(line.strip_prefix("/// ")).or(line.strip_prefix("//!")).unwrap_or(line)
+                })
                 .flat_map(|line| [line, "\n"])
                 .collect();
             assert!(

@@ -79,7 +79,7 @@ fn nearest(name: &str) -> String {
 fn page_of(command: &[&str]) -> Option<&'static str> {
     Some(match command {
         [] => "cli",
-        ["dev", ..] => "embedding#4-run-it",
+        ["dev", ..] => "embedding#3-run-it",
         ["serve" | "migrate", ..] => "operations",
         ["work", ..] => "tour-fleet",
         ["key", ..] => "security",
