@@ -39,8 +39,8 @@ impl Ends {
     }
 
     /// What an attempt has to say before its end, which was pushed.
-    pub(crate) fn say(&mut self, last_words: Option<ProgressWrite>) {
-        self.last_words.extend(last_words);
+    pub(crate) fn say(&mut self, last_words: Option<Box<ProgressWrite>>) {
+        self.last_words.extend(last_words.map(|words| *words));
     }
 
     /// An attempt whose outcome is not to be stored.

@@ -35,12 +35,13 @@ impl Executor {
         &self,
         task: ClaimedTask,
         attempt: Arc<Attempt>,
-    ) -> Option<(AttemptEnd, Option<ProgressWrite>)> {
+    ) -> Option<(AttemptEnd, Option<Box<ProgressWrite>>)> {
         let (type_name, max_attempts) = (task.type_name.clone(), task.max_attempts);
         let context =
             RunContext::new(Arc::clone(&attempt), self.pool.clone(), Arc::clone(&self.resources), task.checkpoint);
         if task.crashes > 0 {
-            self.store_start(&attempt).await;
+            // Rare, and large: not a part of every attempt's future.
+            Box::pin(self.store_start(&attempt)).await;
         }
         let result = match self.registry.get(&type_name) {
             Ok(entry) => {
@@ -54,7 +55,7 @@ impl Executor {
             Err(unknown) => Err(RunError::permanent(NOT_RUNNABLE, unknown.to_string())),
         };
         let verdict = self.verdict(&type_name, max_attempts, &attempt, result)?;
-        let last_words = attempt.last_words(!matches!(verdict, Verdict::Succeeded(_)));
+        let last_words = attempt.last_words(!matches!(verdict, Verdict::Succeeded(_))).map(Box::new);
         let snapshot = attempt.snapshot();
         let end = AttemptEnd {
             id: attempt.id(),

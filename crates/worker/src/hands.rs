@@ -41,7 +41,7 @@ pub(crate) struct Ended {
     pub(crate) lease: LeaseKey,
     type_name: &'static str,
     took: Duration,
-    pub(crate) end: Option<(AttemptEnd, Option<ProgressWrite>)>,
+    pub(crate) end: Option<(AttemptEnd, Option<Box<ProgressWrite>>)>,
 }
 
 impl Hands {
@@ -146,7 +146,8 @@ impl Hands {
             let (parent, queue) = (task.trace.take(), std::mem::take(&mut task.queue));
             let span = Span::attempt(type_name, &queue, || running.public_id().to_owned(), running.number(), parent);
             let current = CurrentTask { attempt: Arc::clone(&running), type_name, queue };
-            let run = current.scope(shared.executor.run(task, Arc::clone(&running)));
+            // On the heap, or each of the futures around it would move it once more.
+            let run = current.scope(Box::pin(shared.executor.run(task, Arc::clone(&running))));
             let outcome = span.around(run).await;
             let verdict = outcome.as_ref().map(|(end, _)| &end.verdict);
             span.ended(end_name(verdict), matches!(verdict, Some(Verdict::Failed(..) | Verdict::Retry(..))));
