@@ -1,5 +1,7 @@
 //! Whatever bytes a request has, reading them ends in an answer: no panic, no 500. The
-//! same entry has a target for cargo-fuzz, see `fuzz/`.
+//! same entry is fuzzed with coverage by `fuzz/run`.
+
+use std::sync::LazyLock;
 
 use chrono::DateTime;
 use longhaul::actix_web::ResponseError;
@@ -8,17 +10,8 @@ use longhaul_model::Registry;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-/// What the mutations begin with: requests of every kind.
-const SEEDS: [&str; 8] = [
-    r#"{"Type":"Reindex","Parameters":{"ProjectId":"c651ed19-5375-475a-a539-9f6401467130","Optimize":true}}"#,
-    r#"{"Type":"CreateTicketLink","Parameters":{"TicketId":"1","ExternalSystemLinkId":"c651ed19-5375-475a-a539-9f6401467130"}}"#,
-    r#"{"Type":"Reindex","RunAt":"2030-01-01T00:00:00Z","After":["reindex-7bdba522-590a-4df4-b409-a2939851241b"]}"#,
-    r#"{"Type":"Reindex","DelaySeconds":300,"StreamProgress":true,"Parameters":null}"#,
-    r#"{"Tasks":[{"Type":"Reindex","Name":"a"},{"Type":"Reindex","After":[{"Task":"a","IfFailed":"Run"}]}]}"#,
-    r#"{"Parent":{"IfFailed":"Continue","Then":{"Type":"Reindex"}},"Tasks":[{"Type":"Reindex"}]}"#,
-    r#"{"Map":{"Type":"Reindex","Over":"ProjectId","Values":["c651ed19-5375-475a-a539-9f6401467130"],"Parameters":{}}}"#,
-    r#"{"Type":"é\u0000\ud83d\ude00","Parameters":{"":[1e308,-0.0,18446744073709551616,null,[[[]]]]}}"#,
-];
+/// What the mutations begin with: requests of every kind, one a line.
+static SEEDS: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("../../fuzz/seeds/request").lines().collect());
 
 const LIMIT: usize = 64 * 1024;
 
@@ -60,7 +53,7 @@ fn bytes_of_any_kind_are_read_without_panic_and_without_500() {
     let registry = longhaul_tasks::registry();
     let mut random = Pcg64::seed_from_u64(20_261_124);
     let mut taken = 0;
-    for seed in SEEDS {
+    for seed in SEEDS.iter() {
         taken += u32::from(holds(&registry, seed.as_bytes()));
     }
     assert!(taken >= 5, "the seeds are requests: {taken}");

@@ -91,6 +91,19 @@ pub const GRANTS: &str = concat!(
 /// The part of it that is about webhooks.
 pub const WEBHOOK_GRANTS: &str = include_str!("../../../migrations/roles/webhook.sql");
 
+/// Reads a text as an uploaded JUnit report is read, without storing anything: where
+/// fuzzers come in. How many nodes it has.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_as_report(text: &str) -> Result<usize, String> {
+    let (mut report, mut nodes) = (junit::Report::new(text), 0);
+    while report.next().map_err(|error| error.to_string())?.is_some() {
+        nodes += 1;
+    }
+    Ok(nodes)
+}
+
 /// Brings the whole schema up to date: the queue's and the records', and what the
 /// database roles may do with them.
 ///
