@@ -66,7 +66,7 @@ def line(title, values, unit, every):
 
 
 def of_peers(raw):
-    names = {"drain": "Drain of stored tasks, tasks/s", "bulk": "Stored in bulk by 4 producers, tasks/s",
+    names = {"drain": "Drain of stored tasks, tasks/s",
              "single": "Stored one by one by 16 producers, each durable, tasks/s"}
     for workload, title in names.items():
         contenders = raw["figures"].get(workload, {})

@@ -1,4 +1,4 @@
-//! Makes a table of the pages that `docs/SUMMARY.md` lists.
+//! Makes a table of the pages that `docs/SUMMARY.md` lists, and one of the drawings.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -25,7 +25,20 @@ fn main() {
         }
     }
     table.push_str("]\n");
-    let to = Path::new(&env::var("OUT_DIR").unwrap_or_default()).join("pages.rs");
+    write("pages.rs", &table);
+
+    let drawings = fs::read_dir(docs.join("img")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut drawings: Vec<_> = drawings.filter(|file| file.extension().is_some_and(|kind| kind == "svg")).collect();
+    drawings.sort();
+    let entry = |file: &std::path::PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        format!("    ({:?}, include_str!({file:?})),\n", format!("img/{name}"))
+    };
+    write("drawings.rs", &format!("&[\n{}]\n", drawings.iter().map(entry).collect::<String>()));
+}
+
+fn write(name: &str, table: &str) {
+    let to = Path::new(&env::var("OUT_DIR").unwrap_or_default()).join(name);
     if let Err(error) = fs::write(&to, table) {
         panic!("{}: {error}", to.display());
     }

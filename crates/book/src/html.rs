@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use pulldown_cmark::{CowStr, Event, LinkType, Options, Parser, Tag, TagEnd, html};
 
 use crate::section::{anchor, is_name};
-use crate::{PAGES, Page};
+use crate::{DRAWINGS, PAGES, Page};
 
 impl Page {
     /// The page as HTML, without what stands around it. Headings and rows of tables that
     /// begin with a name have anchors; links to other pages lead to `/docs/…`, and those to
-    /// files of the repository are text. Nothing in it is inline style or script.
+    /// files of the repository are text. Drawings stand in the page itself; other pictures are
+    /// their words. Nothing in it is inline style or script.
     #[must_use]
     pub fn html(&self) -> String {
         let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
@@ -50,11 +51,13 @@ struct Rewrite<'a> {
     ids: HashSet<String>,
     /// For each link that is open, whether it leads somewhere.
     links: Vec<bool>,
+    /// The words of a picture are passed over: the drawing is there.
+    drawn: bool,
 }
 
 impl<'a> Rewrite<'a> {
     fn of(page: &'a Page) -> Self {
-        Self { page, ids: HashSet::new(), links: Vec::new() }
+        Self { page, ids: HashSet::new(), links: Vec::new(), drawn: false }
     }
 
     fn all(mut self, events: Vec<Event<'static>>) -> Vec<Event<'static>> {
@@ -62,6 +65,13 @@ impl<'a> Rewrite<'a> {
         let mut first_cell = false;
         for (at, event) in events.iter().enumerate() {
             match event {
+                Event::Start(Tag::Image { dest_url, .. }) => {
+                    let drawing = DRAWINGS.iter().find(|(name, _)| *name == &**dest_url);
+                    self.drawn = drawing.is_some();
+                    changed.extend(drawing.map(|(_, svg)| markup(svg)));
+                }
+                Event::End(TagEnd::Image) => self.drawn = false,
+                _ if self.drawn => {}
                 Event::Start(Tag::Heading { level, classes, attrs, .. }) => {
                     let title =
                         events[at..].iter().take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
@@ -174,6 +184,12 @@ mod tests {
             assert!(!html.contains("style=") && !html.contains("<script"), "{name}");
         }
         assert!(followed > 100, "{followed}");
+    }
+
+    #[test]
+    fn drawings_stand_in_the_page() {
+        let html = crate::page("performance").expect("a page").html();
+        assert!(html.contains("<svg") && !html.contains("<img"), "{html}");
     }
 
     #[test]

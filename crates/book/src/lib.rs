@@ -21,6 +21,9 @@ pub struct Page {
 /// Every page, in the order of the table of contents.
 pub static PAGES: &[Page] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 
+/// The drawings that pages refer to (SVG), by their addresses from the top of the book.
+static DRAWINGS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/drawings.rs"));
+
 /// The page where a reader begins.
 pub const FIRST: &str = "README";
 

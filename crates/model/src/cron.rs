@@ -80,6 +80,11 @@ impl CronSchedule {
         if expression.len() > 200 {
             return Err(CronError::Expression("An expression may have 200 characters at most.".to_owned()));
         }
+        // croner takes an empty list for one that nothing matches, and then looks for
+        // centuries: found by fuzzing (`fuzz/run`).
+        if expression.split_whitespace().any(|field| field.split(',').any(str::is_empty)) {
+            return Err(CronError::Expression("A list has nothing between its commas, or at an end.".to_owned()));
+        }
         let zone = Tz::from_str(time_zone)
             .map_err(|_| CronError::TimeZone(format!("'{}'", time_zone.chars().take(60).collect::<String>())))?;
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
@@ -229,7 +234,18 @@ mod tests {
     #[test]
     fn what_is_no_expression_or_zone_or_never_fires_is_refused() {
         let now = at("2026-01-01T00:00:00Z");
-        for bad in ["", "* * * *", "61 * * * *", "* * * * * * *", "a b c d e", "*/0 * * * *", &"*".repeat(300)] {
+        for bad in [
+            "",
+            "*/10 , * * * *",
+            "1,,2 * * * *",
+            "1, * * * *",
+            "* * * *",
+            "61 * * * *",
+            "* * * * * * *",
+            "a b c d e",
+            "*/0 * * * *",
+            &"*".repeat(300),
+        ] {
             assert!(matches!(CronSchedule::new(bad, "UTC", now), Err(CronError::Expression(_))), "{bad}");
         }
         assert!(matches!(CronSchedule::new("* * * * *", "Berlin", now), Err(CronError::TimeZone(_))));
