@@ -9,7 +9,7 @@ use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::is_unavailable;
 use longhaul_telemetry::Metrics;
 use sqlx::{Acquire, PgPool};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// Stores tasks for many requests at once. While one commit is under way, what
 /// arrives gathers and goes with the next: no request waits for company, and
@@ -39,16 +39,16 @@ pub enum EnqueueError {
     Refused(Arc<str>),
 }
 
-/// Commits under way at once: one is written while the next is prepared.
-const COMMITS_AT_ONCE: usize = 2;
 /// Tasks in one statement at most.
 const TASKS_AT_ONCE: usize = 500;
 /// Requests that may wait before more of them have to.
 const WAITING: usize = 10_000;
 
 impl Enqueuer {
-    /// Starts the writers on the current tokio runtime. They end when the last
-    /// clone of the enqueuer is dropped.
+    /// Starts the writer on the current tokio runtime. It ends when the last clone of
+    /// the enqueuer is dropped. There is one: commits that notify wait for each other in
+    /// PostgreSQL, so that a second writer would only make each batch half as large
+    /// (docs/performance.md).
     #[must_use]
     pub fn start(pool: &PgPool) -> Self {
         Self::start_measured(pool, Metrics::new())
@@ -57,10 +57,7 @@ impl Enqueuer {
     /// The same, with these instruments.
     pub(crate) fn start_measured(pool: &PgPool, metrics: Metrics) -> Self {
         let (requests, waiting) = mpsc::channel(WAITING);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..COMMITS_AT_ONCE {
-            tokio::spawn(write_batches(pool.clone(), metrics.clone(), Arc::clone(&waiting)));
-        }
+        tokio::spawn(write_batches(pool.clone(), metrics, waiting));
         Self { requests }
     }
 
@@ -76,10 +73,10 @@ impl Enqueuer {
     }
 }
 
-async fn write_batches(pool: PgPool, metrics: Metrics, waiting: Arc<Mutex<mpsc::Receiver<Request>>>) {
+async fn write_batches(pool: PgPool, metrics: Metrics, mut waiting: mpsc::Receiver<Request>) {
     loop {
         let mut batch = Vec::new();
-        if waiting.lock().await.recv_many(&mut batch, TASKS_AT_ONCE).await == 0 {
+        if waiting.recv_many(&mut batch, TASKS_AT_ONCE).await == 0 {
             return;
         }
         let (tasks, rest): (Vec<NewTask>, Vec<_>) =

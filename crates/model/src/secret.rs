@@ -366,11 +366,11 @@ mod tests {
         let hidden = Hidden::new(vec!["hunter2".to_owned(), "hunter2345".to_owned()]);
         assert_eq!(hidden.text("a hunter2345 and a hunter2".to_owned()), "a [redacted] and a [redacted]");
         assert_eq!(hidden.json(json!({"x": ["hunter2", 1]})), json!({"x": ["[redacted]", 1]}));
-        let quoted = "a\"b\\c\n\u{e9}";
+        let quoted = "a\"b\\z\n\u{e9}";
         let hidden = Hidden::new(vec![quoted.to_owned()]);
         for said in [quoted.to_owned(), format!("{quoted:?}"), json!(quoted).to_string(), format!("{:?}", [quoted])] {
             let hidden = hidden.text(format!("<{said}>"));
-            assert!(hidden.contains("[redacted]") && !hidden.contains('c'), "{said}: {hidden}");
+            assert!(hidden.contains("[redacted]") && !hidden.contains('z'), "{said}: {hidden}");
         }
         let mut texts = Vec::new();
         super::collect(&json!({"pin": 4711, "short": 12, "text": "abc"}), &mut texts);
