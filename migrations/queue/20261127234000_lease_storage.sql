@@ -1,3 +1,3 @@
--- Ids of tasks don't shrink: PostgreSQL tried to compress those of each claim, for
--- half a microsecond a task, and stored them as they were.
+-- Ids of tasks hardly shrink: compressing those of each claim took half a microsecond a
+-- task and saved nine bytes of WAL (docs/performance.md).
 ALTER TABLE longhaul.lease ALTER COLUMN task_ids SET STORAGE EXTERNAL;
