@@ -49,10 +49,8 @@ impl App {
         id_prefix: &str,
     ) -> Result<Option<Cancelled>, ApiError> {
         let mut transaction = self.pool().begin().await?;
-        let outcome = cancel(&mut *transaction, task.id).await?;
-        if outcome.is_some_and(|outcome| outcome != Cancelled::Ended) {
-            note(caller, &mut transaction, Deed::Cancel, &format!("{id_prefix}{}", task.id), &task.type_name).await?;
-        }
+        let public_id = format!("{id_prefix}{}", task.id);
+        let outcome = cancelled(caller, &mut transaction, task.id, &public_id, &task.type_name).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
@@ -69,10 +67,8 @@ impl App {
             }
         }
         let mut transaction = self.pool().begin().await?;
-        let outcome = retry(&mut *transaction, task.id).await?;
-        if outcome == Some(Retried::Queued) {
-            note(caller, &mut transaction, Deed::Retry, &format!("{id_prefix}{}", task.id), &task.type_name).await?;
-        }
+        let public_id = format!("{id_prefix}{}", task.id);
+        let outcome = retried(caller, &mut transaction, task.id, &public_id, &task.type_name).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
@@ -130,26 +126,41 @@ async fn change(
     task: &Chosen,
     deed: Deed,
 ) -> Result<bool, sqlx::Error> {
-    let changed = match deed {
-        Deed::Cancel => cancel(&mut *transaction, task.id).await?.is_some_and(|outcome| outcome != Cancelled::Ended),
-        Deed::Retry => retry(&mut *transaction, task.id).await? == Some(Retried::Queued),
-    };
-    if changed {
-        note(caller, transaction, deed, &task.public_id, &task.type_name).await?;
-    }
-    Ok(changed)
+    let Chosen { id, public_id, type_name, .. } = task;
+    Ok(match deed {
+        Deed::Cancel => {
+            cancelled(caller, transaction, *id, public_id, type_name).await?.is_some_and(|was| was != Cancelled::Ended)
+        }
+        Deed::Retry => retried(caller, transaction, *id, public_id, type_name).await? == Some(Retried::Queued),
+    })
 }
 
-async fn note(
+/// Cancels it, and writes down who did, if there was something to cancel.
+async fn cancelled(
     caller: &Caller,
     transaction: &mut PgConnection,
-    deed: Deed,
+    id: Uuid,
     public_id: &str,
     type_name: &str,
-) -> sqlx::Result<()> {
-    let deed = match deed {
-        Deed::Cancel => "cancelTask",
-        Deed::Retry => "retryTask",
-    };
-    caller.note(transaction, deed, public_id, Some(json!({"Type": type_name}))).await
+) -> sqlx::Result<Option<Cancelled>> {
+    let outcome = cancel(&mut *transaction, id).await?;
+    if outcome.is_some_and(|outcome| outcome != Cancelled::Ended) {
+        caller.note(transaction, "cancelTask", public_id, Some(json!({"Type": type_name}))).await?;
+    }
+    Ok(outcome)
+}
+
+/// Runs it again, and writes down who did, if it does.
+async fn retried(
+    caller: &Caller,
+    transaction: &mut PgConnection,
+    id: Uuid,
+    public_id: &str,
+    type_name: &str,
+) -> sqlx::Result<Option<Retried>> {
+    let outcome = retry(&mut *transaction, id).await?;
+    if outcome == Some(Retried::Queued) {
+        caller.note(transaction, "retryTask", public_id, Some(json!({"Type": type_name}))).await?;
+    }
+    Ok(outcome)
 }
