@@ -353,6 +353,7 @@ impl Hand {
             checkpoint: None,
             verdict,
             asked_to_cancel: false,
+            special: task.special,
         }
     }
 

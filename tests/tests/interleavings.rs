@@ -207,7 +207,8 @@ impl Play {
             progress: Progress::of(1, 2),
             checkpoint: None,
             verdict,
-            asked_to_cancel: true,
+            asked_to_cancel: self.tasks[&task.id].cancel_requested,
+            special: task.special,
         };
         let others = self.tasks.iter().any(|(id, other)| *id != task.id && other.held_by == Some(task.lease));
         let leases = match (others, state.is_end()) {

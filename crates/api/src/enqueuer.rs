@@ -41,6 +41,8 @@ pub enum EnqueueError {
 
 /// Tasks in one statement at most.
 const TASKS_AT_ONCE: usize = 500;
+/// How often others are let run before a batch is taken, at most.
+const LETS_RUN: usize = 8;
 /// Requests that may wait before more of them have to.
 const WAITING: usize = 10_000;
 
@@ -76,6 +78,7 @@ impl Enqueuer {
 async fn write_batches(pool: PgPool, metrics: Metrics, mut waiting: mpsc::Receiver<Request>) {
     loop {
         let mut batch = Vec::new();
+        gather(&waiting).await;
         if waiting.recv_many(&mut batch, TASKS_AT_ONCE).await == 0 {
             return;
         }
@@ -96,6 +99,20 @@ async fn write_batches(pool: PgPool, metrics: Metrics, mut waiting: mpsc::Receiv
             for answer in answers {
                 let _client_gone = answer.send(result.clone());
             }
+        }
+    }
+}
+
+/// Lets those who were just answered go on: if the next thing they do is to store another
+/// task, it goes with those that wait already. Else two halves of the producers would take
+/// turns, each with half of a batch (docs/performance.md). This waits for nobody: it only
+/// lets run what can run.
+async fn gather(waiting: &mpsc::Receiver<Request>) {
+    for _ in 0..LETS_RUN {
+        let before = waiting.len();
+        tokio::task::yield_now().await;
+        if waiting.len() == before {
+            return;
         }
     }
 }

@@ -383,6 +383,7 @@ mod tests {
             progress: Progress::unknown(),
             logged: 0,
             trace: None,
+            special: false,
         };
         Attempt::begin(&task, "t-", CancellationToken::new())
     }

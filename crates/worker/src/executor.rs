@@ -36,7 +36,7 @@ impl Executor {
         task: ClaimedTask,
         attempt: Arc<Attempt>,
     ) -> Option<(AttemptEnd, Option<Box<ProgressWrite>>)> {
-        let (type_name, max_attempts) = (task.type_name.clone(), task.max_attempts);
+        let (type_name, max_attempts, special) = (task.type_name.clone(), task.max_attempts, task.special);
         let context =
             RunContext::new(Arc::clone(&attempt), self.pool.clone(), Arc::clone(&self.resources), task.checkpoint);
         if task.crashes > 0 {
@@ -66,6 +66,7 @@ impl Executor {
             checkpoint: snapshot.checkpoint,
             verdict,
             asked_to_cancel: attempt.stop_reason() == Some(StopReason::Cancelled),
+            special,
         };
         Some((end, last_words))
     }

@@ -14,18 +14,29 @@ use uuid::Uuid;
 
 use crate::lane::Shared;
 
+/// Attempts that have run for less are left to the next flush: most short tasks are
+/// over by then. Writing that they run costs as much as their end, which waits
+/// behind it for the row (docs/performance.md).
+const YOUNG: Duration = Duration::from_millis(20);
+
+/// However many attempts report, and however busy the database is, writing what they
+/// report takes at most one part in so many of the time.
+const REST: u32 = 10;
+const LONGEST_REST: Duration = Duration::from_secs(2);
+
 /// Runs until `stop`; the last state of an attempt is written with its end.
 pub(crate) async fn run(shared: Arc<Shared>, every: Duration, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rest = every;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = tokio::time::sleep(rest) => {}
         }
+        let began = Instant::now();
         if let Err(error) = run_once(&shared).await {
             tracing::warn!(%error, "progress could not be written; it is tried again");
         }
+        rest = every.max((began.elapsed() * REST).min(LONGEST_REST));
     }
 }
 
@@ -36,7 +47,7 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
         .in_flight
         .all()
         .into_iter()
-        .filter(|attempt| attempt.lease().worker_id == worker_id)
+        .filter(|attempt| attempt.lease().worker_id == worker_id && attempt.elapsed() >= YOUNG)
         .filter_map(|attempt| attempt.take_changes().map(|write| (attempt, write)))
         .unzip();
     if writes.is_empty() {

@@ -171,6 +171,7 @@ impl Hands {
                 checkpoint: None,
                 verdict: Verdict::Release,
                 asked_to_cancel: false,
+                special: task.special,
             })
             .collect()
     }

@@ -38,7 +38,7 @@ async fn run_once(shared: &Shared, info: &WorkerInfo) -> sqlx::Result<()> {
     let anew = register(&shared.pool, info).await?;
     shared.identity.become_another(anew);
     shared.metrics.worker().presumed_dead();
-    shared.wake();
+    shared.wake_all();
     tracing::warn!(worker_id, anew, lost, "this worker was presumed dead; its tasks are with others now");
     Ok(())
 }

@@ -38,16 +38,24 @@ pub(crate) struct Shared {
     pub(crate) flushing: Mutex<()>,
     /// No more claims; what runs may go on.
     pub(crate) stopping: CancellationToken,
-    /// Every lane has ended.
-    pub(crate) wakes: Vec<Notify>,
+    /// Wakes one lane that sleeps and has room, or the next one that does.
+    pub(crate) wake: Notify,
     /// Tasks ended that others wait for.
     pub(crate) followed: Notify,
 }
 
 impl Shared {
-    /// Something became ready.
+    /// Something became ready. One lane looks, since a second one would mostly look in
+    /// vain and keep a processor from the first; if it finds all it has room for, it wakes
+    /// the next.
     pub(crate) fn wake(&self) {
-        self.wakes.iter().for_each(Notify::notify_one);
+        self.wake.notify_one();
+    }
+
+    /// The worker is another one now.
+    pub(crate) fn wake_all(&self) {
+        self.wake.notify_waiters();
+        self.wake.notify_one();
     }
 }
 
@@ -132,10 +140,11 @@ impl Lane {
     /// Until something ends, something is ready, or it is time to look.
     async fn sleep(&mut self) {
         let stopping = self.shared.stopping.is_cancelled();
+        let has_room = self.hands.room() > 0;
         tokio::select! {
             biased;
             () = self.hands.one_ends() => {}
-            () = self.shared.wakes[self.number].notified(), if !stopping => self.hungry = true,
+            () = self.shared.wake.notified(), if !stopping && has_room => self.hungry = true,
             () = self.shared.stopping.cancelled(), if !stopping => {}
             () = tokio::time::sleep(self.shared.poll_every) => self.hungry = true,
         }
@@ -164,6 +173,9 @@ impl Lane {
         self.shared.metrics.worker().claimed(claimed.len(), began.elapsed());
         self.unanswered = None;
         self.hungry = claimed.len() == room || self.floors.unsure();
+        if claimed.len() == room {
+            self.shared.wake();
+        }
         if !claimed.is_empty() {
             self.ends.claimed(lease.number, claimed.len());
             self.hands.give(claimed);

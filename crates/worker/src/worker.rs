@@ -139,7 +139,7 @@ impl Worker {
             limits: self.settings.limits,
             flushing: Mutex::default(),
             stopping: stop.clone(),
-            wakes: (0..lanes).map(|_| Notify::new()).collect(),
+            wake: Notify::new(),
             followed: Notify::new(),
         });
 

@@ -10,6 +10,7 @@ use sqlx::query::QueryScalar;
 use sqlx::{PgExecutor, Postgres};
 use uuid::Uuid;
 
+use super::unless_missing;
 use crate::task_type::stored_unique_key;
 use crate::{Keyring, Progress, TaskType, TaskTypeInfo, TraceContext, secret};
 
@@ -89,20 +90,59 @@ impl NewTask {
 /// same limit.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(3652 * 24 * 3600);
 
-const ENQUEUE: &str = "
-    WITH input AS MATERIALIZED (
-        SELECT i.*, i.run_at > now() IS TRUE AS later
-          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
-                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[], $15::text[])
-            AS i(id, type, queue, priority, max_attempts, parameters, created_by,
-                 total_elements, processed_elements, fraction, message, run_at, key, unique_key, trace_context)
+macro_rules! columns {
+    () => {
+        "id, type, queue, priority, max_attempts, parameters, created_by,
+         total_elements, processed_elements, fraction, message, key, unique_key, trace_context"
+    };
+}
+
+/// `$1` to `$14`.
+macro_rules! arrays {
+    () => {
+        "$1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
+         $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::text[], $13::text[], $14::text[]"
+    };
+}
+
+/// Of tasks that may all run at once, as most may: an INSERT into a table costs 30 µs
+/// even if no row comes (docs/performance.md).
+const ENQUEUE: &str = concat!(
+    "WITH input AS MATERIALIZED (
+        SELECT * FROM unnest(",
+    arrays!(),
+    ") AS i(",
+    columns!(),
+    ")
     ), stored AS (
-        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
-                                   total_elements, processed_elements, fraction, message, key, unique_key, trace_context, state,
-                                   run_at)
-        SELECT id, type, queue, priority, max_attempts, parameters, created_by,
-               total_elements, processed_elements, fraction, message, key, unique_key, trace_context,
-               CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
+        INSERT INTO longhaul.task (",
+    columns!(),
+    ", state) SELECT ",
+    columns!(),
+    ", 'Queued' FROM input
+    ), ready AS (
+        INSERT INTO longhaul.ready (queue, priority, id)
+        SELECT queue, priority, id FROM input
+    ), woken AS (
+        SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM input) AS waiting
+    )
+    SELECT now() FROM (SELECT count(*) FROM woken) AS notified"
+);
+
+const ENQUEUE_SOME_LATER: &str = concat!(
+    "WITH input AS MATERIALIZED (
+        SELECT i.*, i.run_at > now() IS TRUE AS later
+          FROM unnest(",
+    arrays!(),
+    ", $15::timestamptz[]) AS i(",
+    columns!(),
+    ", run_at)
+    ), stored AS (
+        INSERT INTO longhaul.task (",
+    columns!(),
+    ", state, run_at) SELECT ",
+    columns!(),
+    ", CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
                CASE WHEN later THEN run_at END
           FROM input
     ), ready AS (
@@ -115,7 +155,8 @@ const ENQUEUE: &str = "
         SELECT pg_notify('longhaul_ready', queue)
           FROM (SELECT DISTINCT queue FROM input WHERE NOT later) AS waiting
     )
-    SELECT now() FROM (SELECT count(*) FROM woken) AS notified";
+    SELECT now() FROM (SELECT count(*) FROM woken) AS notified"
+);
 
 /// Stores tasks in one statement; with a transaction as executor they exist once
 /// it commits, and never if it is rolled back. Returns when they were accepted.
@@ -138,10 +179,15 @@ const ENQUEUE: &str = "
 /// # Errors
 /// When the database does not answer, or an id is taken.
 pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::Result<DateTime<Utc>> {
-    bind_tasks(sqlx::query_scalar(ENQUEUE), tasks).fetch_one(executor).await
+    if tasks.iter().all(|task| task.run_at.is_none()) {
+        bind_tasks(sqlx::query_scalar(ENQUEUE), tasks).fetch_one(executor).await
+    } else {
+        bind_run_at(bind_tasks(sqlx::query_scalar(ENQUEUE_SOME_LATER), tasks), tasks).fetch_one(executor).await
+    }
 }
 
-/// Binds the columns of new tasks to `$1` to `$15`, in the order of [`ENQUEUE`].
+/// Binds the columns of new tasks to `$1` to `$14`, in the order of [`ENQUEUE`]. A column
+/// that is missing for all is not sent.
 pub(super) fn bind_tasks<'q, O>(
     query: QueryScalar<'q, Postgres, O, PgArguments>,
     tasks: &'q [NewTask],
@@ -156,13 +202,20 @@ pub(super) fn bind_tasks<'q, O>(
         .bind(column(tasks, |task| i16::from(task.info.priority)))
         .bind(column(tasks, |task| super::small(task.info.retry.max_attempts)))
         .bind(column(tasks, |task| &task.parameters))
-        .bind(column(tasks, |task| task.created_by.as_deref()))
+        .bind(unless_missing(column(tasks, |task| task.created_by.as_deref())))
         .bind(column(tasks, |task| task.progress.total))
         .bind(column(tasks, |task| task.progress.processed))
         .bind(column(tasks, |task| task.progress.fraction))
-        .bind(column(tasks, |task| task.progress.message.as_deref()))
-        .bind(column(tasks, |task| task.run_at))
-        .bind(column(tasks, |task| task.key.as_deref()))
-        .bind(column(tasks, |task| task.unique_key.as_deref()))
-        .bind(column(tasks, |task| task.trace.as_ref().map(TraceContext::stored)))
+        .bind(unless_missing(column(tasks, |task| task.progress.message.as_deref())))
+        .bind(unless_missing(column(tasks, |task| task.key.as_deref())))
+        .bind(unless_missing(column(tasks, |task| task.unique_key.as_deref())))
+        .bind(unless_missing(column(tasks, |task| task.trace.as_ref().map(TraceContext::stored))))
+}
+
+/// Binds when new tasks may run to `$15`.
+pub(super) fn bind_run_at<'q, O>(
+    query: QueryScalar<'q, Postgres, O, PgArguments>,
+    tasks: &'q [NewTask],
+) -> QueryScalar<'q, Postgres, O, PgArguments> {
+    query.bind(unless_missing(tasks.iter().map(|task| task.run_at).collect()))
 }

@@ -1,9 +1,10 @@
 //! How attempts end.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::PgExecutor;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::progress::stored_fraction;
@@ -31,6 +32,15 @@ pub struct AttemptEnd {
     /// Someone asked to cancel the task, and this attempt was told: the request is
     /// done with.
     pub asked_to_cancel: bool,
+    /// See [`super::ClaimedTask::special`].
+    pub special: bool,
+}
+
+impl AttemptEnd {
+    /// A success of which nothing more follows, as far as was known at the claim.
+    fn is_plain(&self) -> bool {
+        matches!(self.verdict, Verdict::Succeeded(_)) && !self.special && !self.asked_to_cancel
+    }
 }
 
 /// What becomes of a task whose attempt ended.
@@ -111,15 +121,13 @@ pub struct LeaseChanges {
     pub shortened: Vec<i64>,
 }
 
-/// Most ends are plain: a success of a task that has no unique key and that no
-/// other one waits for. Whatever else there is to do looks at the `special` ones
-/// only, so that it costs plain ends nothing: a third of this statement's time was
-/// looks that found nothing (docs/performance.md).
-///
-/// Columns of the input that are the same for all are not sent: a missing array
-/// is NULL for every end, which stands for what plain ends have.
-const FINISH: &str = "
-    WITH fence AS MATERIALIZED (
+/// The fence, and the tasks that end behind it. Columns of the input that are the same
+/// for all are not sent: a missing array is NULL for every end, which stands for what
+/// plain ends have.
+macro_rules! ended {
+    ($only:literal) => {
+        concat!(
+            "WITH fence AS MATERIALIZED (
         SELECT number, task_ids, shortened FROM longhaul.lease
          WHERE worker_id = $1 AND number = ANY ($2::bigint[])
            FOR KEY SHARE
@@ -144,7 +152,35 @@ const FINISH: &str = "
             AS i(lease_number, id, state, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
                  checkpoint, result, error, delay_us)
           JOIN fence ON fence.number = i.lease_number AND (NOT fence.shortened OR i.id = ANY (fence.task_ids))
-         WHERE t.id = i.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
+         WHERE t.id = i.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')",
+            $only
+        )
+    };
+}
+
+macro_rules! told {
+    () => {
+        ", told AS (
+        SELECT longhaul.tell_watchers(array_agg(id)) FROM ended WHERE EXISTS (SELECT FROM longhaul.watched)
+    )"
+    };
+}
+
+/// Nothing is admitted where no queue is gated (longhaul.apply_gate).
+macro_rules! left_gate {
+    () => {
+        ", left_gate AS (
+        DELETE FROM longhaul.admitted a USING ended e
+         WHERE EXISTS (SELECT FROM longhaul.queue q WHERE q.gated) AND a.id = e.id AND e.state <> 'Queued'
+    )"
+    };
+}
+
+/// Whatever an end may bring about, which is looked for among the `special` ones only:
+/// those that are no success, or of a task with a unique key or that others wait for.
+const FINISH: &str = concat!(
+    ended!(""),
+    "
         RETURNING t.id, t.queue, t.priority, t.state, t.run_at, t.unique_key, t.followed
     ), special AS MATERIALIZED (
         SELECT * FROM ended WHERE state <> 'Succeeded' OR unique_key IS NOT NULL OR followed
@@ -157,9 +193,9 @@ const FINISH: &str = "
         RETURNING queue
     ), woken AS (
         SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM again) AS waiting
-    ), told AS (
-        SELECT longhaul.tell_watchers(array_agg(id)) FROM ended WHERE EXISTS (SELECT FROM longhaul.watched)
-    ), failed AS (
+    )",
+    told!(),
+    ", failed AS (
         INSERT INTO longhaul.attempt_error (task_id, attempt, worker_id, duration_ms, error)
         SELECT i.id, i.attempt, $1, i.elapsed_us / 1000,
                i.error || CASE WHEN i.cause IS NULL THEN '{}' ELSE jsonb_build_object('cause', i.cause) END
@@ -167,11 +203,9 @@ const FINISH: &str = "
             AS i(id, attempt, elapsed_us, error, cause)
           JOIN special USING (id)
          WHERE i.error IS NOT NULL
-    ), left_gate AS (
-        -- Nothing is admitted where no queue is gated (longhaul.apply_gate).
-        DELETE FROM longhaul.admitted a USING ended e
-         WHERE EXISTS (SELECT FROM longhaul.queue q WHERE q.gated) AND a.id = e.id AND e.state <> 'Queued'
-    ), keys AS (
+    )",
+    left_gate!(),
+    ", keys AS (
         DELETE FROM longhaul.task_key k USING special e
          WHERE k.key = e.unique_key AND k.task_id = e.id AND k.expires_at IS NULL
            AND e.state IN ('Succeeded', 'Failed', 'Cancelled')
@@ -199,7 +233,27 @@ const FINISH: &str = "
     )
     SELECT id FROM unnest($3::uuid[]) AS u(id)
      WHERE id NOT IN (SELECT id FROM ended)
-       AND (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) + (SELECT count(*) FROM follower_woken) >= 0";
+       AND (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) + (SELECT count(*) FROM follower_woken) >= 0"
+);
+
+/// For batches of successes without consequences, as most are: the statement above costs
+/// 200 µs more however little it finds to do, which is what counts for small batches
+/// (docs/performance.md). Tasks whose end has consequences after all are left to it, and
+/// with them the leases, whose fence it needs.
+const FINISH_PLAIN: &str = concat!(
+    ended!(" AND t.unique_key IS NULL AND t.followed IS NOT TRUE"),
+    "
+        RETURNING t.id, t.state
+    )",
+    told!(),
+    left_gate!(),
+    ", emptied AS (
+        DELETE FROM longhaul.lease
+         WHERE worker_id = $1 AND number = ANY ($16::bigint[]) AND (SELECT count(*) FROM ended) = cardinality($3::uuid[])
+    )
+    SELECT id FROM unnest($3::uuid[]) AS u(id)
+     WHERE id NOT IN (SELECT id FROM ended) AND (SELECT count(*) FROM told) >= 0"
+);
 
 /// Ends attempts of one worker, behind the fence: what ran under a lease that
 /// is gone, or was ended by someone else, is left as it is. Returns the tasks that
@@ -209,19 +263,40 @@ const FINISH: &str = "
 /// When the database does not answer. Call it again with the same ends: those
 /// that were stored after all are then not changed a second time.
 pub async fn finish(
-    executor: impl PgExecutor<'_>,
+    pool: &PgPool,
     worker_id: i32,
     ends: &[AttemptEnd],
     leases: &LeaseChanges,
 ) -> sqlx::Result<Vec<Uuid>> {
-    fn column<'a, T>(ends: &'a [AttemptEnd], pick: impl Fn(&'a AttemptEnd) -> T) -> Vec<T> {
-        ends.iter().map(pick).collect()
+    let mut missed = HashSet::new();
+    if leases.shortened.is_empty() && ends.iter().all(AttemptEnd::is_plain) {
+        missed.extend(store(FINISH_PLAIN, pool, worker_id, &ends.iter().collect::<Vec<_>>(), leases).await?);
+        if !missed.is_empty() {
+            let rest: Vec<_> = ends.iter().filter(|end| missed.contains(&end.id)).collect();
+            missed = store(FINISH, pool, worker_id, &rest, leases).await?.into_iter().collect();
+        }
+    } else {
+        missed.extend(store(FINISH, pool, worker_id, &ends.iter().collect::<Vec<_>>(), leases).await?);
     }
-    fn uncommon<'a, T>(ends: &'a [AttemptEnd], pick: impl Fn(&'a AttemptEnd) -> Option<T>) -> Option<Vec<Option<T>>> {
+    Ok(ends.iter().map(|end| end.id).filter(|id| !missed.contains(id)).collect())
+}
+
+/// Returns the tasks that were not changed.
+async fn store(
+    statement: &'static str,
+    pool: &PgPool,
+    worker_id: i32,
+    ends: &[&AttemptEnd],
+    leases: &LeaseChanges,
+) -> sqlx::Result<Vec<Uuid>> {
+    fn column<'a, T>(ends: &[&'a AttemptEnd], pick: impl Fn(&'a AttemptEnd) -> T) -> Vec<T> {
+        ends.iter().map(|end| pick(end)).collect()
+    }
+    fn uncommon<'a, T>(ends: &[&'a AttemptEnd], pick: impl Fn(&'a AttemptEnd) -> Option<T>) -> Option<Vec<Option<T>>> {
         unless_missing(column(ends, pick))
     }
     let done_with = ends.iter().filter(|end| end.asked_to_cancel && end.verdict.state().is_end());
-    let missed: Vec<Uuid> = sqlx::query_scalar(FINISH)
+    sqlx::query_scalar(statement)
         .bind(worker_id)
         .bind(column(ends, |end| end.lease_number))
         .bind(column(ends, |end| end.id))
@@ -245,7 +320,6 @@ pub async fn finish(
         .bind(&leases.emptied)
         .bind(&leases.shortened)
         .bind(done_with.map(|end| end.id).collect::<Vec<_>>())
-        .fetch_all(executor)
-        .await?;
-    Ok(ends.iter().map(|end| end.id).filter(|id| !missed.contains(id)).collect())
+        .fetch_all(pool)
+        .await
 }

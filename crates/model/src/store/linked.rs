@@ -10,7 +10,7 @@ use sqlx::query::QueryAs;
 use sqlx::{FromRow, PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
-use super::enqueue::{NewTask, bind_tasks};
+use super::enqueue::{NewTask, bind_run_at, bind_tasks};
 use crate::{State, TraceContext};
 
 /// What becomes of a task when one that it waits for fails or is cancelled.
@@ -137,10 +137,10 @@ const ENQUEUE: &str = "
         SELECT coalesce(nullif(i.id, '00000000-0000-0000-0000-000000000000'), longhaul.new_id()) AS new_id, i.*, i.run_at > now() IS TRUE AS later, coalesce(w.open, 0) AS open,
                ($19 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($17::uuid[]) AS f(id))) AS followed
           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
-                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::timestamptz[], $13::text[], $14::text[], $15::text[])
+                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[])
                WITH ORDINALITY
             AS i(id, type, queue, priority, max_attempts, parameters, created_by,
-                 total_elements, processed_elements, fraction, message, run_at, key, unique_key, trace_context, number)
+                 total_elements, processed_elements, fraction, message, key, unique_key, trace_context, run_at, number)
           LEFT JOIN waits w ON w.task_id = i.id
     ), stored AS (
         INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
@@ -219,7 +219,7 @@ pub async fn enqueue_linked(
             return Err(LinkError::Unknown(unknown));
         }
     }
-    let accepted_at = bind_tasks(sqlx::query_scalar(ENQUEUE), tasks)
+    let accepted_at = bind_run_at(bind_tasks(sqlx::query_scalar(ENQUEUE), tasks), tasks)
         .bind(dependencies.iter().map(|dependency| dependency.task).collect::<Vec<_>>())
         .bind(dependencies.iter().map(|dependency| dependency.on).collect::<Vec<_>>())
         .bind(dependencies.iter().map(|dependency| dependency.if_failed.name()).collect::<Vec<_>>())

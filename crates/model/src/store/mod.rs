@@ -86,6 +86,9 @@ pub struct ClaimedTask {
     pub logged: i64,
     /// The trace of whoever started it.
     pub trace: Option<TraceContext>,
+    /// Something follows from its success: it has a unique key, or others wait for it.
+    /// Others may also begin to wait after the claim.
+    pub special: bool,
 }
 
 /// Whether an error means that the database can't be reached or is not ready
