@@ -102,7 +102,7 @@ impl Stage {
     /// Starts a worker; see [`quick_worker`] for settings.
     pub async fn worker(&self, settings: Settings) -> RunningWorker {
         let stop = self.stop.child_token();
-        let engine = connect(&self.logins.worker, 8).await;
+        let engine = connect_with(&self.logins.worker, 8, &longhaul_worker::SESSION).await;
         let handlers = connect(&self.logins.worker, 8).await;
         let worker = Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
@@ -311,8 +311,12 @@ async fn migrate(url: &str) -> anyhow::Result<()> {
 /// What tests make for their own handlers is in `public`, not in the schema that is named
 /// as the server's administrator.
 async fn connect(url: &str, connections: u32) -> PgPool {
+    connect_with(url, connections, &[]).await
+}
+
+async fn connect_with(url: &str, connections: u32, session: &[(&str, &str)]) -> PgPool {
     let options: PgConnectOptions = url.parse().expect("an address");
-    let options = options.options([("search_path", "public")]);
+    let options = options.options([("search_path", "public")]).options(session.iter().copied());
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))

@@ -48,18 +48,30 @@ const FRESH: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the address is none, or the database does not answer.
 pub async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    // A machine that vanishes must not hold locks for hours.
-    let options = shape(url)?.options([
+    pool(session(url)?, connections, name).await
+}
+
+/// The same for the engine of a worker, whose plans must not depend on how full the queue
+/// was when they were made: see [`longhaul_worker::SESSION`].
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_engine(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
+    pool(session(url)?.options(longhaul_worker::SESSION), connections, name).await
+}
+
+/// A machine that vanishes must not hold locks for hours.
+fn session(url: &str) -> anyhow::Result<PgConnectOptions> {
+    Ok(shape(url)?.options([
         ("idle_in_transaction_session_timeout", "60s"),
         ("tcp_keepalives_idle", "10"),
         ("tcp_keepalives_interval", "5"),
         ("tcp_keepalives_count", "3"),
-    ]);
-    pool(options, connections, name).await
+    ]))
 }
 
 /// The same through a pooler, which refuses settings of a session that it does not
-/// know: those of [`connect`] belong to its own connections then
+/// know: those of [`connect`] and [`connect_engine`] belong to its own connections then
 /// (docs/operations.md, "Through PgBouncer").
 ///
 /// # Errors

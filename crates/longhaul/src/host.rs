@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::AccessSettings;
-use crate::database::{connect, connect_pooled};
+use crate::database::{connect, connect_engine, connect_pooled};
 
 /// What a program hosts: its task types and what they need. [`Program`](crate::Program)
 /// makes one for each command; a program with a command line of its own takes it from
@@ -92,6 +92,15 @@ impl Host {
         match self.direct {
             None => connect(url, connections, name).await,
             Some(_) => connect_pooled(url, connections, name).await,
+        }
+    }
+
+    /// A pool for the engine of a worker, see [`connect_engine`].
+    async fn engine_pool(&self, url: &str, connections: u32) -> anyhow::Result<PgPool> {
+        const NAME: &str = "longhaul-worker";
+        match self.direct {
+            None => connect_engine(url, connections, NAME).await,
+            Some(_) => connect_pooled(url, connections, NAME).await,
         }
     }
 
@@ -206,7 +215,7 @@ impl Host {
         let lanes = u32::try_from(settings.lanes).unwrap_or(2);
         let slots = u32::try_from(settings.slots).unwrap_or(32);
         // Lanes, keeper, flusher, listener, two maintenance services.
-        let engine = self.pool(url, lanes + 5, "longhaul-worker").await?;
+        let engine = self.engine_pool(url, lanes + 5).await?;
         let handlers = self.pool(url, slots.clamp(2, 20), "longhaul-handlers").await?;
         let listen = self.listening(&engine, "longhaul-worker-listen").await?;
         Worker::new(engine, self.registry.clone(), settings)

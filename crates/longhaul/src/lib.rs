@@ -65,7 +65,7 @@ mod traces;
 pub mod webhook;
 
 pub use access::{AccessSettings, ServerSecret};
-pub use database::connect;
+pub use database::{connect, connect_engine};
 pub use host::{Host, Listening, stop_signal};
 pub use limits::LimitSettings;
 pub use logging::log_to_stderr;

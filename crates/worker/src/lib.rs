@@ -29,5 +29,5 @@ mod settings;
 mod tally;
 mod worker;
 
-pub use settings::Settings;
+pub use settings::{SESSION, Settings};
 pub use worker::{Worker, WorkerError};

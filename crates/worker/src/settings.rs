@@ -5,6 +5,18 @@ use std::time::Duration;
 use longhaul_model::Limits;
 use longhaul_model::store::retention::Retention;
 
+/// What the sessions of the engine's connections should be set to
+/// ([`sqlx::postgres::PgConnectOptions::options`]).
+///
+/// A plan is made from what a table looks like, and kept. A queue is empty for hours and
+/// then has a million tasks: plans from the empty hours would read and sort all of `ready`
+/// at each claim, and all of `task` for each claimed task, until the next `ANALYZE` (30 s
+/// for one claim of 100,000 tasks instead of 0.1, docs/performance.md). Every statement of
+/// the engine has an index to go by, so that is what the planner is told. Without `jit`,
+/// which would compile what it is told to avoid where there is no other way.
+/// PostgreSQL manual, "Planner Method Configuration".
+pub const SESSION: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("jit", "off")];
+
 /// Settings of one worker process.
 #[derive(Debug, Clone)]
 pub struct Settings {

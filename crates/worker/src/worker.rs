@@ -44,7 +44,8 @@ pub enum WorkerError {
 
 impl Worker {
     /// A worker whose engine and handlers share one pool, which should have a
-    /// few connections more than lanes and slots that use the database.
+    /// few connections more than lanes and slots that use the database, and sessions that
+    /// are set to [`SESSION`](crate::SESSION): better give handlers a pool of their own.
     #[must_use]
     pub fn new(pool: PgPool, registry: Registry, settings: Settings) -> Self {
         Self {

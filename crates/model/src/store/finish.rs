@@ -176,6 +176,20 @@ macro_rules! left_gate {
     };
 }
 
+/// The tasks that did not end: looked for only if there are any. What notifies is counted
+/// first, since a SELECT in a WITH runs only if it is asked.
+macro_rules! missed {
+    ($notified:literal) => {
+        concat!(
+            "SELECT id FROM unnest($3::uuid[]) AS u(id)
+     WHERE CASE WHEN ",
+            $notified,
+            " >= 0 THEN (SELECT count(*) FROM ended) < cardinality($3::uuid[]) END
+       AND id NOT IN (SELECT id FROM ended)"
+        )
+    };
+}
+
 /// Whatever an end may bring about, which is looked for among the `special` ones only:
 /// those that are no success, or of a task with a unique key or that others wait for.
 const FINISH: &str = concat!(
@@ -231,9 +245,8 @@ const FINISH: &str = concat!(
                task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
          WHERE worker_id = $1 AND number = ANY ($17::bigint[])
     )
-    SELECT id FROM unnest($3::uuid[]) AS u(id)
-     WHERE id NOT IN (SELECT id FROM ended)
-       AND (SELECT count(*) FROM woken) + (SELECT count(*) FROM told) + (SELECT count(*) FROM follower_woken) >= 0"
+    ",
+    missed!("(SELECT count(*) FROM woken) + (SELECT count(*) FROM told) + (SELECT count(*) FROM follower_woken)")
 );
 
 /// For batches of successes without consequences, as most are: the statement above costs
@@ -251,8 +264,8 @@ const FINISH_PLAIN: &str = concat!(
         DELETE FROM longhaul.lease
          WHERE worker_id = $1 AND number = ANY ($16::bigint[]) AND (SELECT count(*) FROM ended) = cardinality($3::uuid[])
     )
-    SELECT id FROM unnest($3::uuid[]) AS u(id)
-     WHERE id NOT IN (SELECT id FROM ended) AND (SELECT count(*) FROM told) >= 0"
+    ",
+    missed!("(SELECT count(*) FROM told)")
 );
 
 /// Ends attempts of one worker, behind the fence: what ran under a lease that

@@ -29,7 +29,7 @@ pub(super) struct Crew {
 impl Crew {
     pub(super) async fn start(ground: &Ground, tally: Tally, settings: Settings) -> anyhow::Result<Self> {
         // Lanes, keeper, flusher, listener, maintenance services.
-        let pool = ground.connect(settings.lanes + 8).await?;
+        let pool = ground.connect_engine(settings.lanes + 8).await?;
         let (over, ends, stop) = (Over::default(), Ends::default(), CancellationToken::new());
         let resources = Resources::new().with(tally.clone()).with(over.clone()).with(ends.clone());
         let worker = Worker::new(pool.clone(), registry(), settings).with_resources(Arc::new(resources));

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{BenchArgs, registry};
-use longhaul::connect;
+use longhaul::{connect, connect_engine};
 
 /// Settings of the private server: durable, and large enough that checkpoints
 /// come by time, not by volume. The rest is PostgreSQL's or the private server's
@@ -79,6 +79,11 @@ impl Ground {
 
     pub(super) async fn connect(&self, connections: usize) -> anyhow::Result<PgPool> {
         connect(&self.url, u32::try_from(connections)?, "longhaul-bench-load").await
+    }
+
+    /// As a worker's engine connects.
+    pub(super) async fn connect_engine(&self, connections: usize) -> anyhow::Result<PgPool> {
+        connect_engine(&self.url, u32::try_from(connections)?, "longhaul-bench-load").await
     }
 
     /// A task of this type that is not stored yet.

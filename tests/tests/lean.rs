@@ -1,0 +1,233 @@
+//! What statements leave out while nothing needs it, and what is done all the same when
+//! something does (docs/performance.md, "One task a statement").
+
+use std::time::Duration;
+
+use longhaul_model::store::claim::{Floors, claim};
+use longhaul_model::store::enqueue::NewTask;
+use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict, finish};
+use longhaul_model::store::keyed::{Stored, enqueue_unique};
+use longhaul_model::store::queue::{QueueSettings, pause_type, set};
+use longhaul_model::store::worker::{WorkerInfo, register};
+use longhaul_model::store::{ClaimedTask, LeaseKey};
+use longhaul_model::{Outcome, Progress, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
+use longhaul_tests::{Stage, quick_worker, until};
+use longhaul_worker::Settings;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// Runs until it is cancelled.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Stays {}
+
+impl TaskType for Stays {
+    const NAME: &'static str = "Stays";
+    const ID_PREFIX: &'static str = "stays-";
+
+    fn unique_key(&self) -> Option<String> {
+        Some("the one".to_owned())
+    }
+
+    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        context.cancellation().cancelled().await;
+        Ok(Outcome::Cancelled)
+    }
+}
+
+fn stays() -> TaskTypeInfo {
+    TaskTypeInfo::of::<Stays>()
+}
+
+async fn stage() -> Stage {
+    Stage::with_registry(Registry::new().with::<Stays>()).await
+}
+
+async fn armed(stage: &Stage) -> (bool, bool) {
+    let enabled = "SELECT (SELECT tgenabled FROM pg_trigger WHERE tgname = 'gate') <> 'D'";
+    let room = "SELECT (SELECT tgenabled FROM pg_trigger WHERE tgname = 'make_room') <> 'D'";
+    (stage.value(enabled).await, stage.value(room).await)
+}
+
+#[tokio::test]
+async fn the_gate_is_there_while_a_queue_is_gated_or_a_type_paused() {
+    let stage = stage().await;
+    let open = QueueSettings::default();
+    let limited = QueueSettings { max_running: Some(1), ..open.clone() };
+    assert_eq!(armed(&stage).await, (false, false));
+    set(&stage.pool, "a", &limited).await.expect("set");
+    assert_eq!(armed(&stage).await, (true, true));
+    set(&stage.pool, "b", &open).await.expect("set");
+    pause_type(&stage.pool, "Stays", true).await.expect("a pause");
+    set(&stage.pool, "a", &open).await.expect("set");
+    assert_eq!(armed(&stage).await, (true, true), "the type is paused");
+    pause_type(&stage.pool, "Stays", false).await.expect("no pause");
+    assert_eq!(armed(&stage).await, (false, false));
+
+    // By hand, too.
+    for (sql, expected) in [
+        ("UPDATE longhaul.queue SET fair = true WHERE name = 'b'", true),
+        ("DELETE FROM longhaul.queue", false),
+        ("INSERT INTO longhaul.queue (name, paused_at) VALUES ('c', now())", true),
+        ("DELETE FROM longhaul.queue", false),
+    ] {
+        sqlx::query(sql).execute(&stage.pool).await.expect("a statement");
+        assert_eq!(armed(&stage).await, (expected, expected), "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_task_slips_past_the_first_gate() {
+    let stage = stage().await;
+    let paused = QueueSettings { paused: true, ..QueueSettings::default() };
+    for round in 0..10 {
+        let storing = async {
+            for _ in 0..20 {
+                stage.enqueue(stays(), vec![json!({})]).await;
+            }
+        };
+        let pausing = async { set(&stage.pool, "default", &paused).await.expect("a pause") };
+        tokio::join!(storing, pausing);
+        let free: i64 = stage.value("SELECT count(*) FROM longhaul.ready").await;
+        let held: i64 = stage.value("SELECT count(*) FROM longhaul.held").await;
+        assert_eq!((free, held), (0, 20), "round {round}");
+        set(&stage.pool, "default", &QueueSettings::default()).await.expect("no pause");
+        assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.ready").await, 20, "round {round}");
+        sqlx::raw_sql("TRUNCATE longhaul.task, longhaul.ready CASCADE").execute(&stage.pool).await.expect("emptied");
+    }
+}
+
+fn worker_info() -> WorkerInfo {
+    WorkerInfo {
+        name: "by hand".to_owned(),
+        version: "0".to_owned(),
+        queues: vec!["default".to_owned()],
+        slots: 4,
+        heartbeat: Duration::from_secs(60),
+    }
+}
+
+async fn claimed(stage: &Stage) -> Vec<ClaimedTask> {
+    let info = worker_info();
+    let lease = LeaseKey { worker_id: register(&stage.pool, &info).await.expect("an id"), number: 1 };
+    let mut floors = Floors::new(info.queues, None);
+    claim(&stage.pool, &mut floors, lease, 4, true).await.expect("a claim")
+}
+
+fn success(task: &ClaimedTask) -> AttemptEnd {
+    AttemptEnd {
+        id: task.id,
+        lease_number: task.lease.number,
+        attempt: task.attempt,
+        elapsed: Duration::from_millis(1),
+        progress: Progress::unknown(),
+        checkpoint: None,
+        verdict: Verdict::Succeeded(None),
+        asked_to_cancel: false,
+        special: task.special,
+    }
+}
+
+/// Ends both tasks of a lease as its worker does; all of it must be stored.
+async fn end_both(stage: &Stage, tasks: &[ClaimedTask]) {
+    let ends: Vec<_> = tasks.iter().map(success).collect();
+    assert!(ends.iter().all(|end| !end.special), "nothing special was known at the claim");
+    let lease = tasks[0].lease;
+    let leases = LeaseChanges { emptied: vec![lease.number], shortened: vec![] };
+    let changed = finish(&stage.pool, lease.worker_id, &ends, &leases).await.expect("a finish");
+    assert_eq!(changed.len(), 2);
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task WHERE state = 'Succeeded'").await, 2);
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.lease").await, 0);
+    // The answer may have been lost.
+    assert!(finish(&stage.pool, lease.worker_id, &ends, &leases).await.expect("again").is_empty());
+}
+
+#[tokio::test]
+async fn an_end_that_others_began_to_wait_for_after_the_claim_is_told_them() {
+    let stage = stage().await;
+    stage.enqueue(stays(), vec![json!({}), json!({})]).await;
+    let tasks = claimed(&stage).await;
+    let unknown: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT longhaul.follow_ends($1)")
+        .bind(vec![tasks[1].id])
+        .fetch_one(&stage.pool)
+        .await
+        .expect("followed");
+    assert!(unknown.is_empty());
+    end_both(&stage, &tasks).await;
+    assert_eq!(stage.value::<uuid::Uuid>("SELECT id FROM longhaul.ended").await, tasks[1].id);
+}
+
+#[tokio::test]
+async fn a_unique_key_is_free_when_its_task_has_ended_whatever_the_claim_knew() {
+    let stage = stage().await;
+    stage.enqueue(stays(), vec![json!({})]).await;
+    let unique = NewTask::of(uuid::Uuid::now_v7(), &Stays {}).expect("a task");
+    let mut transaction = stage.pool.begin().await.expect("a transaction");
+    let stored = enqueue_unique(&mut transaction, &unique).await.expect("stored");
+    transaction.commit().await.expect("a commit");
+    assert!(matches!(stored, Stored::New(_)), "{stored:?}");
+    let mut tasks = claimed(&stage).await;
+    assert_eq!(tasks.iter().filter(|task| task.special).count(), 1, "the claim tells that there is a key");
+    tasks.iter_mut().for_each(|task| task.special = false);
+    end_both(&stage, &tasks).await;
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task_key").await, 0);
+}
+
+#[tokio::test]
+async fn plans_from_an_empty_queue_do_not_read_a_full_one_from_end_to_end() {
+    let stage = stage().await;
+    let options: PgConnectOptions = stage.logins().worker.parse().expect("an address");
+    let engine = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.options(longhaul_worker::SESSION));
+    // As after a quiet night: empty tables, which the planner takes for free to read.
+    for table in ["task", "ready", "lease"] {
+        let vacuum = format!("VACUUM ANALYZE longhaul.{table}");
+        sqlx::query(sqlx::AssertSqlSafe(vacuum)).execute(&stage.pool).await.expect("a vacuum");
+    }
+    let info = worker_info();
+    let worker_id = register(&engine, &info).await.expect("an id");
+    let mut floors = Floors::new(info.queues, None);
+    // Often enough that the plan is kept.
+    for number in 0..8 {
+        let lease = LeaseKey { worker_id, number };
+        assert!(claim(&engine, &mut floors, lease, 100, true).await.expect("a claim").is_empty());
+    }
+    stage.enqueue(stays(), vec![json!({}); 300]).await;
+
+    let mut transaction = engine.begin().await.expect("a transaction");
+    let lease = LeaseKey { worker_id, number: 100 };
+    let tasks = claim(&mut *transaction, &mut floors, lease, 100, true).await.expect("a claim");
+    assert_eq!(tasks.len(), 100);
+    let scans = "SELECT sum(seq_scan)::bigint, sum(idx_scan)::bigint FROM pg_stat_xact_user_tables
+                  WHERE schemaname = 'longhaul' AND relname IN ('task', 'ready', 'lease')";
+    let (from_end_to_end, by_index): (i64, i64) =
+        sqlx::query_as(scans).fetch_one(&mut *transaction).await.expect("counts");
+    transaction.commit().await.expect("a commit");
+    assert_eq!(from_end_to_end, 0);
+    assert!(by_index >= 100, "{by_index}");
+
+    let ends: Vec<_> = tasks.iter().map(success).collect();
+    let leases = LeaseChanges { emptied: vec![lease.number], shortened: vec![] };
+    assert_eq!(finish(&engine, worker_id, &ends, &leases).await.expect("a finish").len(), 100);
+    let (from_end_to_end, _): (i64, i64) = sqlx::query_as(scans).fetch_one(&engine).await.expect("counts");
+    assert_eq!(from_end_to_end, 0);
+}
+
+#[tokio::test]
+async fn a_lane_that_finds_all_it_has_room_for_wakes_the_next() {
+    let stage = stage().await;
+    let settings = Settings { slots: 4, lanes: 4, poll_every: Duration::from_secs(3_600), ..quick_worker() };
+    let worker = stage.worker(settings).await;
+    let running = "SELECT count(*) FROM longhaul.task WHERE state = 'Running'";
+    // The lanes look once by themselves, and find nothing or this one.
+    stage.enqueue(stays(), vec![json!({})]).await;
+    until("the first to run", async || (stage.value::<i64>(running).await == 1).then_some(())).await;
+    sqlx::query("SELECT longhaul.cancel(id) FROM longhaul.task").execute(&stage.pool).await.expect("cancelled");
+    let cancelled = "SELECT count(*) FROM longhaul.task WHERE state = 'Cancelled'";
+    until("the first to end", async || (stage.value::<i64>(cancelled).await == 1).then_some(())).await;
+
+    stage.enqueue(stays(), vec![json!({}); 4]).await;
+    until("all four to run", async || (stage.value::<i64>(running).await == 4).then_some(())).await;
+    sqlx::query("SELECT longhaul.cancel(id) FROM longhaul.task").execute(&stage.pool).await.expect("cancelled");
+    worker.stop().await;
+}
