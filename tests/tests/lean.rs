@@ -77,6 +77,23 @@ async fn the_gate_is_there_while_a_queue_is_gated_or_a_type_paused() {
     }
 }
 
+#[tokio::test]
+async fn opening_the_last_gate_does_not_wait_for_a_task_that_is_ending() {
+    let stage = stage().await;
+    let open = QueueSettings::default();
+    let limited = QueueSettings { max_running: Some(1), ..open.clone() };
+    set(&stage.pool, "a", &limited).await.expect("set");
+    // An end that frees a place holds this table, and asks for `ready` next.
+    let mut ending = stage.pool.begin().await.expect("a transaction");
+    sqlx::query("DELETE FROM longhaul.admitted").execute(&mut *ending).await.expect("a statement");
+    let opening = set(&stage.pool, "a", &open);
+    tokio::time::timeout(longhaul_tests::DEADLINE, opening).await.expect("it does not wait").expect("set");
+    ending.rollback().await.expect("over");
+    assert_eq!(armed(&stage).await, (true, true), "they stay");
+    set(&stage.pool, "b", &open).await.expect("set");
+    assert_eq!(armed(&stage).await, (false, false), "until the next change");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_task_slips_past_the_first_gate() {
     let stage = stage().await;

@@ -11,9 +11,9 @@ use longhaul_model::store::retention::Retention;
 /// A plan is made from what a table looks like, and kept. A queue is empty for hours and
 /// then has a million tasks: plans from the empty hours would read and sort all of `ready`
 /// at each claim, and all of `task` for each claimed task, until the next `ANALYZE`: 33 s
-/// for one claim (docs/performance.md). Every statement of
-/// the engine has an index to go by, so that is what the planner is told. Without `jit`,
-/// which would compile what it is told to avoid where there is no other way.
+/// for one claim (docs/performance.md). Every statement of the engine has an index to go
+/// by, so that is what the planner is told. Without `jit`, which would compile what it is
+/// told to avoid where there is no other way.
 /// PostgreSQL manual, "Planner Method Configuration".
 pub const SESSION: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("jit", "off")];
 

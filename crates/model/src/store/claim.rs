@@ -18,8 +18,9 @@ use crate::{Progress, TraceContext};
 /// starts at its floor. A worker that was presumed dead gets nothing until it has
 /// registered anew: its leases would only be rescued again, and count as crashes.
 /// Deleting by ctid is safe because the rows are locked.
-/// The arrays (instead of joins) keep the planner from ever scanning `ready` or
-/// `task` as a whole, whatever its statistics say.
+/// The arrays (instead of joins) and the settings of the engine's sessions
+/// (`longhaul_worker::SESSION`) keep the planner from scanning `ready` or `task` as a
+/// whole, whatever its statistics say.
 const CLAIM: &str = "
     WITH probe AS MATERIALIZED (
         SELECT p.queue, p.priority, set_config('synchronous_commit', 'off', true),

@@ -249,9 +249,9 @@ const FINISH: &str = concat!(
     missed!("(SELECT count(*) FROM woken) + (SELECT count(*) FROM told) + (SELECT count(*) FROM follower_woken)")
 );
 
-/// For batches of successes without consequences, as most are: the statement above costs
-/// 200 µs more however little it finds to do, which is what counts for small batches
-/// (docs/performance.md). Tasks whose end has consequences after all are left to it, and
+/// For batches of successes without consequences, as most are: each part of the
+/// statement above costs some µs even if it finds nothing to do, which is what counts for
+/// small batches (docs/performance.md). Tasks whose end has consequences after all are left to it, and
 /// with them the leases, whose fence it needs.
 const FINISH_PLAIN: &str = concat!(
     ended!(" AND t.unique_key IS NULL AND t.followed IS NOT TRUE"),
@@ -281,15 +281,12 @@ pub async fn finish(
     ends: &[AttemptEnd],
     leases: &LeaseChanges,
 ) -> sqlx::Result<Vec<Uuid>> {
-    let mut missed = HashSet::new();
-    if leases.shortened.is_empty() && ends.iter().all(AttemptEnd::is_plain) {
-        missed.extend(store(FINISH_PLAIN, pool, worker_id, &ends.iter().collect::<Vec<_>>(), leases).await?);
-        if !missed.is_empty() {
-            let rest: Vec<_> = ends.iter().filter(|end| missed.contains(&end.id)).collect();
-            missed = store(FINISH, pool, worker_id, &rest, leases).await?.into_iter().collect();
-        }
-    } else {
-        missed.extend(store(FINISH, pool, worker_id, &ends.iter().collect::<Vec<_>>(), leases).await?);
+    let ends: Vec<&AttemptEnd> = ends.iter().collect();
+    let plain = leases.shortened.is_empty() && ends.iter().all(|end| end.is_plain());
+    let mut missed = store(if plain { FINISH_PLAIN } else { FINISH }, pool, worker_id, &ends, leases).await?;
+    if plain && !missed.is_empty() {
+        let rest: Vec<&AttemptEnd> = ends.iter().copied().filter(|end| missed.contains(&end.id)).collect();
+        missed = store(FINISH, pool, worker_id, &rest, leases).await?;
     }
     Ok(ends.iter().map(|end| end.id).filter(|id| !missed.contains(id)).collect())
 }
@@ -301,7 +298,7 @@ async fn store(
     worker_id: i32,
     ends: &[&AttemptEnd],
     leases: &LeaseChanges,
-) -> sqlx::Result<Vec<Uuid>> {
+) -> sqlx::Result<HashSet<Uuid>> {
     fn column<'a, T>(ends: &[&'a AttemptEnd], pick: impl Fn(&'a AttemptEnd) -> T) -> Vec<T> {
         ends.iter().map(|end| pick(end)).collect()
     }
@@ -309,7 +306,7 @@ async fn store(
         unless_missing(column(ends, pick))
     }
     let done_with = ends.iter().filter(|end| end.asked_to_cancel && end.verdict.state().is_end());
-    sqlx::query_scalar(statement)
+    let missed: Vec<Uuid> = sqlx::query_scalar(statement)
         .bind(worker_id)
         .bind(column(ends, |end| end.lease_number))
         .bind(column(ends, |end| end.id))
@@ -334,5 +331,6 @@ async fn store(
         .bind(&leases.shortened)
         .bind(done_with.map(|end| end.id).collect::<Vec<_>>())
         .fetch_all(pool)
-        .await
+        .await?;
+    Ok(missed.into_iter().collect())
 }

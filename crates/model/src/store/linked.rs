@@ -10,7 +10,7 @@ use sqlx::query::QueryAs;
 use sqlx::{FromRow, PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
-use super::enqueue::{NewTask, bind_run_at, bind_tasks};
+use super::enqueue::{NewTask, arrays, bind_run_at, bind_tasks, columns};
 use crate::{State, TraceContext};
 
 /// What becomes of a task when one that it waits for fails or is cancelled.
@@ -125,8 +125,8 @@ pub fn circle(dependencies: &[Dependency]) -> Vec<Uuid> {
 
 /// The ids of tasks that have none yet come from the database, so that a handler
 /// needs no clock of its own.
-const ENQUEUE: &str = "
-    WITH family AS (
+const ENQUEUE: &str = concat!(
+    "WITH family AS (
         INSERT INTO longhaul.family AS f (parent_id, children, if_failed, waiting, resume)
         SELECT $19::uuid, cardinality($1::uuid[]), 'Continue', false, true WHERE $19 IS NOT NULL
         ON CONFLICT (parent_id) DO UPDATE SET children = f.children + excluded.children
@@ -136,16 +136,18 @@ const ENQUEUE: &str = "
     ), input AS MATERIALIZED (
         SELECT coalesce(nullif(i.id, '00000000-0000-0000-0000-000000000000'), longhaul.new_id()) AS new_id, i.*, i.run_at > now() IS TRUE AS later, coalesce(w.open, 0) AS open,
                ($19 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($17::uuid[]) AS f(id))) AS followed
-          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::jsonb[], $7::text[],
-                      $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[])
+          FROM unnest(",
+    arrays!(),
+    ", $15::timestamptz[])
                WITH ORDINALITY
-            AS i(id, type, queue, priority, max_attempts, parameters, created_by,
-                 total_elements, processed_elements, fraction, message, key, unique_key, trace_context, run_at, number)
+            AS i(",
+    columns!(),
+    ", run_at, number)
           LEFT JOIN waits w ON w.task_id = i.id
     ), stored AS (
-        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
-                                   total_elements, processed_elements, fraction, message, key, unique_key, trace_context,
-                                   state, run_at, parent_id, followed)
+        INSERT INTO longhaul.task (",
+    columns!(),
+    ", state, run_at, parent_id, followed)
         SELECT new_id, type, queue, priority, max_attempts, parameters,
                coalesce(created_by, (SELECT p.created_by FROM longhaul.task p WHERE p.id = $19)),
                total_elements, processed_elements, fraction, message, key, unique_key, trace_context,
@@ -170,7 +172,8 @@ const ENQUEUE: &str = "
     ), woken AS (
         SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM ready) AS waiting
     )
-    SELECT now() FROM (SELECT count(*) FROM woken) AS notified";
+    SELECT now() FROM (SELECT count(*) FROM woken) AS notified"
+);
 
 /// Those of these tasks that this one did not ask for, or that there are not, in
 /// order.
