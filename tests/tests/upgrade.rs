@@ -201,6 +201,29 @@ async fn a_migration_that_does_not_get_its_lock_lets_others_pass_and_is_tried_ag
     migrating.await.expect("it ends").expect("it fits now");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_of_a_view_does_not_lock_its_table_before_it() {
+    let (_database, pool) = old_database().await;
+    // As someone who reads the view, between its lock and that of the table.
+    let mut reader = pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("COMMENT ON VIEW longhaul.tasks IS 'held'").execute(&mut *reader).await.expect("the view's lock");
+    let migrating = tokio::spawn({
+        let pool = pool.clone();
+        async move { apply(&QUEUE, &pool).await }
+    });
+    until("the migration to wait for the view", async || {
+        let waits = "SELECT count(*) > 0 FROM pg_locks
+                      WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                        AND relation = 'longhaul.tasks'::regclass";
+        sqlx::query_scalar::<_, bool>(waits).fetch_one(&pool).await.expect("an answer").then_some(())
+    })
+    .await;
+    // What PostgreSQL would end as a deadlock, one or the other.
+    sqlx::raw_sql("LOCK TABLE longhaul.task IN ACCESS SHARE MODE NOWAIT").execute(&mut *reader).await.expect("free");
+    reader.commit().await.expect("an end");
+    migrating.await.expect("it ends").expect("it fits");
+}
+
 #[tokio::test]
 async fn rights_on_the_function_of_sql_outlive_its_replacement() {
     let (database, pool) = old_database().await;
