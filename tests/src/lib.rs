@@ -16,5 +16,5 @@ pub use keys::{SERVER_SECRET, Someone, keys_only, make_key};
 pub use logins::Logins;
 pub use records::{Project, fill_project};
 pub use scrape::Scrape;
-pub use stage::{RunningWorker, Stage, StageBuilder, mortal_worker, quick_worker};
+pub use stage::{RunningWorker, Stage, StageBuilder, finish, mortal_worker, quick_worker};
 pub use wait::{DEADLINE, until};

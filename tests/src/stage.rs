@@ -8,6 +8,7 @@ use longhaul_api::session::Login;
 use longhaul_api::{App, AppSettings, Gate};
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
+use longhaul_model::store::finish::{AttemptEnd, LeaseChanges};
 use longhaul_model::{DatabaseClock, Registry, Resources, TaskTypeInfo};
 use longhaul_telemetry::Metrics;
 use longhaul_worker::{Settings, Worker};
@@ -58,6 +59,20 @@ pub struct StageBuilder {
 }
 
 type MakeLogin = Box<dyn FnOnce(&PgPool) -> Login + Send>;
+
+/// As a lane stores ends, over one of the pool's connections.
+///
+/// # Errors
+/// See [`store::finish::finish`](longhaul_model::store::finish::finish).
+pub async fn finish(
+    pool: &PgPool,
+    worker_id: i32,
+    ends: &[AttemptEnd],
+    leases: &LeaseChanges,
+) -> sqlx::Result<Vec<Uuid>> {
+    let mut connection = pool.acquire().await?;
+    longhaul_model::store::finish::finish(&mut connection, worker_id, ends, leases).await
+}
 
 /// A worker in this process; stops when told to, or with the stage.
 pub struct RunningWorker {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use longhaul_devdb::{Options, Server};
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict, finish};
+use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict};
 use longhaul_model::store::progress::{Details, ProgressWrite, flush, last_words};
 use longhaul_model::store::rescue::rescue;
 use longhaul_model::store::worker::{WorkerInfo, register};
@@ -14,7 +14,7 @@ use longhaul_model::{
     DatabaseClock, LogLevel, LogLine, Outcome, ProblemKind, Progress, Registry, RetryPolicy, RunContext, RunError,
     TaskType, TaskTypeInfo,
 };
-use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
+use longhaul_tests::{Stage, finish, mortal_worker, quick_worker, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

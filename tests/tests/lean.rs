@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::NewTask;
-use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict, finish};
+use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict};
 use longhaul_model::store::keyed::{Stored, enqueue_unique};
 use longhaul_model::store::queue::{QueueSettings, pause_type, set};
 use longhaul_model::store::worker::{WorkerInfo, register};
 use longhaul_model::store::{ClaimedTask, LeaseKey};
 use longhaul_model::{Outcome, Progress, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
-use longhaul_tests::{Stage, quick_worker, until};
+use longhaul_tests::{Stage, finish, quick_worker, until};
 use longhaul_worker::Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use longhaul_model::problem::{NOT_STORABLE, Problem};
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict, finish};
 use longhaul_model::store::is_unavailable;
 use longhaul_model::store::progress::{ProgressWrite, last_words};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use crate::endings::Endings;
 use crate::lane::Shared;
@@ -72,11 +72,15 @@ impl Ends {
     /// Writes what waits. What can't be written now, because the database is
     /// away, waits on. An end that the database refuses (not just now) is turned
     /// into a failure that it can take, so that it holds up nobody.
-    pub(crate) async fn flush(&mut self, shared: &Shared, worker_id: i32) -> sqlx::Result<()> {
-        let pool = &shared.pool;
-        self.write_last_words(shared, worker_id).await?;
+    pub(crate) async fn flush(
+        &mut self,
+        shared: &Shared,
+        connection: &mut PgConnection,
+        worker_id: i32,
+    ) -> sqlx::Result<()> {
+        self.write_last_words(shared, connection, worker_id).await?;
         let ends = std::mem::take(&mut self.waiting);
-        let result = self.write(pool, worker_id, &ends).await;
+        let result = self.write(connection, worker_id, &ends).await;
         match result {
             Ok(()) => Ok(()),
             Err(error) if is_unavailable(&error) => {
@@ -88,33 +92,37 @@ impl Ends {
                 let mut rest = ends.into_iter();
                 while let Some(end) = rest.next() {
                     self.waiting.push(end);
-                    if let Err(error) = Box::pin(self.flush(shared, worker_id)).await {
+                    if let Err(error) = Box::pin(self.flush(shared, connection, worker_id)).await {
                         self.waiting.extend(rest);
                         return Err(error);
                     }
                 }
                 Ok(())
             }
-            Err(error) => self.write(pool, worker_id, &unstorable(ends, &error)).await,
+            Err(error) => self.write(connection, worker_id, &unstorable(ends, &error)).await,
         }
     }
 
     /// Before the ends, after which nothing can be said, and after the flush under way,
     /// which may have older words of the same attempts. Words that the database refuses
     /// (not just now) are lost: they hold up no end.
-    async fn write_last_words(&mut self, shared: &Shared, worker_id: i32) -> sqlx::Result<()> {
+    async fn write_last_words(
+        &mut self,
+        shared: &Shared,
+        connection: &mut PgConnection,
+        worker_id: i32,
+    ) -> sqlx::Result<()> {
         if self.last_words.is_empty() {
             return Ok(());
         }
-        let pool = &shared.pool;
         let _in_order = shared.flushing.lock().await;
-        match last_words(pool, worker_id, &self.last_words).await {
+        match last_words(&mut *connection, worker_id, &self.last_words).await {
             Ok(_fenced) => self.last_words.clear(),
             Err(error) if is_unavailable(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "a batch of last words was refused; trying them one by one");
                 while let Some(words) = self.last_words.pop() {
-                    match last_words(pool, worker_id, std::slice::from_ref(&words)).await {
+                    match last_words(&mut *connection, worker_id, std::slice::from_ref(&words)).await {
                         Ok(_fenced) => {}
                         Err(error) if is_unavailable(&error) => {
                             self.last_words.push(words);
@@ -130,9 +138,9 @@ impl Ends {
         Ok(())
     }
 
-    async fn write(&mut self, pool: &PgPool, worker_id: i32, ends: &[AttemptEnd]) -> sqlx::Result<()> {
+    async fn write(&mut self, connection: &mut PgConnection, worker_id: i32, ends: &[AttemptEnd]) -> sqlx::Result<()> {
         let leases = self.lease_changes(ends);
-        let changed = finish(pool, worker_id, ends, &leases).await?;
+        let changed = finish(connection, worker_id, ends, &leases).await?;
         for end in ends.iter().filter(|end| changed.len() == ends.len() || changed.contains(&end.id)) {
             self.endings.count(end.verdict.state());
         }

@@ -18,6 +18,7 @@ use crate::executor::Executor;
 use crate::hands::Hands;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
+use crate::line::Line;
 
 /// What all lanes of a worker share.
 pub(crate) struct Shared {
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<DatabaseClock>,
+    /// How many claim loops there are.
+    pub(crate) lanes: usize,
     /// What was ended since it was last written down.
     pub(crate) endings: Arc<Endings>,
     pub(crate) poll_every: Duration,
@@ -63,6 +66,7 @@ impl Shared {
 pub(crate) struct Lane {
     shared: Arc<Shared>,
     number: usize,
+    line: Line,
     floors: Floors,
     /// The worker's id that everything below belongs to.
     worker_id: i32,
@@ -85,6 +89,7 @@ impl Lane {
         Self {
             hands: Hands::new(Arc::clone(&shared), slots, worker_id),
             ends: Ends::counted_by(Arc::clone(&shared.endings)),
+            line: Line::new(&shared.pool, shared.lanes),
             shared,
             number,
             floors,
@@ -123,8 +128,10 @@ impl Lane {
         self.take_ended();
         if !self.ends.is_empty() {
             let (began, ends) = (Instant::now(), self.ends.len());
-            let flush = self.ends.flush(&self.shared, self.worker_id);
+            let mut connection = self.line.take().await?;
+            let flush = self.ends.flush(&self.shared, &mut connection, self.worker_id);
             self.hands.work_until(flush).await?;
+            self.line.keep(connection);
             self.shared.metrics.worker().finished(ends, began.elapsed());
         }
         if self.claims_now() {
@@ -166,10 +173,12 @@ impl Lane {
             return Ok(()); // Noticed at the next turn.
         }
         let idle = self.hands.are_empty();
+        let mut connection = self.line.take().await?;
         self.unanswered = Some(lease);
-        let claim = claim(&self.shared.pool, &mut self.floors, lease, room, idle);
+        let claim = claim(&mut *connection, &mut self.floors, lease, room, idle);
         let began = Instant::now();
         let claimed = self.hands.work_until(claim).await?;
+        self.line.keep(connection);
         self.shared.metrics.worker().claimed(claimed.len(), began.elapsed());
         self.unanswered = None;
         self.hungry = claimed.len() == room || self.floors.unsure();

@@ -13,9 +13,16 @@ use longhaul_model::store::retention::Retention;
 /// at each claim, and all of `task` for each claimed task, until the next `ANALYZE`: 33 s
 /// for one claim (docs/performance.md). Every statement of the engine has an index to go
 /// by, so that is what the planner is told. Without `jit`, which would compile what it is
-/// told to avoid where there is no other way.
-/// PostgreSQL manual, "Planner Method Configuration".
-pub const SESSION: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("jit", "off")];
+/// told to avoid where there is no other way. And with one plan a statement: what the
+/// planner could learn from the values of one batch (how many ids there are) is worth less
+/// than the millisecond that it takes to look.
+/// PostgreSQL manual, "Planner Method Configuration" and `plan_cache_mode`.
+pub const SESSION: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
 
 /// Settings of one worker process.
 #[derive(Debug, Clone)]

@@ -135,6 +135,7 @@ impl Worker {
             },
             in_flight: InFlight::default(),
             endings: Arc::default(),
+            lanes,
             poll_every: self.settings.poll_every,
             ageing: self.settings.ageing,
             limits: self.settings.limits,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::progress::stored_fraction;
@@ -276,17 +276,17 @@ const FINISH_PLAIN: &str = concat!(
 /// When the database does not answer. Call it again with the same ends: those
 /// that were stored after all are then not changed a second time.
 pub async fn finish(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     worker_id: i32,
     ends: &[AttemptEnd],
     leases: &LeaseChanges,
 ) -> sqlx::Result<Vec<Uuid>> {
     let ends: Vec<&AttemptEnd> = ends.iter().collect();
     let plain = leases.shortened.is_empty() && ends.iter().all(|end| end.is_plain());
-    let mut missed = store(if plain { FINISH_PLAIN } else { FINISH }, pool, worker_id, &ends, leases).await?;
+    let mut missed = store(if plain { FINISH_PLAIN } else { FINISH }, connection, worker_id, &ends, leases).await?;
     if plain && !missed.is_empty() {
         let rest: Vec<&AttemptEnd> = ends.iter().copied().filter(|end| missed.contains(&end.id)).collect();
-        missed = store(FINISH, pool, worker_id, &rest, leases).await?;
+        missed = store(FINISH, connection, worker_id, &rest, leases).await?;
     }
     Ok(ends.iter().map(|end| end.id).filter(|id| !missed.contains(id)).collect())
 }
@@ -294,7 +294,7 @@ pub async fn finish(
 /// Returns the tasks that were not changed.
 async fn store(
     statement: &'static str,
-    pool: &PgPool,
+    connection: &mut PgConnection,
     worker_id: i32,
     ends: &[&AttemptEnd],
     leases: &LeaseChanges,
@@ -330,7 +330,7 @@ async fn store(
         .bind(&leases.emptied)
         .bind(&leases.shortened)
         .bind(done_with.map(|end| end.id).collect::<Vec<_>>())
-        .fetch_all(pool)
+        .fetch_all(connection)
         .await?;
     Ok(missed.into_iter().collect())
 }
