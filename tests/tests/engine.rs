@@ -338,9 +338,7 @@ impl Hand {
     async fn claim(&self, stage: &Stage, limit: usize) -> Vec<ClaimedTask> {
         let mut floors = Floors::new(vec!["default".to_owned()], None);
         let number: i64 = stage.value("SELECT coalesce(max(number), 0) + 1 FROM longhaul.lease").await;
-        claim(&stage.pool, &mut floors, LeaseKey { worker_id: self.worker_id, number }, limit, true)
-            .await
-            .expect("a claim")
+        claim(&stage.pool, &mut floors, LeaseKey { worker_id: self.worker_id, number }, limit).await.expect("a claim")
     }
 
     fn end(task: &ClaimedTask, verdict: Verdict) -> AttemptEnd {
@@ -467,8 +465,8 @@ async fn a_backlog_hides_no_queue_that_was_empty_before() {
     let mut leases = 1..;
     let mut claim_three = async || {
         let lease = LeaseKey { worker_id: hand.worker_id, number: leases.next().expect("a number") };
-        let claimed = claim(&stage.pool, &mut floors, lease, 3, false).await.expect("a claim");
-        let more = claimed.len() == 3 || floors.unsure();
+        let claimed = claim(&stage.pool, &mut floors, lease, 3).await.expect("a claim");
+        let more = claimed.len() == 3 || floors.due().is_some();
         (claimed, more)
     };
     stage.enqueue(info_of("Note"), (0..10).map(|number| json!({"number": number})).collect()).await;

@@ -148,7 +148,7 @@ impl Play {
         let lease = LeaseKey { worker_id, number: self.next_lease };
         self.next_lease += 1;
         let mut floors = Floors::new(vec!["default".to_owned()], None);
-        let claimed = claim(&self.stage.pool, &mut floors, lease, limit, true).await.expect("a claim");
+        let claimed = claim(&self.stage.pool, &mut floors, lease, limit).await.expect("a claim");
         let expected: Vec<Uuid> =
             self.tasks.iter().filter(|(_, task)| task.ready).map(|(id, _)| *id).take(limit).collect();
         assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), expected, "the oldest that are ready");

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict};
@@ -12,11 +13,12 @@ use longhaul_model::store::worker::{WorkerInfo, register};
 use longhaul_model::store::{ClaimedTask, LeaseKey};
 use longhaul_model::{Outcome, Progress, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
 use longhaul_tests::{Stage, finish, quick_worker, until};
-use longhaul_worker::Settings;
+use longhaul_worker::{Settings, Worker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio_util::sync::CancellationToken;
 
 /// Runs until it is cancelled.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -36,12 +38,29 @@ impl TaskType for Stays {
     }
 }
 
+/// Has nothing to do.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Nothing {}
+
+impl TaskType for Nothing {
+    const NAME: &'static str = "Nothing";
+    const ID_PREFIX: &'static str = "nothing-";
+
+    async fn run(self, _: RunContext) -> Result<Outcome, RunError> {
+        Ok(Outcome::done())
+    }
+}
+
 fn stays() -> TaskTypeInfo {
     TaskTypeInfo::of::<Stays>()
 }
 
+fn registry() -> Registry {
+    Registry::new().with::<Stays>().with::<Nothing>()
+}
+
 async fn stage() -> Stage {
-    Stage::with_registry(Registry::new().with::<Stays>()).await
+    Stage::with_registry(registry()).await
 }
 
 async fn armed(stage: &Stage) -> (bool, bool) {
@@ -129,7 +148,7 @@ async fn claimed(stage: &Stage) -> Vec<ClaimedTask> {
     let info = worker_info();
     let lease = LeaseKey { worker_id: register(&stage.pool, &info).await.expect("an id"), number: 1 };
     let mut floors = Floors::new(info.queues, None);
-    claim(&stage.pool, &mut floors, lease, 4, true).await.expect("a claim")
+    claim(&stage.pool, &mut floors, lease, 4).await.expect("a claim")
 }
 
 fn success(task: &ClaimedTask) -> AttemptEnd {
@@ -207,13 +226,13 @@ async fn plans_from_an_empty_queue_do_not_read_a_full_one_from_end_to_end() {
     // Often enough that the plan is kept.
     for number in 0..8 {
         let lease = LeaseKey { worker_id, number };
-        assert!(claim(&engine, &mut floors, lease, 100, true).await.expect("a claim").is_empty());
+        assert!(claim(&engine, &mut floors, lease, 100).await.expect("a claim").is_empty());
     }
     stage.enqueue(stays(), vec![json!({}); 300]).await;
 
     let mut transaction = engine.begin().await.expect("a transaction");
     let lease = LeaseKey { worker_id, number: 100 };
-    let tasks = claim(&mut *transaction, &mut floors, lease, 100, true).await.expect("a claim");
+    let tasks = claim(&mut *transaction, &mut floors, lease, 100).await.expect("a claim");
     assert_eq!(tasks.len(), 100);
     let scans = "SELECT sum(seq_scan)::bigint, sum(idx_scan)::bigint FROM pg_stat_xact_user_tables
                   WHERE schemaname = 'longhaul' AND relname IN ('task', 'ready', 'lease')";
@@ -247,4 +266,55 @@ async fn a_lane_that_finds_all_it_has_room_for_wakes_the_next() {
     until("all four to run", async || (stage.value::<i64>(running).await == 4).then_some(())).await;
     sqlx::query("SELECT longhaul.cancel(id) FROM longhaul.task").execute(&stage.pool).await.expect("cancelled");
     worker.stop().await;
+}
+
+/// One after the other, so that each has claim and end of its own.
+async fn run_in_turn(stage: &Stage, tasks: usize) {
+    for number in 1..=tasks {
+        stage.enqueue(TaskTypeInfo::of::<Nothing>(), vec![json!({})]).await;
+        let ended = "SELECT count(*) FROM longhaul.task WHERE state = 'Succeeded'";
+        until("a task to end", async || (stage.value::<i64>(ended).await >= number as i64).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lane_stores_over_one_connection() {
+    let stage = stage().await;
+    sqlx::raw_sql(
+        "CREATE TABLE public.backend (pid int PRIMARY KEY);
+         CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+         BEGIN
+             INSERT INTO public.backend VALUES (pg_backend_pid()) ON CONFLICT DO NOTHING;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER note AFTER UPDATE ON longhaul.task FOR EACH ROW WHEN (NEW.state = 'Succeeded')
+             EXECUTE FUNCTION public.note()",
+    )
+    .execute(&stage.pool)
+    .await
+    .expect("a trigger");
+    let worker = stage.worker(Settings { lanes: 1, ..quick_worker() }).await;
+    run_in_turn(&stage, 20).await;
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM public.backend").await, 1);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn lanes_leave_a_small_pool_to_the_heartbeat() {
+    let stage = stage().await;
+    let options: PgConnectOptions = stage.logins().worker.parse().expect("an address");
+    let small = PgPoolOptions::new().max_connections(3).connect_lazy_with(options);
+    let settings = Settings { lanes: 4, heartbeat: Duration::from_millis(200), ..quick_worker() };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(Worker::new(small, registry(), settings).run(stop.clone()));
+    run_in_turn(&stage, 10).await;
+    let last = stage.value::<DateTime<Utc>>("SELECT heartbeat_at FROM longhaul.worker").await;
+    until("it to beat on", async || {
+        let now = "SELECT heartbeat_at FROM longhaul.worker WHERE lost_at IS NULL";
+        (stage.value::<DateTime<Utc>>(now).await > last).then_some(())
+    })
+    .await;
+    run_in_turn(&stage, 12).await;
+    stop.cancel();
+    running.await.expect("no panic").expect("it ends in order");
 }

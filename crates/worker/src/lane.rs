@@ -148,17 +148,23 @@ impl Lane {
     async fn sleep(&mut self) {
         let stopping = self.shared.stopping.is_cancelled();
         let has_room = self.hands.room() > 0;
+        let due = self.floors.due().filter(|_| !stopping && has_room).map(tokio::time::Instant::from_std);
         tokio::select! {
             biased;
             () = self.hands.one_ends() => {}
             () = self.shared.wake.notified(), if !stopping && has_room => self.hungry = true,
             () = self.shared.stopping.cancelled(), if !stopping => {}
-            () = tokio::time::sleep(self.shared.poll_every) => self.hungry = true,
+            () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {}
+            () = tokio::time::sleep(self.shared.poll_every) => {
+                self.floors.look_around();
+                self.hungry = true;
+            }
         }
     }
 
     fn claims_now(&self) -> bool {
-        self.hungry && !self.shared.stopping.is_cancelled() && self.hands.room() > 0
+        let due = self.floors.due().is_some_and(|due| due <= Instant::now());
+        (self.hungry || due) && !self.shared.stopping.is_cancelled() && self.hands.room() > 0
     }
 
     async fn claim(&mut self) -> sqlx::Result<()> {
@@ -172,17 +178,16 @@ impl Lane {
         if lease.worker_id != self.worker_id {
             return Ok(()); // Noticed at the next turn.
         }
-        let idle = self.hands.are_empty();
         let mut connection = self.line.take().await?;
         self.unanswered = Some(lease);
-        let claim = claim(&mut *connection, &mut self.floors, lease, room, idle);
+        let claim = claim(&mut *connection, &mut self.floors, lease, room);
         let began = Instant::now();
         let claimed = self.hands.work_until(claim).await?;
         self.line.keep(connection);
         self.shared.metrics.worker().claimed(claimed.len(), began.elapsed());
         self.unanswered = None;
-        self.hungry = claimed.len() == room || self.floors.unsure();
-        if claimed.len() == room {
+        self.hungry = claimed.len() == room;
+        if self.hungry {
             self.shared.wake();
         }
         if !claimed.is_empty() {

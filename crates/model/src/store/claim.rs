@@ -66,36 +66,42 @@ const CLAIM: &str = "
 /// held they can't even be marked dead. A scan from the left would step over
 /// all of them; this one starts where the last one ended. Ids grow with the
 /// database's time, so what is missed below the floor was committed late or put
-/// back: a look a second further back (every 50 ms and before going idle)
-/// and a sweep from zero (every few seconds, more rarely if it is slow) find it.
+/// back: a look a second further back (50 ms later, or at once if nothing was found)
+/// and a sweep from zero (every few seconds) find it, both more rarely if they are slow.
+/// They also look where nothing was found yet.
 #[derive(Debug)]
 pub struct Floors {
     queues: Vec<String>,
     ageing: Option<Duration>,
     found: HashMap<(String, i16), Uuid>,
-    next_window: Instant,
     next_sweep: Instant,
     must_sweep: bool,
-    /// The last look came back full: there is more where it looked.
-    full: bool,
-    /// The last look came back short, but did not look everywhere.
-    unsure: bool,
+    /// When the next claim is to be made, whatever happens until then.
+    due: Option<Instant>,
+    /// When the last window had been looked through, and how long that took, without the
+    /// tasks that were found.
+    window: (Instant, Duration),
 }
 
 /// How far before the floor a late commit is expected, in ms.
 const WINDOW_MS: i64 = 1_000;
 const WINDOW_EVERY: Duration = Duration::from_millis(50);
+/// Windows may take this share of the time at most, and this one if one claim after the
+/// other finds nothing: someone was woken for what lies below the floor.
+const WINDOW_SHARE: u32 = 20;
+const WINDOW_SHARE_IN_VAIN: u32 = 4;
+/// What a claimed task costs by itself, about: not the look's fault.
+const A_ROW: Duration = Duration::from_micros(20);
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// A sweep may take this share of the time at most.
 const SWEEP_SHARE: u32 = 50;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
-    /// From the floor, only where tasks were found before: with a hundred queues,
-    /// probes of each of their ten priorities took half of a drain's time
+    /// From the floor, only where tasks were found before: one probe instead of ten
+    /// priorities of each queue, which took half of a drain's time with a hundred queues
     /// (docs/performance.md).
     Known,
-    Floor,
     Window,
     Sweep,
 }
@@ -111,11 +117,10 @@ impl Floors {
             queues,
             ageing,
             found: HashMap::new(),
-            next_window: now,
             next_sweep: now,
             must_sweep: true,
-            full: false,
-            unsure: false,
+            due: None,
+            window: (now, Duration::ZERO),
         }
     }
 
@@ -125,22 +130,25 @@ impl Floors {
         self.must_sweep = true;
     }
 
-    /// Whether the next claim looks where the last one, which found less than it
-    /// wanted, did not.
+    /// When the next claim is to be made at the latest, though nothing is notified: the
+    /// last one did not look everywhere.
     #[must_use]
-    pub fn unsure(&self) -> bool {
-        self.unsure
+    pub fn due(&self) -> Option<Instant> {
+        self.due
     }
 
-    fn look(&self, now: Instant, idle: bool) -> Look {
+    /// Makes the next claim look everywhere: nothing was notified for long.
+    pub fn look_around(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
+    fn look(&self, now: Instant) -> Look {
         if self.must_sweep || now >= self.next_sweep {
             Look::Sweep
-        } else if idle || now >= self.next_window {
+        } else if self.found.is_empty() || self.due.is_some_and(|due| now >= due) {
             Look::Window
-        } else if self.full {
-            Look::Known
         } else {
-            Look::Floor
+            Look::Known
         }
     }
 
@@ -176,7 +184,7 @@ impl Floors {
     fn floor(&self, look: Look, queue: &str, priority: i16) -> Uuid {
         match (look, self.found.get(&(queue.to_owned(), priority))) {
             (Look::Sweep, _) | (_, None) => Uuid::nil(),
-            (Look::Known | Look::Floor, Some(id)) => *id,
+            (Look::Known, Some(id)) => *id,
             (Look::Window, Some(id)) => id_floor(id_ms(*id) - WINDOW_MS),
         }
     }
@@ -187,21 +195,28 @@ impl Floors {
             let floor = self.found.entry((run[0].queue.clone(), run[0].priority)).or_insert(highest);
             *floor = (*floor).max(highest);
         }
-        self.full = rows.len() >= wanted;
-        self.unsure = look == Look::Known && !self.full;
-        let now = Instant::now();
-        if matches!(look, Look::Window | Look::Sweep) {
-            self.next_window = now + WINDOW_EVERY;
+        let (now, full) = (Instant::now(), rows.len() >= wanted);
+        let took = now - began;
+        let (window_ended, window_took) = self.window;
+        let pause = WINDOW_EVERY.max(window_took * WINDOW_SHARE);
+        self.due = match look {
+            Look::Known if full => self.due.or(Some(window_ended + pause)),
+            Look::Known if rows.is_empty() => Some(window_ended + window_took * WINDOW_SHARE_IN_VAIN),
+            Look::Known => self.due.or(Some(now + pause)),
+            Look::Window | Look::Sweep => None,
+        };
+        if look != Look::Known {
+            self.window = (now, took.saturating_sub(A_ROW * u32::try_from(rows.len()).unwrap_or(u32::MAX)));
         }
         // A look that came back full did not get to the end of what it was for.
-        if rows.len() < wanted {
+        if !full {
             if look == Look::Sweep {
                 self.must_sweep = false;
-                self.next_sweep = now + SWEEP_EVERY.max((now - began) * SWEEP_SHARE);
+                self.next_sweep = now + SWEEP_EVERY.max(took * SWEEP_SHARE);
             }
         } else if look == Look::Sweep {
             // Full again and again from zero: a deep backlog, which is in order.
-            self.next_sweep = now + WINDOW_EVERY.max((now - began) * SWEEP_SHARE);
+            self.next_sweep = now + WINDOW_EVERY.max(took * SWEEP_SHARE);
             self.must_sweep = false;
         }
     }
@@ -267,7 +282,7 @@ impl FromRow<'_, PgRow> for ClaimRow {
 
 /// Takes at most `limit` ready tasks, by priority and then age, and puts them
 /// under the new lease `lease`. Writes nothing to the task rows: running follows
-/// from the lease. `idle` says that the caller goes to sleep if it gets nothing.
+/// from the lease. When to come again, though nothing is notified, says [`Floors::due`].
 ///
 /// # Errors
 /// When the database fails. The claim may have happened all the same: give it
@@ -277,10 +292,9 @@ pub async fn claim(
     floors: &mut Floors,
     lease: LeaseKey,
     limit: usize,
-    idle: bool,
 ) -> sqlx::Result<Vec<ClaimedTask>> {
     let began = Instant::now();
-    let look = floors.look(began, idle);
+    let look = floors.look(began);
     let probes = floors.probes(look);
     let mut rows: Vec<ClaimRow> = sqlx::query_as(CLAIM)
         .bind(&probes.queues)
