@@ -6,7 +6,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use longhaul_model::store::audit::{Deed, record};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::store::is_unavailable;
+use longhaul_model::store::{Line, is_unavailable};
 use longhaul_telemetry::Metrics;
 use sqlx::{Acquire, PgPool};
 use tokio::sync::{mpsc, oneshot};
@@ -59,7 +59,7 @@ impl Enqueuer {
     /// The same, with these instruments.
     pub(crate) fn start_measured(pool: &PgPool, metrics: Metrics) -> Self {
         let (requests, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(write_batches(pool.clone(), metrics, waiting));
+        tokio::spawn(write_batches(Line::new(pool, 1), metrics, waiting));
         Self { requests }
     }
 
@@ -75,7 +75,7 @@ impl Enqueuer {
     }
 }
 
-async fn write_batches(pool: PgPool, metrics: Metrics, mut waiting: mpsc::Receiver<Request>) {
+async fn write_batches(mut line: Line, metrics: Metrics, mut waiting: mpsc::Receiver<Request>) {
     loop {
         let mut batch = Vec::new();
         gather(&waiting).await;
@@ -85,13 +85,13 @@ async fn write_batches(pool: PgPool, metrics: Metrics, mut waiting: mpsc::Receiv
         let (tasks, rest): (Vec<NewTask>, Vec<_>) =
             batch.into_iter().map(|request| (request.task, (request.deed, request.answer))).unzip();
         let (deeds, answers): (Vec<Option<Deed>>, Vec<_>) = rest.into_iter().unzip();
-        let result = store(&pool, &tasks, &deeds, &metrics).await;
+        let result = store(&mut line, &tasks, &deeds, &metrics).await;
         let refused = matches!(&result, Err(error) if !is_unavailable(error));
         if refused && tasks.len() > 1 {
             // One of them is at fault: the others must not suffer.
             for ((task, deed), answer) in tasks.iter().zip(&deeds).zip(answers) {
                 let (task, deed) = (std::slice::from_ref(task), std::slice::from_ref(deed));
-                let result = store(&pool, task, deed, &metrics).await;
+                let result = store(&mut line, task, deed, &metrics).await;
                 let _client_gone = answer.send(result.map_err(|error| told(&error)));
             }
         } else {
@@ -118,14 +118,14 @@ async fn gather(waiting: &mpsc::Receiver<Request>) {
 }
 
 async fn store(
-    pool: &PgPool,
+    line: &mut Line,
     tasks: &[NewTask],
     deeds: &[Option<Deed>],
     metrics: &Metrics,
 ) -> sqlx::Result<DateTime<Utc>> {
     let deeds: Vec<Deed> = deeds.iter().flatten().cloned().collect();
     let asked = Instant::now();
-    let mut connection = pool.acquire().await?;
+    let mut connection = line.take().await?;
     metrics.waited_for_connection("api", asked.elapsed());
     let began = Instant::now();
     let accepted_at = if deeds.is_empty() {
@@ -137,6 +137,7 @@ async fn store(
         transaction.commit().await?;
         accepted_at
     };
+    line.keep(connection);
     metrics.api().stored(tasks.len(), began.elapsed());
     metrics.api().accepted(tasks.iter().map(|task| task.info.name));
     Ok(accepted_at)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longhaul_model::store::LeaseKey;
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::rescue::release_lease;
+use longhaul_model::store::{LeaseKey, Line};
 use longhaul_model::{DatabaseClock, Limits};
 use longhaul_telemetry::Metrics;
 use sqlx::PgPool;
@@ -18,7 +18,6 @@ use crate::executor::Executor;
 use crate::hands::Hands;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
-use crate::line::Line;
 
 /// What all lanes of a worker share.
 pub(crate) struct Shared {

@@ -22,7 +22,6 @@ mod identity;
 mod in_flight;
 mod keeper;
 mod lane;
-mod line;
 mod listener;
 mod maintenance;
 mod pace;

@@ -74,7 +74,6 @@ async fn apply_once(migrator: &Migrator, pool: &PgPool) -> Result<(), MigrateErr
         ignore_missing: migrator.ignore_missing,
         locking: migrator.locking,
         no_tx: migrator.no_tx,
-        ..Migrator::DEFAULT
     };
     let result = migrator.run(&own).await;
     own.close().await;

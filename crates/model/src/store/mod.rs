@@ -24,6 +24,7 @@ pub mod find;
 pub mod finish;
 pub mod keyed;
 pub mod leader;
+mod line;
 pub mod linked;
 pub mod list;
 pub mod log;
@@ -44,6 +45,8 @@ pub mod watch;
 pub mod worker;
 
 use uuid::Uuid;
+
+pub use line::Line;
 
 use crate::{Progress, TraceContext};
 

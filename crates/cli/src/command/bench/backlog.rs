@@ -45,7 +45,8 @@ impl Measure for Backlog {
 
     async fn run(&self, ground: &Ground) -> anyhow::Result<Run> {
         let mut run = Run::default();
-        let (few, timed) = (self.few.max(1), self.timed.min(self.tasks).max(1));
+        let few = self.few.max(1);
+        let timed = self.timed.min(self.tasks.saturating_sub(few)).max(1);
         ground.clear().await?;
         ground.settle().await?;
         let crew = Crew::start(ground, Tally::default(), self.worker.settings()).await?;
@@ -66,8 +67,11 @@ impl Measure for Backlog {
         ground.settle().await?;
         let began = Instant::now();
         let crew = Crew::start(ground, Tally::default(), self.worker.settings()).await?;
-        crew.tally.until(timed).await?;
-        let first = timed as f64 / began.elapsed().as_secs_f64();
+        // A worker that is at work, as in the other case.
+        crew.tally.until(few).await?;
+        let at_work = Instant::now();
+        crew.tally.until(few + timed).await?;
+        let first = timed as f64 / at_work.elapsed().as_secs_f64();
         crew.drain(ground, self.tasks).await?;
         let whole = self.tasks as f64 / began.elapsed().as_secs_f64();
         crew.dismiss().await?;

@@ -1,0 +1,54 @@
+//! A connection that is kept.
+
+use std::time::{Duration, Instant};
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgPool, Postgres};
+
+/// Keeps the connection that someone used last for the next time. A pool hands out its
+/// connections in turn, and each of them would parse and plan the same statements, and keep
+/// them warm, for itself (docs/performance.md, "A lane keeps its connection").
+#[derive(Debug)]
+pub struct Line {
+    pool: PgPool,
+    /// The pool has enough for all others, too.
+    keeps: bool,
+    /// Since when it rests.
+    kept: Option<(PoolConnection<Postgres>, Instant)>,
+}
+
+/// One that rested longer is asked first whether it is still there, as pools do.
+const FRESH: Duration = Duration::from_secs(1);
+/// Connections that must be left to others of a pool, such as a worker's heartbeat.
+const FOR_OTHERS: usize = 3;
+
+impl Line {
+    /// One of `lines` over this pool. If the pool can't spare as many and three more, they
+    /// take a connection as all others do.
+    #[must_use]
+    pub fn new(pool: &PgPool, lines: usize) -> Self {
+        let keeps = pool.options().get_max_connections() as usize >= lines + FOR_OTHERS;
+        Self { pool: pool.clone(), keeps, kept: None }
+    }
+
+    /// The kept connection, or one of the pool's.
+    ///
+    /// # Errors
+    /// When the pool has none to give.
+    pub async fn take(&mut self) -> sqlx::Result<PoolConnection<Postgres>> {
+        if let Some((mut kept, since)) = self.kept.take()
+            && (since.elapsed() < FRESH || kept.ping().await.is_ok())
+        {
+            return Ok(kept);
+        }
+        self.pool.acquire().await
+    }
+
+    /// After success: one that failed is dropped, and goes back to the pool, which closes
+    /// what is broken.
+    pub fn keep(&mut self, connection: PoolConnection<Postgres>) {
+        if self.keeps {
+            self.kept = Some((connection, Instant::now()));
+        }
+    }
+}
