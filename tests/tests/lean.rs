@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use longhaul_model::store::claim::{Floors, claim};
-use longhaul_model::store::enqueue::NewTask;
+use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict};
 use longhaul_model::store::keyed::{Stored, enqueue_unique};
+use longhaul_model::store::progress::{Details, ProgressWrite, flush};
 use longhaul_model::store::queue::{QueueSettings, pause_type, set};
 use longhaul_model::store::worker::{WorkerInfo, register};
 use longhaul_model::store::{ClaimedTask, LeaseKey};
-use longhaul_model::{Outcome, Progress, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
+use longhaul_model::{DatabaseClock, Outcome, Progress, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
 use longhaul_tests::{Stage, finish, quick_worker, until};
 use longhaul_worker::{Settings, Worker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -162,6 +164,18 @@ fn success(task: &ClaimedTask) -> AttemptEnd {
         verdict: Verdict::Succeeded(None),
         asked_to_cancel: false,
         special: task.special,
+    }
+}
+
+fn progress_of(task: &ClaimedTask) -> ProgressWrite {
+    ProgressWrite {
+        id: task.id,
+        lease_number: task.lease.number,
+        attempt: task.attempt,
+        elapsed: Duration::from_millis(1),
+        progress: Progress::unknown(),
+        checkpoint: None,
+        details: Details::default(),
     }
 }
 
@@ -317,4 +331,97 @@ async fn lanes_leave_a_small_pool_to_the_heartbeat() {
     run_in_turn(&stage, 12).await;
     stop.cancel();
     running.await.expect("no panic").expect("it ends in order");
+}
+
+/// How many entries of an index this session has read, dead ones too, since it last told
+/// the server.
+async fn entries_read(connection: &mut PgConnection, index: &str) -> i64 {
+    sqlx::query_scalar("SELECT pg_stat_get_xact_tuples_returned(('longhaul.' || $1)::regclass)")
+        .bind(index)
+        .fetch_one(connection)
+        .await
+        .expect("a count")
+}
+
+#[tokio::test]
+async fn a_claim_does_not_step_over_what_is_long_gone() {
+    let stage = stage().await;
+    let mut old = stage.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        .execute(&mut *old)
+        .await
+        .expect("a snapshot");
+    let worker_id = register(&stage.pool, &worker_info()).await.expect("an id");
+    let mut floors = Floors::new(worker_info().queues, None);
+    let mut leases = (1..).map(|number| LeaseKey { worker_id, number });
+    stage.enqueue(stays(), vec![json!({}); 2_000]).await;
+    let lease = leases.next().expect("a lease");
+    assert_eq!(claim(&stage.pool, &mut floors, lease, 2_000).await.expect("a claim").len(), 2_000);
+
+    // Now and then a claim looks everywhere, but not each.
+    until("a claim that looks at the floor", async || {
+        stage.enqueue(stays(), vec![json!({})]).await;
+        let mut transaction = stage.pool.begin().await.expect("a transaction");
+        let before = entries_read(&mut transaction, "ready_pkey").await;
+        let lease = leases.next().expect("a lease");
+        assert_eq!(claim(&mut *transaction, &mut floors, lease, 10).await.expect("a claim").len(), 1);
+        let read = entries_read(&mut transaction, "ready_pkey").await - before;
+        transaction.commit().await.expect("a commit");
+        (read < 100).then_some(())
+    })
+    .await;
+    old.rollback().await.expect("an end");
+}
+
+#[tokio::test]
+async fn what_was_committed_late_is_found_by_the_second_look() {
+    let stage = stage().await;
+    let worker_id = register(&stage.pool, &worker_info()).await.expect("an id");
+    let mut floors = Floors::new(worker_info().queues, None);
+    stage.enqueue(stays(), vec![json!({})]).await;
+    let lease = LeaseKey { worker_id, number: 0 };
+    assert_eq!(claim(&stage.pool, &mut floors, lease, 10).await.expect("a claim").len(), 1);
+    let late = DatabaseClock::with_offset(-500).new_id();
+    enqueue(&stage.pool, &[NewTask::new(late, stays(), json!({}))]).await.expect("stored");
+    let mut looks = 0;
+    let found = until("it to be found", async || {
+        looks += 1;
+        let lease = LeaseKey { worker_id, number: looks };
+        let claimed = claim(&stage.pool, &mut floors, lease, 10).await.expect("a claim");
+        assert!(!claimed.is_empty() || floors.due().is_some(), "a lane would sleep on");
+        claimed.first().map(|task| task.id)
+    })
+    .await;
+    assert_eq!(found, late);
+}
+
+#[tokio::test]
+async fn an_end_does_not_read_the_leases_that_were() {
+    let stage = stage().await;
+    sqlx::raw_sql("VACUUM ANALYZE longhaul.lease").execute(&stage.pool).await.expect("a vacuum");
+    let mut old = stage.pool.begin().await.expect("a transaction");
+    let snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1";
+    sqlx::raw_sql(snapshot).execute(&mut *old).await.expect("a snapshot");
+    let options: PgConnectOptions = stage.logins().worker.parse().expect("an address");
+    let engine = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.options(longhaul_worker::SESSION));
+    let worker_id = register(&engine, &worker_info()).await.expect("an id");
+    let mut floors = Floors::new(worker_info().queues, None);
+    stage.enqueue(stays(), vec![json!({}); 200]).await;
+    for number in 0..200 {
+        let lease = LeaseKey { worker_id, number };
+        let tasks = claim(&engine, &mut floors, lease, 1).await.expect("a claim");
+        let words: Vec<_> = tasks.iter().map(progress_of).collect();
+        let ends: Vec<_> = tasks.iter().map(success).collect();
+        let leases = LeaseChanges { emptied: vec![number], shortened: vec![] };
+        let mut transaction = engine.begin().await.expect("a transaction");
+        let before = entries_read(&mut transaction, "lease_pkey").await;
+        assert_eq!(flush(&mut *transaction, worker_id, &words).await.expect("a flush").len(), 1);
+        let changed = longhaul_model::store::finish::finish(&mut transaction, worker_id, &ends, &leases).await;
+        assert_eq!(changed.expect("a finish").len(), 1);
+        let read = entries_read(&mut transaction, "lease_pkey").await - before;
+        transaction.commit().await.expect("a commit");
+        assert!(read < 10, "{read} entries of the index after {number} leases");
+    }
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.lease").await, 0);
+    old.rollback().await.expect("an end");
 }

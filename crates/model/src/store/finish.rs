@@ -128,9 +128,9 @@ macro_rules! ended {
     ($only:literal) => {
         concat!(
             "WITH fence AS MATERIALIZED (
-        SELECT number, task_ids, shortened FROM longhaul.lease
-         WHERE worker_id = $1 AND number = ANY ($2::bigint[])
-           FOR KEY SHARE
+        SELECT held.* FROM ",
+            lease_by_number!("number, task_ids, shortened", "$2", "FOR KEY SHARE"),
+            "
     ), ended AS (
         UPDATE longhaul.task t
            SET state = coalesce(i.state::longhaul.task_state, 'Succeeded'),
@@ -238,12 +238,16 @@ const FINISH: &str = concat!(
     ), follower_woken AS (
         SELECT pg_notify('longhaul_followed', '') WHERE EXISTS (SELECT FROM followed)
     ), emptied AS (
-        DELETE FROM longhaul.lease WHERE worker_id = $1 AND number = ANY ($16::bigint[])
+        DELETE FROM longhaul.lease WHERE ctid = ANY (ARRAY(SELECT place FROM ",
+    lease_by_number!("ctid AS place", "$16", "FOR UPDATE"),
+    "))
     ), shortened AS (
         UPDATE longhaul.lease
            SET shortened = true,
                task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
-         WHERE worker_id = $1 AND number = ANY ($17::bigint[])
+         WHERE ctid = ANY (ARRAY(SELECT place FROM ",
+    lease_by_number!("ctid AS place", "$17", "FOR NO KEY UPDATE"),
+    "))
     )
     ",
     missed!("(SELECT count(*) FROM woken) + (SELECT count(*) FROM told) + (SELECT count(*) FROM follower_woken)")
@@ -262,7 +266,9 @@ const FINISH_PLAIN: &str = concat!(
     left_gate!(),
     ", emptied AS (
         DELETE FROM longhaul.lease
-         WHERE worker_id = $1 AND number = ANY ($16::bigint[]) AND (SELECT count(*) FROM ended) = cardinality($3::uuid[])
+         WHERE (SELECT count(*) FROM ended) = cardinality($3::uuid[]) AND ctid = ANY (ARRAY(SELECT place FROM ",
+    lease_by_number!("ctid AS place", "$16", "FOR UPDATE"),
+    "))
     )
     ",
     missed!("(SELECT count(*) FROM told)")

@@ -49,13 +49,11 @@ macro_rules! write_progress {
     ($commit:literal, $free:literal, $join:literal, $log:literal, $written:literal) => {
         concat!(
             "WITH fence AS MATERIALIZED (
-                SELECT number, task_ids, shortened",
+                SELECT held.*",
             $commit,
-            "
-                  FROM longhaul.lease
-                 WHERE worker_id = $1 AND number = ANY ($2::bigint[])
-                   FOR KEY SHARE
-             )",
+            " FROM ",
+            lease_by_number!("number, task_ids, shortened", "$2", "FOR KEY SHARE"),
+            ")",
             $free,
             ", written AS (
              UPDATE longhaul.task t
