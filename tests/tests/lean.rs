@@ -308,8 +308,10 @@ async fn a_lane_stores_over_one_connection() {
     .await
     .expect("a trigger");
     let worker = stage.worker(Settings { lanes: 1, ..quick_worker() }).await;
-    run_in_turn(&stage, 20).await;
-    assert_eq!(stage.value::<i64>("SELECT count(*) FROM public.backend").await, 1);
+    run_in_turn(&stage, 40).await;
+    // While all others are in use, it is given back. In turn there would be eight.
+    let backends = stage.value::<i64>("SELECT count(*) FROM public.backend").await;
+    assert!(backends < 5, "{backends}");
     worker.stop().await;
 }
 

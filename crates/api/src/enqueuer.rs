@@ -59,7 +59,7 @@ impl Enqueuer {
     /// The same, with these instruments.
     pub(crate) fn start_measured(pool: &PgPool, metrics: Metrics) -> Self {
         let (requests, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(write_batches(Line::new(pool, 1), metrics, waiting));
+        tokio::spawn(write_batches(Line::new(pool), metrics, waiting));
         Self { requests }
     }
 

@@ -27,8 +27,6 @@ pub(crate) struct Shared {
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<DatabaseClock>,
-    /// How many claim loops there are.
-    pub(crate) lanes: usize,
     /// What was ended since it was last written down.
     pub(crate) endings: Arc<Endings>,
     pub(crate) poll_every: Duration,
@@ -88,7 +86,7 @@ impl Lane {
         Self {
             hands: Hands::new(Arc::clone(&shared), slots, worker_id),
             ends: Ends::counted_by(Arc::clone(&shared.endings)),
-            line: Line::new(&shared.pool, shared.lanes),
+            line: Line::new(&shared.pool),
             shared,
             number,
             floors,

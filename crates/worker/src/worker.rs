@@ -135,7 +135,6 @@ impl Worker {
             },
             in_flight: InFlight::default(),
             endings: Arc::default(),
-            lanes,
             poll_every: self.settings.poll_every,
             ageing: self.settings.ageing,
             limits: self.settings.limits,

@@ -128,9 +128,11 @@ macro_rules! ended {
     ($only:literal) => {
         concat!(
             "WITH fence AS MATERIALIZED (
-        SELECT held.* FROM ",
-            lease_by_number!("number, task_ids, shortened", "$2", "FOR KEY SHARE"),
+        SELECT number, task_ids, shortened FROM longhaul.lease
+         WHERE ",
+            leases!("$2"),
             "
+           FOR KEY SHARE
     ), ended AS (
         UPDATE longhaul.task t
            SET state = coalesce(i.state::longhaul.task_state, 'Succeeded'),
@@ -238,16 +240,16 @@ const FINISH: &str = concat!(
     ), follower_woken AS (
         SELECT pg_notify('longhaul_followed', '') WHERE EXISTS (SELECT FROM followed)
     ), emptied AS (
-        DELETE FROM longhaul.lease WHERE ctid = ANY (ARRAY(SELECT place FROM ",
-    lease_by_number!("ctid AS place", "$16", "FOR UPDATE"),
-    "))
+        DELETE FROM longhaul.lease WHERE ",
+    leases!("$16"),
+    "
     ), shortened AS (
         UPDATE longhaul.lease
            SET shortened = true,
                task_ids = ARRAY(SELECT held FROM unnest(task_ids) AS held WHERE held <> ALL ($3::uuid[]))
-         WHERE ctid = ANY (ARRAY(SELECT place FROM ",
-    lease_by_number!("ctid AS place", "$17", "FOR NO KEY UPDATE"),
-    "))
+         WHERE ",
+    leases!("$17"),
+    "
     )
     ",
     missed!("(SELECT count(*) FROM woken) + (SELECT count(*) FROM told) + (SELECT count(*) FROM follower_woken)")
@@ -266,9 +268,9 @@ const FINISH_PLAIN: &str = concat!(
     left_gate!(),
     ", emptied AS (
         DELETE FROM longhaul.lease
-         WHERE (SELECT count(*) FROM ended) = cardinality($3::uuid[]) AND ctid = ANY (ARRAY(SELECT place FROM ",
-    lease_by_number!("ctid AS place", "$16", "FOR UPDATE"),
-    "))
+         WHERE ",
+    leases!("$16"),
+    " AND (SELECT count(*) FROM ended) = cardinality($3::uuid[])
     )
     ",
     missed!("(SELECT count(*) FROM told)")

@@ -11,24 +11,18 @@ use sqlx::{Connection, PgPool, Postgres};
 #[derive(Debug)]
 pub struct Line {
     pool: PgPool,
-    /// The pool has enough for all others, too.
-    keeps: bool,
     /// Since when it rests.
     kept: Option<(PoolConnection<Postgres>, Instant)>,
 }
 
 /// One that rested longer is asked first whether it is still there, as pools do.
 const FRESH: Duration = Duration::from_secs(1);
-/// Connections that must be left to others of a pool, such as a worker's heartbeat.
-const FOR_OTHERS: usize = 3;
 
 impl Line {
-    /// One of `lines` over this pool. If the pool can't spare as many and three more, they
-    /// take a connection as all others do.
+    /// Over connections of this pool.
     #[must_use]
-    pub fn new(pool: &PgPool, lines: usize) -> Self {
-        let keeps = pool.options().get_max_connections() as usize >= lines + FOR_OTHERS;
-        Self { pool: pool.clone(), keeps, kept: None }
+    pub fn new(pool: &PgPool) -> Self {
+        Self { pool: pool.clone(), kept: None }
     }
 
     /// The kept connection, or one of the pool's.
@@ -45,9 +39,10 @@ impl Line {
     }
 
     /// After success: one that failed is dropped, and goes back to the pool, which closes
-    /// what is broken.
+    /// what is broken. It is kept only while another one rests in the pool: where
+    /// connections are few, a heartbeat must not wait for one that is kept.
     pub fn keep(&mut self, connection: PoolConnection<Postgres>) {
-        if self.keeps {
+        if self.pool.num_idle() > 0 {
             self.kept = Some((connection, Instant::now()));
         }
     }

@@ -49,11 +49,15 @@ macro_rules! write_progress {
     ($commit:literal, $free:literal, $join:literal, $log:literal, $written:literal) => {
         concat!(
             "WITH fence AS MATERIALIZED (
-                SELECT held.*",
+                SELECT number, task_ids, shortened",
             $commit,
-            " FROM ",
-            lease_by_number!("number, task_ids, shortened", "$2", "FOR KEY SHARE"),
-            ")",
+            "
+                  FROM longhaul.lease
+                 WHERE ",
+            leases!("$2"),
+            "
+                   FOR KEY SHARE
+             )",
             $free,
             ", written AS (
              UPDATE longhaul.task t

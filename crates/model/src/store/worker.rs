@@ -76,7 +76,7 @@ pub async fn stop(executor: impl PgExecutor<'_>, worker_id: i32) -> sqlx::Result
 /// # Errors
 /// When the database does not answer.
 pub async fn held_leases(executor: impl PgExecutor<'_>, worker_id: i32, numbers: &[i64]) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar(concat!("SELECT held.number FROM ", lease_by_number!("number", "$2", "LIMIT 1")))
+    sqlx::query_scalar(concat!("SELECT number FROM longhaul.lease WHERE ", leases!("$2")))
         .bind(worker_id)
         .bind(numbers)
         .fetch_all(executor)

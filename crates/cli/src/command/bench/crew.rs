@@ -33,17 +33,27 @@ impl Crew {
         let (over, ends, stop) = (Over::default(), Ends::default(), CancellationToken::new());
         let resources = Resources::new().with(tally.clone()).with(over.clone()).with(ends.clone());
         let worker = Worker::new(pool.clone(), registry(), settings).with_resources(Arc::new(resources));
-        let worker = tokio::spawn(worker.run(stop.clone()));
+        let run = worker.run(stop.clone());
+        let worker = tokio::spawn(async { run.await.inspect_err(|error| eprintln!("the worker ended: {error}")) });
         Ok(Self { tally, over, ends, pool, stop, worker })
     }
 
     /// Waits until that many tasks have begun and all ends are stored.
     pub(super) async fn drain(&self, ground: &Ground, tasks: usize) -> anyhow::Result<()> {
-        self.tally.until(tasks).await?;
+        tokio::select! {
+            begun = self.tally.until(tasks) => begun?,
+            () = self.ends_by_itself() => anyhow::bail!("the worker ended before its tasks"),
+        }
         while !measure::is_drained(&ground.pool).await? {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
+    }
+
+    async fn ends_by_itself(&self) {
+        while !self.worker.is_finished() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Stops the worker and closes its connections.
