@@ -242,6 +242,15 @@ async fn plans_from_an_empty_queue_do_not_read_a_full_one_from_end_to_end() {
         let lease = LeaseKey { worker_id, number };
         assert!(claim(&engine, &mut floors, lease, 100).await.expect("a claim").is_empty());
     }
+    // And of ends, while there are few tasks.
+    for number in 8..16 {
+        stage.enqueue(stays(), vec![json!({})]).await;
+        let lease = LeaseKey { worker_id, number };
+        let few = claim(&engine, &mut floors, lease, 100).await.expect("a claim");
+        let leases = LeaseChanges { emptied: vec![number], shortened: vec![] };
+        let ends: Vec<_> = few.iter().map(success).collect();
+        assert_eq!(finish(&engine, worker_id, &ends, &leases).await.expect("a finish").len(), 1);
+    }
     stage.enqueue(stays(), vec![json!({}); 300]).await;
 
     let mut transaction = engine.begin().await.expect("a transaction");
@@ -258,8 +267,14 @@ async fn plans_from_an_empty_queue_do_not_read_a_full_one_from_end_to_end() {
 
     let ends: Vec<_> = tasks.iter().map(success).collect();
     let leases = LeaseChanges { emptied: vec![lease.number], shortened: vec![] };
-    assert_eq!(finish(&engine, worker_id, &ends, &leases).await.expect("a finish").len(), 100);
-    let (from_end_to_end, _): (i64, i64) = sqlx::query_as(scans).fetch_one(&engine).await.expect("counts");
+    let mut transaction = engine.begin().await.expect("a transaction");
+    let before = entries_read(&mut transaction, "task_pkey").await;
+    let changed = longhaul_model::store::finish::finish(&mut transaction, worker_id, &ends, &leases).await;
+    assert_eq!(changed.expect("a finish").len(), 100);
+    let read = entries_read(&mut transaction, "task_pkey").await - before;
+    assert!(read < 200, "of 300 tasks, {read} entries of the index were read for 100");
+    let (from_end_to_end, _): (i64, i64) = sqlx::query_as(scans).fetch_one(&mut *transaction).await.expect("counts");
+    transaction.commit().await.expect("a commit");
     assert_eq!(from_end_to_end, 0);
 }
 
