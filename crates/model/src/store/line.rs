@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, PgPool, Postgres};
+use sqlx::{Connection, Executor, PgPool, Postgres};
 
 /// Keeps the connection that someone used last for the next time. A pool hands out its
 /// connections in turn, and each of them would parse and plan the same statements, and keep
@@ -13,16 +13,22 @@ pub struct Line {
     pool: PgPool,
     /// Since when it rests.
     kept: Option<(PoolConnection<Postgres>, Instant)>,
+    /// When its plans were last thrown away.
+    planned: Instant,
 }
 
 /// One that rested longer is asked first whether it is still there, as pools do.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long plans are kept. One that was made while the tables were small may join with all
+/// of a table, and would be used until the next ANALYZE (docs/performance.md). Planning
+/// anew takes some milliseconds. PostgreSQL manual, DISCARD.
+const PLANS_LAST: Duration = Duration::from_secs(10);
 
 impl Line {
     /// Over connections of this pool.
     #[must_use]
     pub fn new(pool: &PgPool) -> Self {
-        Self { pool: pool.clone(), kept: None }
+        Self { pool: pool.clone(), kept: None, planned: Instant::now() }
     }
 
     /// The kept connection, or one of the pool's.
@@ -33,6 +39,10 @@ impl Line {
         if let Some((mut kept, since)) = self.kept.take()
             && (since.elapsed() < FRESH || kept.ping().await.is_ok())
         {
+            if self.planned.elapsed() > PLANS_LAST {
+                kept.execute("DISCARD PLANS").await?;
+                self.planned = Instant::now();
+            }
             return Ok(kept);
         }
         self.pool.acquire().await
