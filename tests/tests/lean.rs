@@ -18,8 +18,8 @@ use longhaul_worker::{Settings, Worker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 /// Runs until it is cancelled.
@@ -179,6 +179,20 @@ fn progress_of(task: &ClaimedTask) -> ProgressWrite {
     }
 }
 
+/// One connection, as an engine has them.
+fn engine(stage: &Stage) -> PgPool {
+    let options: PgConnectOptions = stage.logins().worker.parse().expect("an address");
+    PgPoolOptions::new().max_connections(1).connect_lazy_with(options.options(longhaul_worker::SESSION))
+}
+
+/// Until it ends, nothing that is deleted can be removed.
+async fn old_snapshot(stage: &Stage) -> Transaction<'static, Postgres> {
+    let mut old = stage.pool.begin().await.expect("a transaction");
+    let snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1";
+    sqlx::raw_sql(snapshot).execute(&mut *old).await.expect("a snapshot");
+    old
+}
+
 /// Ends both tasks of a lease as its worker does; all of it must be stored.
 async fn end_both(stage: &Stage, tasks: &[ClaimedTask]) {
     let ends: Vec<_> = tasks.iter().map(success).collect();
@@ -227,8 +241,7 @@ async fn a_unique_key_is_free_when_its_task_has_ended_whatever_the_claim_knew() 
 #[tokio::test]
 async fn plans_from_an_empty_queue_do_not_read_a_full_one_from_end_to_end() {
     let stage = stage().await;
-    let options: PgConnectOptions = stage.logins().worker.parse().expect("an address");
-    let engine = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.options(longhaul_worker::SESSION));
+    let engine = engine(&stage);
     // As after a quiet night: empty tables, which the planner takes for free to read.
     for table in ["task", "ready", "lease"] {
         let vacuum = format!("VACUUM ANALYZE longhaul.{table}");
@@ -363,11 +376,7 @@ async fn entries_read(connection: &mut PgConnection, index: &str) -> i64 {
 #[tokio::test]
 async fn a_claim_does_not_step_over_what_is_long_gone() {
     let stage = stage().await;
-    let mut old = stage.pool.begin().await.expect("a transaction");
-    sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1")
-        .execute(&mut *old)
-        .await
-        .expect("a snapshot");
+    let old = old_snapshot(&stage).await;
     let worker_id = register(&stage.pool, &worker_info()).await.expect("an id");
     let mut floors = Floors::new(worker_info().queues, None);
     let mut leases = (1..).map(|number| LeaseKey { worker_id, number });
@@ -416,11 +425,8 @@ async fn what_was_committed_late_is_found_by_the_second_look() {
 async fn an_end_does_not_read_the_leases_that_were() {
     let stage = stage().await;
     sqlx::raw_sql("VACUUM ANALYZE longhaul.lease").execute(&stage.pool).await.expect("a vacuum");
-    let mut old = stage.pool.begin().await.expect("a transaction");
-    let snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1";
-    sqlx::raw_sql(snapshot).execute(&mut *old).await.expect("a snapshot");
-    let options: PgConnectOptions = stage.logins().worker.parse().expect("an address");
-    let engine = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.options(longhaul_worker::SESSION));
+    let old = old_snapshot(&stage).await;
+    let engine = engine(&stage);
     let worker_id = register(&engine, &worker_info()).await.expect("an id");
     let mut floors = Floors::new(worker_info().queues, None);
     stage.enqueue(stays(), vec![json!({}); 200]).await;

@@ -145,17 +145,15 @@ impl Lane {
     async fn sleep(&mut self) {
         let stopping = self.shared.stopping.is_cancelled();
         let has_room = self.hands.room() > 0;
-        let due = self.floors.due().filter(|_| !stopping && has_room).map(tokio::time::Instant::from_std);
+        let due = self.floors.due().filter(|_| !stopping && has_room);
+        let wait =
+            due.map_or(self.shared.poll_every, |due| due.duration_since(Instant::now()).min(self.shared.poll_every));
         tokio::select! {
             biased;
             () = self.hands.one_ends() => {}
             () = self.shared.wake.notified(), if !stopping && has_room => self.hungry = true,
             () = self.shared.stopping.cancelled(), if !stopping => {}
-            () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {}
-            () = tokio::time::sleep(self.shared.poll_every) => {
-                self.floors.look_around();
-                self.hungry = true;
-            }
+            () = tokio::time::sleep(wait) => self.floors.look_around(),
         }
     }
 

@@ -137,7 +137,8 @@ impl Floors {
         self.due
     }
 
-    /// Makes the next claim look everywhere: nothing was notified for long.
+    /// Makes the next claim look everywhere, and now: it is due, or nothing was notified for
+    /// long.
     pub fn look_around(&mut self) {
         self.due = Some(Instant::now());
     }
@@ -208,15 +209,11 @@ impl Floors {
         if look != Look::Known {
             self.window = (now, took.saturating_sub(A_ROW * u32::try_from(rows.len()).unwrap_or(u32::MAX)));
         }
-        // A look that came back full did not get to the end of what it was for.
-        if !full {
-            if look == Look::Sweep {
-                self.must_sweep = false;
-                self.next_sweep = now + SWEEP_EVERY.max(took * SWEEP_SHARE);
-            }
-        } else if look == Look::Sweep {
-            // Full again and again from zero: a deep backlog, which is in order.
-            self.next_sweep = now + WINDOW_EVERY.max(took * SWEEP_SHARE);
+        if look == Look::Sweep {
+            // One that came back full did not get to the end of what it was for. If that goes
+            // on it is a deep backlog, which is in order.
+            let every = if full { WINDOW_EVERY } else { SWEEP_EVERY };
+            self.next_sweep = now + every.max(took * SWEEP_SHARE);
             self.must_sweep = false;
         }
     }

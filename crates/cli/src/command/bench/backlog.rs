@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use anyhow::ensure;
 use clap::Args;
 use longhaul_model::store::bulk::enqueue_many;
 use serde_json::{Value, json};
@@ -46,7 +47,8 @@ impl Measure for Backlog {
     async fn run(&self, ground: &Ground) -> anyhow::Result<Run> {
         let mut run = Run::default();
         let few = self.few.max(1);
-        let timed = self.timed.min(self.tasks.saturating_sub(few)).max(1);
+        ensure!(self.tasks > few, "--tasks must be more than --few");
+        let timed = self.timed.clamp(1, self.tasks - few);
         ground.clear().await?;
         ground.settle().await?;
         let crew = Crew::start(ground, Tally::default(), self.worker.settings()).await?;
@@ -55,7 +57,7 @@ impl Measure for Backlog {
             self.store(ground, few).await?;
             let began = Instant::now();
             done += few;
-            crew.tally.until(done).await?;
+            crew.until(done).await?;
             seconds += began.elapsed().as_secs_f64();
         }
         crew.drain(ground, done).await?;
@@ -68,9 +70,9 @@ impl Measure for Backlog {
         let began = Instant::now();
         let crew = Crew::start(ground, Tally::default(), self.worker.settings()).await?;
         // A worker that is at work, as in the other case.
-        crew.tally.until(few).await?;
+        crew.until(few).await?;
         let at_work = Instant::now();
-        crew.tally.until(few + timed).await?;
+        crew.until(few + timed).await?;
         let first = timed as f64 / at_work.elapsed().as_secs_f64();
         crew.drain(ground, self.tasks).await?;
         let whole = self.tasks as f64 / began.elapsed().as_secs_f64();

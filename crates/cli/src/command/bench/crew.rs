@@ -38,12 +38,17 @@ impl Crew {
         Ok(Self { tally, over, ends, pool, stop, worker })
     }
 
-    /// Waits until that many tasks have begun and all ends are stored.
-    pub(super) async fn drain(&self, ground: &Ground, tasks: usize) -> anyhow::Result<()> {
+    /// Waits until that many tasks have begun.
+    pub(super) async fn until(&self, tasks: usize) -> anyhow::Result<()> {
         tokio::select! {
-            begun = self.tally.until(tasks) => begun?,
+            begun = self.tally.until(tasks) => begun,
             () = self.ends_by_itself() => anyhow::bail!("the worker ended before its tasks"),
         }
+    }
+
+    /// Waits until that many tasks have begun and all ends are stored.
+    pub(super) async fn drain(&self, ground: &Ground, tasks: usize) -> anyhow::Result<()> {
+        self.until(tasks).await?;
         while !measure::is_drained(&ground.pool).await? {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

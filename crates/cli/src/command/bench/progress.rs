@@ -88,7 +88,7 @@ impl Progress {
         }
         let meter = Meter::start(ground).await?;
         ground.store(&Noop {}, self.tasks).await?;
-        crew.tally.until(self.tasks).await?;
+        crew.until(self.tasks).await?;
         let stretch = meter.stop(ground).await?;
         crew.dismiss().await?;
         let rate = self.tasks as f64 / stretch.seconds;
