@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use longhaul_api::Enqueuer;
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict};
 use longhaul_model::store::keyed::{Stored, enqueue_unique};
 use longhaul_model::store::progress::{Details, ProgressWrite, flush};
 use longhaul_model::store::queue::{QueueSettings, pause_type, set};
+use longhaul_model::store::rescue::{Rescued, rescue};
 use longhaul_model::store::worker::{WorkerInfo, register};
 use longhaul_model::store::{ClaimedTask, LeaseKey};
 use longhaul_model::{DatabaseClock, Outcome, Progress, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
@@ -255,9 +257,11 @@ async fn plans_from_an_empty_queue_do_not_read_a_full_one_from_end_to_end() {
         let lease = LeaseKey { worker_id, number };
         assert!(claim(&engine, &mut floors, lease, 100).await.expect("a claim").is_empty());
     }
-    // And of ends, while there are few tasks.
+    // And of ends, while there are few tasks. (Ids of two clocks may be in another order
+    // within some milliseconds: the claims look everywhere.)
     for number in 8..16 {
         stage.enqueue(stays(), vec![json!({})]).await;
+        floors.look_around();
         let lease = LeaseKey { worker_id, number };
         let few = claim(&engine, &mut floors, lease, 100).await.expect("a claim");
         let leases = LeaseChanges { emptied: vec![number], shortened: vec![] };
@@ -265,6 +269,7 @@ async fn plans_from_an_empty_queue_do_not_read_a_full_one_from_end_to_end() {
         assert_eq!(finish(&engine, worker_id, &ends, &leases).await.expect("a finish").len(), 1);
     }
     stage.enqueue(stays(), vec![json!({}); 300]).await;
+    floors.look_around();
 
     let mut transaction = engine.begin().await.expect("a transaction");
     let lease = LeaseKey { worker_id, number: 100 };
@@ -374,6 +379,26 @@ async fn entries_read(connection: &mut PgConnection, index: &str) -> i64 {
 }
 
 #[tokio::test]
+async fn those_who_store_at_the_same_time_share_a_commit() {
+    let stage = stage().await;
+    let enqueuer = Enqueuer::start(&stage.pool);
+    let clock = DatabaseClock::learn(&stage.pool).await.expect("a clock");
+    let tasks: Vec<_> = (0..16).map(|_| NewTask::new(clock.new_id(), stays(), json!({}))).collect();
+    let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
+    let stored = futures_util::future::join_all(tasks.into_iter().map(|task| enqueuer.enqueue(task))).await;
+    assert!(stored.iter().all(Result::is_ok), "{stored:?}");
+    let found: Vec<uuid::Uuid> = stage.value("SELECT array_agg(id ORDER BY id) FROM longhaul.ready").await;
+    assert_eq!(found, ids);
+    assert_eq!(stage.value::<i64>("SELECT count(DISTINCT xmin::text) FROM longhaul.task").await, 1);
+
+    // One that the database refuses costs the others nothing.
+    let mut tasks: Vec<_> = (0..3).map(|_| NewTask::new(clock.new_id(), stays(), json!({}))).collect();
+    tasks[1].id = ids[0];
+    let stored = futures_util::future::join_all(tasks.into_iter().map(|task| enqueuer.enqueue(task))).await;
+    assert_eq!(stored.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+}
+
+#[tokio::test]
 async fn a_claim_does_not_step_over_what_is_long_gone() {
     let stage = stage().await;
     let old = old_snapshot(&stage).await;
@@ -446,5 +471,44 @@ async fn an_end_does_not_read_the_leases_that_were() {
         assert!(read < 10, "{read} entries of the index after {number} leases");
     }
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.lease").await, 0);
+    old.rollback().await.expect("an end");
+}
+
+#[tokio::test]
+async fn a_rescue_reads_no_leases_that_those_at_work_had() {
+    let stage = stage().await;
+    let old = old_snapshot(&stage).await;
+    let engine = engine(&stage);
+    let mut floors = Floors::new(worker_info().queues, None);
+    let mut last = LeaseKey { worker_id: 0, number: 0 };
+    for _ in 0..2 {
+        let worker_id = register(&engine, &worker_info()).await.expect("an id");
+        stage.enqueue(stays(), vec![json!({}); 100]).await;
+        for number in 0..100 {
+            last = LeaseKey { worker_id, number };
+            let tasks = claim(&engine, &mut floors, last, 1).await.expect("a claim");
+            let ends: Vec<_> = tasks.iter().map(success).collect();
+            let leases = LeaseChanges { emptied: vec![number], shortened: vec![] };
+            assert_eq!(finish(&engine, worker_id, &ends, &leases).await.expect("a finish").len(), 1);
+        }
+    }
+    stage.enqueue(stays(), vec![json!({})]).await;
+    last.number += 1;
+    assert_eq!(claim(&engine, &mut floors, last, 1).await.expect("a claim").len(), 1);
+
+    // What a session has read is added to the server's figures once a second at most.
+    let mut read = 0;
+    for _ in 0..5 {
+        let before = entries_read(&mut engine.acquire().await.expect("a connection"), "lease_pkey").await;
+        assert_eq!(rescue(&engine).await.expect("a rescue"), Rescued::default());
+        let after = entries_read(&mut engine.acquire().await.expect("a connection"), "lease_pkey").await;
+        read = read.max(after - before);
+    }
+    assert!(read < 10, "{read} entries of the index");
+
+    // Whose worker there is not is nobody's.
+    let gone = sqlx::query("DELETE FROM longhaul.worker WHERE id = $1").bind(last.worker_id);
+    gone.execute(&stage.pool).await.expect("a deletion");
+    assert_eq!(rescue(&engine).await.expect("a rescue").requeued, 1);
     old.rollback().await.expect("an end");
 }

@@ -63,12 +63,19 @@ impl Enqueuer {
         Self { requests }
     }
 
-    /// Stores one task; returns when it was accepted, after the commit. Who does it is
-    /// written down with it, if that is known.
+    /// Stores one task; returns when it was accepted, after the commit.
     ///
     /// # Errors
     /// When the task could not be stored.
-    pub async fn enqueue(&self, task: NewTask, deed: Option<Deed>) -> Result<DateTime<Utc>, EnqueueError> {
+    pub async fn enqueue(&self, task: NewTask) -> Result<DateTime<Utc>, EnqueueError> {
+        self.enqueue_as(task, None).await
+    }
+
+    /// The same, and writes down who does it, if that is known.
+    ///
+    /// # Errors
+    /// When the task could not be stored.
+    pub async fn enqueue_as(&self, task: NewTask, deed: Option<Deed>) -> Result<DateTime<Utc>, EnqueueError> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request { task, deed, answer }).await.map_err(|_| EnqueueError::Unavailable)?;
         answered.await.unwrap_or(Err(EnqueueError::Unavailable))

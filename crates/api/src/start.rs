@@ -89,7 +89,7 @@ impl App {
         let public_id = format!("{}{}", task.info.id_prefix, task.id);
         let deed = caller.deed("startTask", public_id, Some(json!({"Type": task.info.name})));
         let accepted_at = if key.is_none() && task.unique_key.is_none() && dependencies.is_empty() {
-            self.inner.enqueuer.enqueue(task.clone(), deed).await
+            self.inner.enqueuer.enqueue_as(task.clone(), deed).await
         } else {
             match enqueue_keyed_as(self.pool(), &task, &dependencies, key.as_ref(), deed.as_ref()).await {
                 Ok(Stored::New(accepted_at)) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longhaul_model::store::claim::{Floors, claim};
+use longhaul_model::store::claim::{Ageing, Floors, claim};
 use longhaul_model::store::rescue::release_lease;
 use longhaul_model::store::{LeaseKey, Line};
 use longhaul_model::{DatabaseClock, Limits};
@@ -82,7 +82,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 impl Lane {
     pub(crate) fn new(shared: Arc<Shared>, number: usize, slots: usize, queues: Vec<String>) -> Self {
         let worker_id = shared.identity.worker_id();
-        let floors = Floors::new(queues, shared.ageing);
+        let ageing = shared.ageing.map(|patience| Ageing { patience, clock: Arc::clone(&shared.clock) });
+        let floors = Floors::new(queues, ageing);
         Self {
             hands: Hands::new(Arc::clone(&shared), slots, worker_id),
             ends: Ends::counted_by(Arc::clone(&shared.endings)),

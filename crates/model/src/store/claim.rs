@@ -1,6 +1,7 @@
 //! Claiming: taking ready tasks under a lease.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::{ClaimedTask, LeaseKey};
 use crate::clock::{id_floor, id_ms};
-use crate::{Progress, TraceContext};
+use crate::{DatabaseClock, Progress, TraceContext};
 
 /// The lateral subquery stops as soon as enough rows are found: `probe` comes in
 /// the order of priority, and each probe is one descent of the primary key that
@@ -23,15 +24,9 @@ use crate::{Progress, TraceContext};
 /// whole, whatever its statistics say.
 const CLAIM: &str = "
     WITH probe AS MATERIALIZED (
-        SELECT p.queue, p.priority, set_config('synchronous_commit', 'off', true),
-               CASE WHEN p.overdue THEN p.floor ELSE greatest(p.floor, cut.id) END AS floor,
-               CASE WHEN p.overdue THEN cut.id ELSE 'ffffffff-ffff-ffff-ffff-ffffffffffff' END AS ceiling
-          FROM unnest($1::text[], $2::smallint[], $3::uuid[], $7::bigint[], $8::bool[])
-            AS p(queue, priority, floor, patience_ms, overdue)
-         CROSS JOIN LATERAL (
-               -- The smallest id of those that have not waited that long.
-               SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint - p.patience_ms), 12, '0')
-                       || repeat('0', 20))::uuid AS id) AS cut
+        SELECT p.*, set_config('synchronous_commit', 'off', true)
+          FROM (SELECT unnest($1::text[]) AS queue, unnest($2::smallint[]) AS priority,
+                       unnest($3::uuid[]) AS floor, unnest($7::uuid[]) AS ceiling) AS p
          WHERE EXISTS (SELECT FROM longhaul.worker WHERE worker.id = $5 AND worker.lost_at IS NULL)
     ), picked AS MATERIALIZED (
         SELECT found.place
@@ -72,7 +67,7 @@ const CLAIM: &str = "
 #[derive(Debug)]
 pub struct Floors {
     queues: Vec<String>,
-    ageing: Option<Duration>,
+    ageing: Option<Ageing>,
     found: HashMap<(String, i16), Uuid>,
     next_sweep: Instant,
     must_sweep: bool,
@@ -106,12 +101,28 @@ enum Look {
     Sweep,
 }
 
+/// A task that has waited for `patience` times its priority counts as most urgent, so that
+/// urgent tasks never starve the others.
+#[derive(Debug)]
+pub struct Ageing {
+    /// How long a task of priority 1 waits at most.
+    pub patience: Duration,
+    /// Tells how old an id is.
+    pub clock: Arc<DatabaseClock>,
+}
+
+impl Ageing {
+    /// The least id that a task of this priority has which may still wait at this moment.
+    fn cut(&self, now_ms: i64, priority: i16) -> Uuid {
+        let waited = i64::try_from(self.patience.as_millis()).unwrap_or(i64::MAX).saturating_mul(i64::from(priority));
+        id_floor(now_ms.saturating_sub(waited))
+    }
+}
+
 impl Floors {
-    /// For these queues; the first claim sweeps. A task that has waited for
-    /// `ageing` times its priority counts as most urgent, so that urgent tasks
-    /// never starve the others.
+    /// For these queues; the first claim sweeps.
     #[must_use]
-    pub fn new(queues: Vec<String>, ageing: Option<Duration>) -> Self {
+    pub fn new(queues: Vec<String>, ageing: Option<Ageing>) -> Self {
         let now = Instant::now();
         Self {
             queues,
@@ -158,9 +169,10 @@ impl Floors {
     fn probes(&self, look: Look) -> Probes<'_> {
         let mut probes = Probes::default();
         let several = self.found.keys().any(|(_, priority)| self.found.keys().any(|(_, other)| other != priority));
-        let patience = |queue: &str, priority: i16| {
-            let ageing = self.ageing.filter(|_| several && self.found.contains_key(&(queue.to_owned(), priority)))?;
-            (priority > 0).then(|| i64::try_from(ageing.as_millis()).unwrap_or(i64::MAX / 16) * i64::from(priority))
+        let ageing = self.ageing.as_ref().filter(|_| several).map(|ageing| (ageing, ageing.clock.now_ms()));
+        let cut = |queue: &str, priority: i16| {
+            let (ageing, now_ms) = ageing.filter(|_| priority > 0)?;
+            self.found.contains_key(&(queue.to_owned(), priority)).then(|| ageing.cut(now_ms, priority))
         };
         for overdue in [true, false] {
             for priority in 0..=9 {
@@ -168,13 +180,11 @@ impl Floors {
                     if look == Look::Known && !self.found.contains_key(&(queue.to_owned(), priority)) {
                         continue;
                     }
-                    let patience = patience(queue, priority);
-                    if patience.is_some() || !overdue {
-                        probes.queues.push(queue);
-                        probes.priorities.push(priority);
-                        probes.floors.push(self.floor(look, queue, priority));
-                        probes.patience_ms.push(patience);
-                        probes.overdue.push(overdue);
+                    let (floor, cut) = (self.floor(look, queue, priority), cut(queue, priority));
+                    match cut {
+                        Some(cut) if overdue => probes.push(queue, priority, floor, cut),
+                        None if overdue => {}
+                        _ => probes.push(queue, priority, cut.map_or(floor, |cut| cut.max(floor)), Uuid::max()),
                     }
                 }
             }
@@ -225,8 +235,16 @@ struct Probes<'a> {
     queues: Vec<&'a str>,
     priorities: Vec<i16>,
     floors: Vec<Uuid>,
-    patience_ms: Vec<Option<i64>>,
-    overdue: Vec<bool>,
+    ceilings: Vec<Uuid>,
+}
+
+impl<'a> Probes<'a> {
+    fn push(&mut self, queue: &'a str, priority: i16, floor: Uuid, ceiling: Uuid) {
+        self.queues.push(queue);
+        self.priorities.push(priority);
+        self.floors.push(floor);
+        self.ceilings.push(ceiling);
+    }
 }
 
 struct ClaimRow {
@@ -300,8 +318,7 @@ pub async fn claim(
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(lease.worker_id)
         .bind(lease.number)
-        .bind(&probes.patience_ms)
-        .bind(&probes.overdue)
+        .bind(&probes.ceilings)
         .fetch_all(executor)
         .await?;
     rows.sort_unstable_by_key(|row| (row.priority, row.place));

@@ -149,10 +149,12 @@ macro_rules! ended {
                checkpoint = coalesce(i.checkpoint, t.checkpoint),
                result = i.result,
                error = CASE WHEN i.state = 'Failed' THEN i.error END
-          FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[],
-                      $9::float4[], $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[], $14::bigint[])
-            AS i(lease_number, id, state, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
-                 checkpoint, result, error, delay_us)
+          FROM (SELECT unnest($2::bigint[]) AS lease_number, unnest($3::uuid[]) AS id, unnest($4::text[]) AS state,
+                       unnest($5::smallint[]) AS attempt, unnest($6::bigint[]) AS elapsed_us,
+                       unnest($7::bigint[]) AS total_elements, unnest($8::bigint[]) AS processed_elements,
+                       unnest($9::float4[]) AS fraction, unnest($10::text[]) AS message,
+                       unnest($11::jsonb[]) AS checkpoint, unnest($12::jsonb[]) AS result,
+                       unnest($13::jsonb[]) AS error, unnest($14::bigint[]) AS delay_us) AS i
           JOIN fence ON fence.number = i.lease_number AND (NOT fence.shortened OR i.id = ANY (fence.task_ids))
          WHERE t.id = i.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')",
             $only

@@ -10,7 +10,7 @@ use sqlx::query::QueryAs;
 use sqlx::{FromRow, PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
-use super::enqueue::{NewTask, arrays, bind_run_at, bind_tasks, columns};
+use super::enqueue::{NewTask, bind_run_at, bind_tasks, columns, rows};
 use crate::{State, TraceContext};
 
 /// What becomes of a task when one that it waits for fails or is cancelled.
@@ -136,13 +136,9 @@ const ENQUEUE: &str = concat!(
     ), input AS MATERIALIZED (
         SELECT coalesce(nullif(i.id, '00000000-0000-0000-0000-000000000000'), longhaul.new_id()) AS new_id, i.*, i.run_at > now() IS TRUE AS later, coalesce(w.open, 0) AS open,
                ($19 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($17::uuid[]) AS f(id))) AS followed
-          FROM unnest(",
-    arrays!(),
-    ", $15::timestamptz[])
-               WITH ORDINALITY
-            AS i(",
-    columns!(),
-    ", run_at, number)
+          FROM (SELECT ",
+    rows!(),
+    ", unnest($15::timestamptz[]) AS run_at, generate_subscripts($1::uuid[], 1) AS number) AS i
           LEFT JOIN waits w ON w.task_id = i.id
     ), stored AS (
         INSERT INTO longhaul.task (",

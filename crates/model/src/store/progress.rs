@@ -77,11 +77,13 @@ macro_rules! write_progress {
                     ends_from = clock_timestamp() + u.left_low_us * interval '1 microsecond',
                     ends_until = clock_timestamp() + u.left_high_us * interval '1 microsecond',
                     logged = coalesce(u.logged, t.logged)
-               FROM unnest($2::bigint[], $3::uuid[], $4::smallint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                           $8::float4[], $9::text[], $10::jsonb[], $11::jsonb[], $12::bigint[], $13::bigint[],
-                           $14::bigint[], $15::bigint[])
-                 AS u(lease_number, id, attempt, elapsed_us, total_elements, processed_elements, fraction, message,
-                      checkpoint, steps, left_us, left_low_us, left_high_us, logged)
+               FROM (SELECT unnest($2::bigint[]) AS lease_number, unnest($3::uuid[]) AS id,
+                            unnest($4::smallint[]) AS attempt, unnest($5::bigint[]) AS elapsed_us,
+                            unnest($6::bigint[]) AS total_elements, unnest($7::bigint[]) AS processed_elements,
+                            unnest($8::float4[]) AS fraction, unnest($9::text[]) AS message,
+                            unnest($10::jsonb[]) AS checkpoint, unnest($11::jsonb[]) AS steps,
+                            unnest($12::bigint[]) AS left_us, unnest($13::bigint[]) AS left_low_us,
+                            unnest($14::bigint[]) AS left_high_us, unnest($15::bigint[]) AS logged) AS u
                JOIN fence ON fence.number = u.lease_number AND (NOT fence.shortened OR u.id = ANY (fence.task_ids))",
             $join,
             " WHERE t.id = u.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')

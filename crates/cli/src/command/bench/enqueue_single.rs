@@ -119,7 +119,7 @@ async fn produce(way: Way, clock: Arc<longhaul_model::DatabaseClock>, count: usi
         let task = longhaul_model::store::enqueue::NewTask::new(clock.new_id(), info, json!({}));
         match &way {
             Way::Shared(enqueuer) => {
-                enqueuer.enqueue(task, None).await?;
+                enqueuer.enqueue(task).await?;
             }
             Way::Direct(pool) => {
                 enqueue(pool, std::slice::from_ref(&task)).await?;

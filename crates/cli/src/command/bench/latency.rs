@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
+use longhaul_api::Enqueuer;
 use longhaul_model::split_public_id;
 use longhaul_model::store::enqueue::enqueue;
 use serde_json::{Value, json};
@@ -19,7 +20,8 @@ use super::tally::Tally;
 use super::{BenchArgs, Measure};
 
 /// With everything idle: from the call that stores a task to the start of its
-/// handler, and from the first byte of a POST to the start of the handler.
+/// handler (through the enqueuer, as producers of many tasks do, and with a statement of
+/// its own), and from the first byte of a POST to the start of the handler.
 #[derive(Debug, Args)]
 pub(super) struct Latency {
     #[command(flatten)]
@@ -49,21 +51,27 @@ impl Measure for Latency {
         ground.settle().await?;
         let rest = Duration::from_millis(self.rest);
         let crew = Crew::start(ground, Tally::timed(), settings(32)).await?;
-        let (mut starts, mut commits) = (Vec::new(), Vec::new());
-        for number in 0..self.tasks + WARM {
-            tokio::time::sleep(rest).await;
-            let task = ground.new_task(&Noop {})?;
-            let began = Instant::now();
-            enqueue(&ground.pool, std::slice::from_ref(&task)).await?;
-            let committed = began.elapsed();
-            let begun = crew.tally.wait_for(task.id).await?;
-            if number >= WARM {
-                commits.push(committed.as_secs_f64());
-                starts.push((begun - began).as_secs_f64());
+        let enqueuer = Enqueuer::start(&ground.pool);
+        for (prefix, enqueuer) in [("", Some(enqueuer)), ("direct_", None)] {
+            let (mut starts, mut commits) = (Vec::new(), Vec::new());
+            for number in 0..self.tasks + WARM {
+                tokio::time::sleep(rest).await;
+                let task = ground.new_task(&Noop {})?;
+                let (id, began) = (task.id, Instant::now());
+                match &enqueuer {
+                    Some(enqueuer) => enqueuer.enqueue(task).await?,
+                    None => enqueue(&ground.pool, &[task]).await?,
+                };
+                let committed = began.elapsed();
+                let begun = crew.tally.wait_for(id).await?;
+                if number >= WARM {
+                    commits.push(committed.as_secs_f64());
+                    starts.push((begun - began).as_secs_f64());
+                }
             }
+            run.set_latencies(&format!("{prefix}enqueue_to_start"), &mut starts);
+            run.set_latencies(&format!("{prefix}enqueue_to_commit"), &mut commits);
         }
-        run.set_latencies("enqueue_to_start", &mut starts);
-        run.set_latencies("enqueue_to_commit", &mut commits);
 
         let api = ApiProcess::start(ground).await?;
         let mut connection = Connection::connect(&api.address, r#"{"Type":"Noop","Parameters":{}}"#).await?;
