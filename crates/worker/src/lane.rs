@@ -47,9 +47,10 @@ pub(crate) struct Shared {
 impl Shared {
     /// Something became ready. One lane looks, since a second one would mostly look in
     /// vain and keep a processor from the first; if it finds all it has room for, it wakes
-    /// the next.
+    /// the next. The one that went to sleep last looks: it and the server's process behind
+    /// its connection are still warm (docs/performance.md).
     pub(crate) fn wake(&self) {
-        self.wake.notify_one();
+        self.wake.notify_last();
     }
 
     /// The worker is another one now.
