@@ -167,7 +167,7 @@ class Longhaul:
         if workload == "latency":
             run = self.bench(server, options, "latency", "--tasks", options.latencies)
             return {"p50_ms": run["enqueue_to_start_p50_ms"], "p99_ms": run["enqueue_to_start_p99_ms"],
-                    "own_statement_p50_ms": run["direct_enqueue_to_start_p50_ms"],
+                    "enqueuer_p50_ms": run["enqueuer_enqueue_to_start_p50_ms"],
                     "post_p50_ms": run["post_to_start_p50_ms"], "post_p99_ms": run["post_to_start_p99_ms"]}, None
         if workload == "single":
             run = self.bench(server, options, "enqueue-single", "--tasks", 4 * options.singles)

@@ -57,7 +57,7 @@ async fn the_ways_to_enqueue_are_measured() {
 #[tokio::test]
 async fn latency_is_measured_from_enqueue_and_from_post() {
     let figures =
-        ["enqueue_to_start_p50_ms", "direct_enqueue_to_start_p50_ms", "post_to_start_p99_ms", "idle_worker_rss_mib"];
+        ["enqueue_to_start_p50_ms", "enqueuer_enqueue_to_start_p50_ms", "post_to_start_p99_ms", "idle_worker_rss_mib"];
     bench(&["latency", "--tasks", "5", "--rest", "5"], &figures).await;
 }
 

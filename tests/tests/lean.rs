@@ -273,8 +273,11 @@ async fn plans_from_an_empty_queue_do_not_read_a_full_one_from_end_to_end() {
 
     let mut transaction = engine.begin().await.expect("a transaction");
     let lease = LeaseKey { worker_id, number: 100 };
+    let before = entries_read(&mut transaction, "task_pkey").await;
     let tasks = claim(&mut *transaction, &mut floors, lease, 100).await.expect("a claim");
     assert_eq!(tasks.len(), 100);
+    let read = entries_read(&mut transaction, "task_pkey").await - before;
+    assert!(read < 200, "of 300 tasks, {read} entries of the index were read for 100");
     let scans = "SELECT sum(seq_scan)::bigint, sum(idx_scan)::bigint FROM pg_stat_xact_user_tables
                   WHERE schemaname = 'longhaul' AND relname IN ('task', 'ready', 'lease')";
     let (from_end_to_end, by_index): (i64, i64) =

@@ -19,9 +19,9 @@ use crate::{DatabaseClock, Progress, TraceContext};
 /// starts at its floor. A worker that was presumed dead gets nothing until it has
 /// registered anew: its leases would only be rescued again, and count as crashes.
 /// Deleting by ctid is safe because the rows are locked.
-/// The arrays (instead of joins) and the settings of the engine's sessions
-/// (`longhaul_worker::SESSION`) keep the planner from scanning `ready` or `task` as a
-/// whole, whatever its statistics say.
+/// The arrays (instead of joins), `OFFSET 0` (PostgreSQL never merges such a subquery with
+/// what is around it) and the settings of the engine's sessions (`longhaul_worker::SESSION`)
+/// keep the planner from scanning `ready` or `task` as a whole, whatever its statistics say.
 const CLAIM: &str = "
     WITH probe AS MATERIALIZED (
         SELECT p.*, set_config('synchronous_commit', 'off', true)
@@ -52,7 +52,7 @@ const CLAIM: &str = "
            task.logged, task.run_at, task.trace_context,
            task.unique_key IS NOT NULL OR task.followed IS TRUE AS special
       FROM taken
-      JOIN longhaul.task ON task.id = taken.id";
+     CROSS JOIN LATERAL (SELECT * FROM longhaul.task WHERE task.id = taken.id OFFSET 0) AS task";
 
 /// Where claims start to look, per queue and priority, so that they need not
 /// step over what is long gone.

@@ -156,7 +156,9 @@ macro_rules! ended {
                        unnest($11::jsonb[]) AS checkpoint, unnest($12::jsonb[]) AS result,
                        unnest($13::jsonb[]) AS error, unnest($14::bigint[]) AS delay_us) AS i
           JOIN fence ON fence.number = i.lease_number AND (NOT fence.shortened OR i.id = ANY (fence.task_ids))
-         WHERE t.id = i.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')",
+         WHERE ",
+            by_key!("t.id", "i.id"),
+            " AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')",
             $only
         )
     };

@@ -29,6 +29,16 @@ macro_rules! leases {
     };
 }
 
+/// A join by the key of a table that is written to: one look into its index for each row of
+/// the other side. Said with `=`, a plan that was made while the table held next to nothing
+/// may read all of it instead, once or even for each row, and is kept until the next ANALYZE
+/// (docs/performance.md, "Joins that can't go wrong").
+macro_rules! by_key {
+    ($key:literal, $of:literal) => {
+        concat!($key, " = ANY (ARRAY[", $of, "])")
+    };
+}
+
 pub mod api_key;
 pub mod audit;
 pub mod bulk;

@@ -86,7 +86,9 @@ macro_rules! write_progress {
                             unnest($14::bigint[]) AS left_high_us, unnest($15::bigint[]) AS logged) AS u
                JOIN fence ON fence.number = u.lease_number AND (NOT fence.shortened OR u.id = ANY (fence.task_ids))",
             $join,
-            " WHERE t.id = u.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
+            " WHERE ",
+            by_key!("t.id", "u.id"),
+            " AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
              RETURNING t.id, t.attempt, t.logged)",
             $log,
             $written

@@ -100,7 +100,8 @@ pub const POISON: i16 = 3;
 /// A crash counts against a task that was surely at work, or that has none yet:
 /// a worker stores the start of a task with a crash before it runs it, so from
 /// the second crash on bystanders of the same lease are told apart.
-const PUT_BACK: &str = "
+const PUT_BACK: &str = concat!(
+    "
     WITH held AS (
         SELECT t.id, t.max_attempts,
                CASE WHEN t.state = 'Running' OR NOT $2 THEN t.attempt ELSE t.attempt + 1 END::smallint AS attempt,
@@ -121,7 +122,9 @@ const PUT_BACK: &str = "
                finished_at = CASE WHEN j.becomes <> 'Queued' THEN now() END,
                error = CASE WHEN j.becomes = 'Failed' THEN j.why END
           FROM judged j
-         WHERE t.id = j.id
+         WHERE ",
+    by_key!("t.id", "j.id"),
+    "
         RETURNING t.id, t.queue, t.priority, t.state, t.attempt, t.worker_id, t.unique_key, t.followed, j.why
     ), ready AS (
         INSERT INTO longhaul.ready (queue, priority, id)
@@ -150,7 +153,8 @@ const PUT_BACK: &str = "
     )
     SELECT count(*) FILTER (WHERE state = 'Queued'), count(*) FILTER (WHERE state <> 'Queued')
       FROM back WHERE (SELECT count(*) FROM woken) + (SELECT count(*) FROM told)
-                                  + (SELECT count(*) FROM follower_woken) >= 0";
+                                  + (SELECT count(*) FROM follower_woken) >= 0"
+);
 
 /// `begun`: the attempts count, since the worker may have begun them.
 async fn put_back(transaction: &mut PgConnection, ids: &[Uuid], begun: bool) -> sqlx::Result<(usize, usize)> {

@@ -20,8 +20,8 @@ use super::tally::Tally;
 use super::{BenchArgs, Measure};
 
 /// With everything idle: from the call that stores a task to the start of its
-/// handler (through the enqueuer, as producers of many tasks do, and with a statement of
-/// its own), and from the first byte of a POST to the start of the handler.
+/// handler (with a statement of its own, and through the enqueuer, as producers of many
+/// tasks do), and from the first byte of a POST to the start of the handler.
 #[derive(Debug, Args)]
 pub(super) struct Latency {
     #[command(flatten)]
@@ -52,7 +52,7 @@ impl Measure for Latency {
         let rest = Duration::from_millis(self.rest);
         let crew = Crew::start(ground, Tally::timed(), settings(32)).await?;
         let enqueuer = Enqueuer::start(&ground.pool);
-        for (prefix, enqueuer) in [("", Some(enqueuer)), ("direct_", None)] {
+        for (prefix, enqueuer) in [("", None), ("enqueuer_", Some(enqueuer))] {
             let (mut starts, mut commits) = (Vec::new(), Vec::new());
             for number in 0..self.tasks + WARM {
                 tokio::time::sleep(rest).await;
