@@ -180,12 +180,20 @@ impl Floors {
                     if look == Look::Known && !self.found.contains_key(&(queue.to_owned(), priority)) {
                         continue;
                     }
-                    let (floor, cut) = (self.floor(look, queue, priority), cut(queue, priority));
-                    match cut {
-                        Some(cut) if overdue => probes.push(queue, priority, floor, cut),
-                        None if overdue => {}
-                        _ => probes.push(queue, priority, cut.map_or(floor, |cut| cut.max(floor)), Uuid::max()),
+                    let cut = cut(queue, priority);
+                    if overdue && cut.is_none() {
+                        continue;
                     }
+                    let floor = self.floor(look, queue, priority);
+                    let (floor, ceiling) = match cut {
+                        Some(cut) if overdue => (floor, cut),
+                        Some(cut) => (cut.max(floor), Uuid::max()),
+                        None => (floor, Uuid::max()),
+                    };
+                    probes.queues.push(queue);
+                    probes.priorities.push(priority);
+                    probes.floors.push(floor);
+                    probes.ceilings.push(ceiling);
                 }
             }
         }
@@ -236,15 +244,6 @@ struct Probes<'a> {
     priorities: Vec<i16>,
     floors: Vec<Uuid>,
     ceilings: Vec<Uuid>,
-}
-
-impl<'a> Probes<'a> {
-    fn push(&mut self, queue: &'a str, priority: i16, floor: Uuid, ceiling: Uuid) {
-        self.queues.push(queue);
-        self.priorities.push(priority);
-        self.floors.push(floor);
-        self.ceilings.push(ceiling);
-    }
 }
 
 struct ClaimRow {
