@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs};
 
 fn main() {
-    let docs = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../../docs");
+    let docs = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("docs");
     let summary = docs.join("SUMMARY.md");
     println!("cargo:rerun-if-changed={}", docs.display());
     let Ok(text) = fs::read_to_string(&summary) else { panic!("there is no {}", summary.display()) };

@@ -1,11 +1,11 @@
 -- What each role may do in the schemas records and search; see queue.sql.
 
 REVOKE ALL ON ALL TABLES IN SCHEMA records FROM longhaul_api, longhaul_worker, longhaul_reader, longhaul_tenant_reader;
-REVOKE ALL ON search.build, search.index FROM longhaul_api, longhaul_worker, longhaul_reader, longhaul_tenant_reader;
+REVOKE ALL ON search.analyzer, search.build, search.index FROM longhaul_api, longhaul_worker, longhaul_reader, longhaul_tenant_reader;
 GRANT USAGE ON SCHEMA records, search TO longhaul_api, longhaul_worker;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA records TO longhaul_api, longhaul_worker;
-GRANT SELECT ON search.build, search.index TO longhaul_api, longhaul_worker;
+GRANT SELECT ON search.analyzer, search.build, search.index TO longhaul_api, longhaul_worker;
 
 -- What the API's own routes make, change and remove. Trackers and their credentials
 -- are set there and nowhere else.
@@ -22,6 +22,8 @@ GRANT INSERT, UPDATE, DELETE ON records.project, records.entity, records.relatio
 GRANT UPDATE (id) ON records.step_result, records.agile_run_step, records.script_assignment, records.agile_run,
     records.external_system_link TO longhaul_worker;
 GRANT INSERT, UPDATE, DELETE ON search.build, search.index TO longhaul_worker;
--- A search index is a table that a worker makes.
-GRANT CREATE ON SCHEMA search TO longhaul_worker;
-GRANT EXECUTE ON FUNCTION search.hand_over(regclass), records.analyze_entities() TO longhaul_worker;
+GRANT INSERT, DELETE ON search.analyzer TO longhaul_worker;
+-- A search index is a table that functions make: none but the owner creates anything.
+REVOKE CREATE ON SCHEMA search FROM longhaul_worker;
+GRANT EXECUTE ON FUNCTION search.make_document(bigint), search.tend_document(bigint, boolean),
+    search.use_document(bigint), search.drop_document(bigint), records.analyze_entities() TO longhaul_worker;

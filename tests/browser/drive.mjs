@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -47,7 +48,11 @@ const ended = (task) => until(`${task.Id} to end`, async () => {
   return body.Complete && body;
 });
 
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+// Names of others that lead to this machine.
+const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: ["--no-sandbox", "--host-resolver-rules=MAP *.example 127.0.0.1"],
+});
 const contexts = [];
 const open = async (options = {}) => {
   const context = await browser.newContext({ viewport: { width: 1320, height: 860 }, ...options });
@@ -61,7 +66,7 @@ const open = async (options = {}) => {
 };
 const complaints = [];
 // Pages that are meant to be refused.
-const expected = /404 \(Not Found\)|400 \(Bad Request\)/;
+const expected = /404 \(Not Found\)|400 \(Bad Request\)|ERR_INTERNET_DISCONNECTED/;
 
 /** Looks for what axe calls serious or critical. It is put in by the driver, past the page's policy. */
 const axe = async (page, where) => {
@@ -174,17 +179,41 @@ try {
     await page.goto(`${base}/tasks/${failing.Id}`);
     await page.locator("#error a", { hasText: "invalid-junit" }).click();
     await page.waitForURL(/docs\/errors#invalid-junit/);
-    assert.match(await page.locator("tr:has(:target)").textContent(), /The file is no JUnit report/);
+    assert.match(await page.locator("tr:has(:target)").textContent(), /The file is not a JUnit report/);
   });
 
   await step("ticked tasks are cancelled together", async () => {
     await page.goto(`${base}/tasks?state=Scheduled`);
     await page.locator("#list tbody input").nth(0).check();
     await page.locator("#list tbody input").nth(1).check();
-    await page.getByText("2 chosen").waitFor();
+    await page.getByText("2 selected").waitFor();
     await page.getByRole("button", { name: "Cancel" }).click();
     await page.getByRole("status").filter({ hasText: "cancelled" }).waitFor();
     assert.equal(await page.locator("#list tbody tr").count(), 1);
+    await page.reload();
+    assert.equal(await page.locator(".notice").count(), 0, "news are said once");
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await page.locator(".notice.warn", { hasText: "No task is selected" }).waitFor();
+  });
+
+  await step("a task is found by the end of its id that lists show", async () => {
+    await page.goto(`${base}/tasks`);
+    await page.getByPlaceholder("Id, name or text").fill(`…${reindex.Id.slice(-8)}`);
+    await page.keyboard.press("Enter");
+    await page.locator(`#tasks a[href="/tasks/${reindex.Id}"]`).waitFor();
+  });
+
+  await step("while the server does not answer nothing is live, and what is over is not asked for again", async () => {
+    await page.goto(`${base}/`);
+    await page.locator("#live", { hasText: "Live" }).waitFor();
+    await page.context().setOffline(true);
+    await page.locator("#live.down", { hasText: "Offline" }).waitFor();
+    await page.locator("#stale").waitFor();
+    await shot(page, "offline");
+    await page.context().setOffline(false);
+    await page.locator("#live:not(.down)", { hasText: "Live" }).waitFor();
+    await page.goto(`${base}/tasks/${reindex.Id}`);
+    assert.equal(await page.locator("#live").count(), 0);
   });
 
   await step("a queue is paused and resumed", async () => {
@@ -194,9 +223,16 @@ try {
     assert.equal((await (await fetch(`${base}/api/queues/default`)).json()).Paused, true);
     const held = await start("GenerateTestProject", { Entities: 100, Seed: 4 });
     await page.locator("#depth-default", { hasText: "Held1" }).waitFor();
+    const view = await open();
+    await view.goto(`${base}/tasks/${held.Id}`);
+    await view.locator("#reasons", { hasText: "The queue default has been paused since" }).waitFor();
+    await view.evaluate(() => { window.loadedOnce = true; });
     await page.getByRole("button", { name: "Resume default" }).click();
     await page.locator("#depth-default .tag", { hasText: "open" }).waitFor();
     await ended(held);
+    await view.locator("#state", { hasText: "Succeeded" }).waitFor();
+    assert.equal(await view.locator("#reasons").textContent(), "", "nothing holds it any more");
+    assert.ok(await view.evaluate(() => window.loadedOnce), "the page was not loaded anew");
   });
 
   await step("a schedule is paused and resumed", async () => {
@@ -242,6 +278,8 @@ try {
 
   const later = await start("GenerateTestProject", { Entities: 10, Seed: 8 }, { DelaySeconds: 86_400 });
   const waiting = await start("GenerateTestProject", { Entities: 10, Seed: 9 }, { After: [later.Id] });
+  await post("/api/tasktypes/GenerateTestProject/pause");
+  const held = await start("GenerateTestProject", { Entities: 10, Seed: 10 });
   const places = [
     ["overview", "/"],
     ["tasks", "/tasks"],
@@ -251,6 +289,7 @@ try {
     ["task-tied", `/tasks/${second.Id}`],
     ["task-scheduled", `/tasks/${later.Id}`],
     ["task-waiting", `/tasks/${waiting.Id}`],
+    ["task-held", `/tasks/${held.Id}`],
     ["task-succeeded", `/tasks/${reindex.Id}`],
     ["queues", "/queues"],
     ["schedules", "/schedules"],
@@ -259,6 +298,7 @@ try {
     ["search-nothing", "/search?q=pineapple"],
     ["docs", "/docs/cli"],
     ["docs-error", "/docs/errors#task-ended"],
+    ["unknown", "/taks"],
     ["not-there", "/tasks/job-00000000-0000-0000-0000-000000000000"],
     ["wrong-filter", "/tasks?state=Broken"],
   ];
@@ -280,6 +320,41 @@ try {
       }
     });
   }
+
+  await post("/api/tasktypes/GenerateTestProject/resume");
+
+  await step("pages of other sites change nothing, and a name of others reads nothing", async () => {
+    const elsewhere = createServer((request, response) => response.setHeader("Content-Type", "text/html").end("<h1>Elsewhere</h1>"));
+    await new Promise((done) => elsewhere.listen(0, "127.0.0.1", done));
+    const context = await browser.newContext();
+    contexts.push(context);
+    const page = await context.newPage();
+    await page.goto(`http://evil.example:${elsewhere.address().port}/`);
+    await page.evaluate(async (base) => {
+      for (const path of ["/api/tasktypes/Reindex/pause", "/api/backgroundtasks"]) {
+        await fetch(base + path, { method: "POST", mode: "no-cors", body: '{"Type": "Reindex"}' }).catch(() => {});
+      }
+    }, base);
+    const form = `${base}/queues/default`;
+    await page.evaluate((action) => {
+      document.body.innerHTML = `<form method="post" action="${action}"><input name="deed" value="pause"></form>`;
+      document.forms[0].submit();
+    }, form);
+    await until("the answer to the form", () => page.url() === form);
+    const types = await (await fetch(`${base}/api/tasktypes`)).json();
+    assert.ok(types.Items.length > 0 && types.Items.every((type) => !type.Paused), JSON.stringify(types));
+    const queues = await (await fetch(`${base}/api/queues`)).json();
+    assert.ok(queues.Items.every((queue) => !queue.Paused), JSON.stringify(queues));
+    // The name leads here, as after DNS rebinding: the page would be of this very origin.
+    for (const path of ["/", "/api/tasks", "/tasks"]) {
+      const answer = await page.goto(`http://evil.example:${new URL(base).port}${path}`);
+      assert.equal(answer.status(), 421, path);
+    }
+    const own = await page.goto(`http://localhost:${new URL(base).port}/`);
+    assert.equal(own.status(), 200);
+    elsewhere.close();
+    elsewhere.closeAllConnections();
+  });
 
   if (process.env.LONGHAUL_BLESS) {
     await step("the README's screenshots are small", async () => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use longhaul_api::Gate;
+use longhaul_api::Authenticators;
 use longhaul_api::oauth::{ResourceServer, Tokens};
 use longhaul_api::session::{Login, Provider as AtProvider, ProviderSettings, SessionSettings};
 use longhaul_tests::Stage;
@@ -75,7 +75,7 @@ async fn a_person_logs_in_at_the_provider_and_may_do_what_their_groups_permit() 
     let at_provider = AtProvider::new(Arc::clone(&server), client);
     let stage = Stage::builder(longhaul_tasks::registry())
         .listener(listener)
-        .gate(move |_| Gate::default().with(Tokens::new(server)))
+        .authenticators(move |_| Authenticators::default().with(Tokens::new(server)))
         .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), None, Some(at_provider)))
         .start()
         .await;

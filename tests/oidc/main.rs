@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use longhaul_api::Gate;
+use longhaul_api::Authenticators;
 use longhaul_api::oauth::{ALGORITHMS, OauthSettings, Patience, ResourceServer, Rules, Tokens};
 use longhaul_tests::{Stage, until};
 use provider::{Provider, keys};
@@ -33,7 +33,10 @@ fn settings(issuer: &str, rules: &[&str]) -> OauthSettings {
 async fn stage(issuer: &str) -> Stage {
     let server = ResourceServer::new(settings(issuer, &["scope:tasks.read=Administration/Queues/View"]));
     let tokens = Tokens::new(Arc::new(server.expect("a resource server")));
-    Stage::builder(longhaul_tasks::registry()).gate(move |_| Gate::default().with(tokens)).start().await
+    Stage::builder(longhaul_tasks::registry())
+        .authenticators(move |_| Authenticators::default().with(tokens))
+        .start()
+        .await
 }
 
 /// Status and challenge of the API's answer to a token.
@@ -83,7 +86,7 @@ async fn tokens_of_a_certified_provider_are_taken_and_flawed_ones_refused() {
         // Another provider with the same keys, and one of the same name with others.
         let elsewhere = Provider::start(&json!({"port": 0, "keys": keys})).await;
         let token = elsewhere.token("tasks.read", AUDIENCE).await;
-        refused(&stage, "wrong issuer", &token, "The token is of another issuer.").await;
+        refused(&stage, "wrong issuer", &token, "The token comes from another issuer.").await;
         let strange = json!({"port": 0, "issuer": provider.issuer(), "keys": self::keys("RS256", "strange").await});
         let token = Provider::start(&strange).await.token("tasks.read", AUDIENCE).await;
         refused(&stage, "unknown key", &token, "The issuer has no such key.").await;
@@ -96,8 +99,8 @@ async fn tokens_of_a_certified_provider_are_taken_and_flawed_ones_refused() {
         claims["scope"] = "tasks.read flaw.expired".into();
         let tampered = format!("{}.{}.{}", parts[0], encode(&claims), parts[2]);
         refused(&stage, "tampered payload", &tampered, "The token's signature is wrong.").await;
-        let not_taken = "The token is signed by an algorithm that is not taken.";
-        let unreadable = "The token is not a JWT with a signature that is taken.";
+        let not_taken = "The signature algorithm of the token is not accepted.";
+        let unreadable = "The token is not a JWT with an accepted signature.";
         let none = format!("{}.{}.", encode(&json!({"alg": "none", "typ": "at+jwt", "kid": "first"})), parts[1]);
         refused(&stage, "alg none", &none, unreadable).await;
         let public = provider.public_key_pem().await;

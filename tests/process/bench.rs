@@ -79,6 +79,8 @@ async fn deep_and_wide_queues_are_measured() {
     bench(&["queues", "--tasks", "1000", "--queues", "5"], &["tasks_per_second", "many_to_one"]).await;
     let sizes = ["mix", "--short", "500", "--long", "20", "--milliseconds", "50", "--slots", "10"];
     bench(&sizes, &["tasks_per_second", "slots_in_use"]).await;
+    let figures = ["alone_gated_to_ungated", "beside_gated_to_ungated", "gated_begin_p50_ms"];
+    bench(&["gates", "--tasks", "320", "--waits", "5"], &figures).await;
     bench(&["growth", "--tasks", "1000", "--history", "5000"], &["tasks_per_second", "full_to_empty"]).await;
 }
 

@@ -83,6 +83,55 @@ async fn a_task_is_run_and_watched_and_its_end_is_the_exit_code() {
 }
 
 #[tokio::test]
+async fn a_task_is_shown_with_why_it_waits_and_what_was_asked_for() {
+    let stage = Stage::new().await;
+    let id: String =
+        stage.value(r#"SELECT longhaul.enqueue('Reindex', '{"Optimize": true}', priority => 7, key => 'acme')"#).await;
+    let pause = "SELECT longhaul.set_queue('default', paused => true)";
+    sqlx::query(pause).execute(&stage.pool).await.expect("paused");
+    let reasons: Vec<(String, String, Value)> =
+        sqlx::query_as("SELECT w.* FROM longhaul.tasks t CROSS JOIN LATERAL longhaul.why(t.id) w")
+            .fetch_all(&stage.pool)
+            .await
+            .expect("reasons");
+    assert_eq!(reasons.iter().map(|(code, ..)| code.as_str()).collect::<Vec<_>>(), ["queue-paused", "no-worker"]);
+    for way in WAYS {
+        let body = way.run(&stage, &["task", "show", "--json", &id]).await.json();
+        let told: Vec<Value> = reasons
+            .iter()
+            .map(|(code, says, details)| json!({"Code": code, "Says": says, "Details": details}))
+            .collect();
+        assert_eq!(body["WaitsBecause"], json!(told));
+        let shown = way.run(&stage, &["task", "show", &id]).await.well();
+        for (code, says, _) in &reasons {
+            assert!(shown.contains(&format!("Waits      {says} ({code})\n")), "{way:?} {shown}");
+        }
+        for line in [
+            "Queue      default",
+            "Priority   7",
+            "Key        acme",
+            "Attempt    0 of 5",
+            r#"Parameters {"Optimize":true}"#,
+        ] {
+            assert!(shown.contains(line), "{line}: {shown}");
+        }
+    }
+    sqlx::query("SELECT longhaul.set_queue('default', paused => false)").execute(&stage.pool).await.expect("resumed");
+    let _worker = stage.worker(quick_worker()).await;
+    let failing: String = stage.value(r#"SELECT longhaul.enqueue('Reindex', '{"ProjectId": 1}')"#).await;
+    until("the task to fail", async || {
+        let failed = "SELECT count(*) FROM longhaul.tasks WHERE state = 'Failed'";
+        (stage.value::<i64>(failed).await == 1).then_some(())
+    })
+    .await;
+    for way in WAYS {
+        let shown = way.run(&stage, &["task", "show", &failing]).await.well();
+        assert!(shown.contains("Failed     attempt 1 at 20") && shown.contains("(not-runnable)"), "{way:?} {shown}");
+        assert!(shown.contains("Worker     "), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn exit_codes_tell_failed_cancelled_and_not_yet_over() {
     let stage = Stage::new().await;
     let failing: String = stage.value(r#"SELECT longhaul.enqueue('Reindex', '{"ProjectId": 1}')"#).await;
@@ -127,12 +176,18 @@ async fn ctrl_c_without_a_terminal_leaves_the_task_alone() {
 #[tokio::test]
 async fn queues_are_listed_paused_resumed_and_limited() {
     let stage = Stage::new().await;
+    stage.value::<String>("SELECT longhaul.enqueue('Reindex', queue => 'nobodys')").await;
     for way in WAYS {
         let paused = way.run(&stage, &["queue", "pause", "default", "--json"]).await.json();
         assert_eq!(paused["Paused"], true);
         let list = way.run(&stage, &["queue", "list"]).await.well();
         let line = list.lines().find(|line| line.starts_with("default ")).expect("the queue");
-        assert!(line.contains("paused"), "{list}");
+        assert!(line.contains("paused, no worker"), "{list}");
+        // Nothing names it but its task.
+        let line = list.lines().find(|line| line.starts_with("nobodys ")).expect("the queue");
+        assert!(line.contains("open, no worker"), "{list}");
+        assert_eq!(way.run(&stage, &["queue", "pause", "nobodys", "--json"]).await.json()["Held"], 1);
+        assert_eq!(way.run(&stage, &["queue", "resume", "nobodys", "--json"]).await.json()["Ready"], 1);
         let resumed = way.run(&stage, &["queue", "resume", "default", "--json"]).await.json();
         assert_eq!(resumed["Paused"], false);
         let limits =
@@ -142,13 +197,15 @@ async fn queues_are_listed_paused_resumed_and_limited() {
             (&limited["MaxRunning"], &limited["RateCount"], &limited["Fair"]),
             (&json!(3), &json!(100), &json!(true))
         );
+        let list = way.run(&stage, &["queue", "list"]).await.well();
+        assert!(list.contains("max concurrent 3, start at most 100 every 60 s, share fairly"), "{list}");
         let free =
             ["queue", "limit", "default", "--max-running", "none", "--rate", "none", "--fair", "false", "--json"];
         let freed = way.run(&stage, &free).await.json();
         assert_eq!((&freed["MaxRunning"], &freed["RateCount"]), (&Value::Null, &Value::Null));
         assert_eq!(way.run(&stage, &["queue", "limit", "default"]).await.code, Some(2));
         let wrong = way.run(&stage, &["queue", "limit", "default", "--rate", "many"]).await;
-        assert_eq!(wrong.code, Some(1));
+        assert_eq!(wrong.code, Some(2));
         assert!(wrong.error.contains("100/60"), "{}", wrong.error);
         assert_eq!(way.run(&stage, &["queue", "pause", "nowhere"]).await.code, Some(1));
     }
@@ -198,7 +255,9 @@ async fn the_log_of_a_task_is_printed_and_followed() {
     fill_project(&stage.pool, project, 3).await;
     // Too long for a document: Reindex says so.
     sqlx::query(
-        "UPDATE records.entity SET fields = jsonb_build_object('Text', repeat('word ', 60000)) WHERE project_id = $1",
+        "UPDATE records.entity SET fields = jsonb_build_object('Text', many.words)
+           FROM (SELECT string_agg('word' || n, ' ') AS words FROM generate_series(1, 200000) n) AS many
+          WHERE project_id = $1",
     )
     .bind(project)
     .execute(&stage.pool)
@@ -243,7 +302,7 @@ async fn tasks_and_workers_are_listed() {
         assert!(short.error.contains("There are more"), "{}", short.error);
         assert_eq!(short.well().lines().count(), 3, "a heading and two tasks");
         let wrong = way.run(&stage, &["task", "list", "--state", "Sleeping"]).await;
-        assert_eq!(wrong.code, Some(1));
+        assert_eq!(wrong.code, Some(2));
         let workers = way.run(&stage, &["worker", "list", "--json"]).await.json();
         let one = &workers["Items"][0];
         assert_eq!((&one["Name"], &one["State"]), (&json!("one"), &json!("alive")));
@@ -271,7 +330,7 @@ async fn what_was_said_more_directly_is_where_the_tasks_are() {
     assert_eq!(code, Some(0));
     let (code, error) = run(&["queue", "list", "--url", "ftp://x"], &[]).await;
     assert_eq!(code, Some(1));
-    assert!(error.contains("begins with http"), "{error}");
+    assert!(error.contains("must begin with http"), "{error}");
 }
 
 #[tokio::test]
@@ -313,7 +372,7 @@ async fn task_types_are_listed_paused_and_resumed() {
         assert!(all["Items"].as_array().expect("types").contains(&reindex), "{all}");
         let (_, found, _) = run_with(crate::PROGRAM, &["doctor"], &[("DATABASE_URL", stage.database_url())]).await;
         assert!(
-            found.contains("mend: longhaul type resume Reindex") && !found.contains("resume SyncIncidents"),
+            found.contains("fix: longhaul type resume Reindex") && !found.contains("resume SyncIncidents"),
             "{found}"
         );
         let said = way.run(&stage, &["type", "resume", "Reindex", "SyncIncidents", "--json"]).await.well();

@@ -81,7 +81,7 @@ async fn a_setting_of_the_file_reaches_the_command() {
     assert!(error.contains("could not connect to the database"), "{error}");
     let (code, _, error) = file.run(&["serve"], &[]).await;
     assert_eq!(code, Some(1));
-    assert!(error.contains("0.0.0.0:0 can be reached by others"), "{error}");
+    assert!(error.contains("other hosts can reach 0.0.0.0:0"), "{error}");
 }
 
 #[tokio::test]
@@ -96,12 +96,12 @@ async fn every_mistake_in_the_file_is_told_with_its_line() {
     assert_eq!(code, Some(1));
     for (line, said) in [
         (1, "there is no setting 'slotz'; did you mean 'slots'?"),
-        (2, "'slots' does not fit: a whole number is expected, not a string"),
-        (3, "'log-lines' does not fit: 100001 is not in 0..=100000"),
-        (4, "'queue' does not fit: a string or a list of such is expected, not a whole number"),
-        (5, "'secret-key' does not fit: a string is expected, not a whole number"),
-        (6, "'listen' does not fit: invalid socket address syntax"),
-        (7, "'heartbeat' does not fit: a number is expected, not a date or time"),
+        (2, "'slots' is invalid: a whole number is expected, not a string"),
+        (3, "'log-lines' is invalid: 100001 is not in 0..=100000"),
+        (4, "'queue' is invalid: a string or a list of them is expected, not a whole number"),
+        (5, "'secret-key' is invalid: a string is expected, not a whole number"),
+        (6, "'listen' is invalid: invalid socket address syntax"),
+        (7, "'heartbeat' is invalid: a number is expected, not a date or time"),
         (8, "there is no command 'wrok' with settings; did you mean 'work'?"),
         (11, "there is no setting 'slots' of `migrate`"),
         (12, "there is no setting 'work'; did you mean [commands.work]?"),
@@ -127,7 +127,7 @@ async fn secrets_are_not_shown_and_a_bad_variable_is() {
     }
     let (code, _, error) = file.run(&["config", "show"], &[("LONGHAUL_SLOTS", "0")]).await;
     assert_eq!(code, Some(1));
-    assert!(error.contains("LONGHAUL_SLOTS does not fit: 0 is not in 1..=65535"), "{error}");
+    assert!(error.contains("LONGHAUL_SLOTS is invalid: 0 is not in 1..=65535"), "{error}");
 }
 
 #[tokio::test]

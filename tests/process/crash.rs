@@ -36,9 +36,9 @@ async fn a_killed_reindex_goes_on_from_its_checkpoint_and_ends_as_if_undisturbed
 
     // What is stored now is what a new worker starts from.
     let checkpoint: Value = stage.value("SELECT checkpoint FROM longhaul.tasks").await;
-    let done = checkpoint["processed"].as_i64().expect("a checkpoint");
+    let done = checkpoint["building"]["documents"].as_i64().expect("a checkpoint");
     assert!(done > 0 && done < ENTITIES, "{checkpoint}");
-    let index_id = checkpoint["current"]["index_id"].as_i64().expect("an index");
+    let index_id = checkpoint["building"]["index_id"].as_i64().expect("an index");
     let sql = format!("SELECT count(*) FROM search.document_{index_id}");
     let kept: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&stage.pool).await.expect("a count");
     assert_eq!(kept, done, "checkpoint and documents were committed together");

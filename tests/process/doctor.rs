@@ -86,6 +86,24 @@ async fn a_long_transaction_is_found_and_ended() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_found() {
+    let stage = Stage::new().await;
+    let deed = |who: &str, address: &str| {
+        format!("INSERT INTO longhaul.audit (who, address, deed) VALUES ('key:{who}', '{address}', 'startTask')")
+    };
+    for who in ["ada", "bob"] {
+        execute(&stage, deed(who, "127.0.0.1")).await;
+    }
+    assert!(faults(&stage, "clients", &[]).await.is_empty());
+    execute(&stage, deed("eve", "::1")).await;
+    let found = faults(&stage, "clients", &[]).await;
+    assert_eq!(found[0]["Level"], "Warning", "{found:?}");
+    assert!(mend(&found[0]).contains("--trusted-proxy"), "{found:?}");
+    execute(&stage, deed("eve", "192.0.2.1")).await;
+    assert!(faults(&stage, "clients", &[]).await.is_empty());
+}
+
+#[tokio::test]
 async fn tasks_that_nobody_will_run_are_found() {
     let stage = Stage::new().await;
     stage.value::<String>("SELECT longhaul.enqueue('Reindex')").await;
@@ -103,6 +121,24 @@ async fn tasks_that_nobody_will_run_are_found() {
 }
 
 #[tokio::test]
+async fn rows_that_a_service_cant_process_are_found() {
+    let stage = Stage::new().await;
+    let id: String = stage.value("SELECT longhaul.enqueue('Reindex', run_at => now() + interval '1 h')").await;
+    assert!(faults(&stage, "set aside", &[]).await.is_empty());
+    execute(
+        &stage,
+        "INSERT INTO longhaul.set_aside (service, id, error, next_at)
+         SELECT 'promoter', id, 'index row size 3800 exceeds the maximum', now() + interval '1 min' FROM longhaul.task"
+            .to_owned(),
+    )
+    .await;
+    let found = faults(&stage, "set aside", &[]).await;
+    let says = found[0]["Says"].as_str().expect("text");
+    assert!(says.starts_with(&format!("promoter can't process {id}")) && says.contains("index row size"), "{found:?}");
+    assert_eq!(found[0]["Level"], "Problem");
+}
+
+#[tokio::test]
 async fn what_a_dead_worker_holds_is_found_and_put_back_by_a_living_one() {
     let stage = Stage::new().await;
     stage.value::<String>("SELECT longhaul.enqueue('Reindex')").await;
@@ -116,7 +152,7 @@ async fn what_a_dead_worker_holds_is_found_and_put_back_by_a_living_one() {
     )
     .await;
     let found = faults(&stage, "leases", &[]).await;
-    assert!(found[0]["Says"].as_str().expect("text").starts_with("1 tasks are with gone"), "{found:?}");
+    assert!(found[0]["Says"].as_str().expect("text").starts_with("1 task is leased to gone"), "{found:?}");
     let _worker = stage.worker(quick_worker()).await;
     until("the lease to be put back", async || faults(&stage, "leases", &[]).await.is_empty().then_some(())).await;
 }
@@ -138,8 +174,8 @@ async fn settings_that_do_not_fit_and_files_that_others_read_are_found() {
                 && finding["Says"].as_str().expect("text").contains(text)
         })
     };
-    assert!(says("configuration", "Problem", "LONGHAUL_SLOTS does not fit"), "{findings:#?}");
-    assert!(says("configuration", "Warning", "others may read it"), "{findings:#?}");
+    assert!(says("configuration", "Problem", "LONGHAUL_SLOTS is invalid"), "{findings:#?}");
+    assert!(says("configuration", "Warning", "other users may read it"), "{findings:#?}");
     assert!(says("connection", "Problem", "could not connect"), "{findings:#?}");
     std::process::Command::new("chmod").args(["600", path]).status().expect("chmod runs");
     let (_, findings) = look(&[], &[("LONGHAUL_CONFIG", path)]).await;
@@ -148,12 +184,15 @@ async fn settings_that_do_not_fit_and_files_that_others_read_are_found() {
 
 #[tokio::test]
 async fn an_api_is_examined_where_there_is_no_way_to_the_database() {
-    let stage = Stage::new().await;
+    // One that is durable, so that only what is wrong with the fleet is told.
+    let server = Server::start(Options::temporary()).await.expect("a server");
+    server.ensure_database("examined").await.expect("a database");
+    let stage = Stage::builder(longhaul_tasks::registry()).database(&server.url("examined")).start().await;
     let url = [("LONGHAUL_URL", stage.base_url.as_str())];
     stage.value::<String>("SELECT longhaul.enqueue('Reindex')").await;
     let (code, findings) = look(&[], &url).await;
     assert_eq!(code, Some(6), "{findings:#?}");
-    assert!(findings.iter().any(|finding| finding["Says"] == "none is alive, and 1 tasks wait"), "{findings:#?}");
+    assert!(findings.iter().any(|finding| finding["Says"] == "no worker is alive, and 1 task waits"), "{findings:#?}");
     let _worker = stage.worker(quick_worker()).await;
     until("the API to see the worker", async || (look(&[], &url).await.0 == Some(0)).then_some(())).await;
     let (code, findings) = look(&[], &[("LONGHAUL_URL", "http://127.0.0.1:1")]).await;

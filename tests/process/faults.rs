@@ -127,7 +127,7 @@ async fn a_standby_is_told_from_a_primary() {
         .expect("chown runs");
     patient.server.resume().await.expect("it starts as a standby");
     let fault = patient.found("server", "it is a standby").await;
-    assert_eq!((&fault["Level"], mend(&fault).as_str()), (&"Problem".into(), "Let DATABASE_URL name the primary."));
+    assert_eq!((&fault["Level"], mend(&fault).as_str()), (&"Problem".into(), "Set DATABASE_URL to the primary."));
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn tables_that_grew_or_that_vacuum_is_behind_with_are_found_and_mended() {
              DELETE FROM longhaul.worker",
         )
         .await;
-    let fault = patient.found("autovacuum", "longhaul.worker has 110000 dead row versions beside 0 rows").await;
+    let fault = patient.found("autovacuum", "longhaul.worker has 110000 dead row versions and 0 rows").await;
     patient.mend("autovacuum", &fault).await;
     // Vacuum gives back the end of a table only.
     patient
@@ -201,12 +201,12 @@ async fn a_newer_database_other_versions_and_silent_workers_are_found() {
     )
     .await;
     let found = faults(url, "versions", &[]).await;
-    assert!(says(&found[0]).starts_with("old is version 0.0.1"), "{found:?}");
+    assert!(says(&found[0]).starts_with("old has version 0.0.1"), "{found:?}");
     let found = faults(url, "workers", &[]).await;
     assert!(says(&found[0]).starts_with("quiet has been silent since"), "{found:?}");
     let (_, findings) = look(&[], &[("LONGHAUL_URL", stage.base_url.as_str())]).await;
-    let silent = findings.iter().any(|finding| finding["Check"] == "workers" && says(finding) == "1 are silent");
-    assert!(silent, "by HTTP, too: {findings:#?}");
+    let silent = findings.iter().find(|other| other["Check"] == "workers" && other["Says"] == found[0]["Says"]);
+    assert!(silent.is_some(), "by HTTP, too: {findings:#?}");
 }
 
 #[tokio::test]
@@ -228,7 +228,8 @@ async fn a_schedule_that_cant_fire_is_found() {
 
 #[tokio::test]
 async fn an_api_that_lets_nobody_in_or_has_lost_its_database_is_told() {
-    let closed = Stage::builder(longhaul_tasks::registry()).gate(|pool: &PgPool| keys_only(pool)).start().await;
+    let closed =
+        Stage::builder(longhaul_tasks::registry()).authenticators(|pool: &PgPool| keys_only(pool)).start().await;
     let (code, findings) = look(&[], &[("LONGHAUL_URL", closed.base_url.as_str())]).await;
     let access = findings.iter().find(|finding| finding["Check"] == "access").expect("access");
     assert_eq!((code, &access["Level"]), (Some(6), &"Problem".into()), "{findings:#?}");

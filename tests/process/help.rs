@@ -37,7 +37,7 @@ async fn documentation_is_listed_printed_and_what_is_not_there_is_told() {
     let (code, _, error) = run_with(crate::PROGRAM, &["docs", "erors"], &[]).await;
     assert_eq!(
         (code, error.trim_end()),
-        (Some(1), "longhaul: there is no page 'erors' (is it 'errors'?); `longhaul docs` lists them")
+        (Some(1), "longhaul: there is no page 'erors' (did you mean 'errors'?); `longhaul docs` lists all pages")
     );
 }
 

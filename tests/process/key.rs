@@ -71,17 +71,17 @@ async fn what_is_no_key_is_not_made() {
     for (more, complaint) in [
         (&[][..], "--again"),
         (&["--name", "b"], "cannot be used multiple times"),
-        (&["--permission", "A B"], "is no permission"),
+        (&["--permission", "A B"], "is not a permission"),
         (&["--project", "x"], "--project"),
         (&["--expires", "soon"], "days (90d)"),
-        (&["--expires", "2001-01-01T00:00:00Z"], "is over already"),
-        (&["--secret", "short"], "32 characters or more"),
+        (&["--expires", "2001-01-01T00:00:00Z"], "is in the past"),
+        (&["--secret", "short"], "at least 32 characters"),
     ] {
         let (code, _, error) = create(more).await;
         assert!(code != Some(0) && error.contains(complaint), "{more:?}: {error}");
     }
     let (code, _, error) = run(&["key", "create", "--name", "a b", "--permission", "*"], url).await;
-    assert!(code == Some(1) && error.contains("is no name"), "{error}");
+    assert!(code == Some(1) && error.contains("is not a valid name"), "{error}");
     let (code, _, error) = run(&["key", "revoke", "nobody"], url).await;
     assert!(code == Some(1) && error.contains("there is no key"), "{error}");
 }

@@ -61,9 +61,14 @@ pub(crate) fn address_in(line: &str) -> String {
 impl Process {
     /// Starts it and leaves it alone.
     pub(crate) fn start(arguments: &[&str], database_url: &str) -> Self {
-        let child =
-            command(crate::PROGRAM, arguments, database_url).stderr(Stdio::null()).spawn().expect("the program starts");
-        Self { child }
+        Self::start_with(arguments, database_url, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(arguments: &[&str], database_url: &str, environment: &[(&str, &str)]) -> Self {
+        let mut command = command(crate::PROGRAM, arguments, database_url);
+        command.envs(environment.iter().copied()).stderr(Stdio::null());
+        Self { child: command.spawn().expect("the program starts") }
     }
 
     /// Starts it and reads its log until a line has `word`; returns that line.
@@ -103,6 +108,12 @@ impl Process {
     /// SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("it can be killed");
+    }
+
+    /// Waits until it ends by itself; returns the exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(longhaul_tests::DEADLINE, self.child.wait()).await;
+        ended.expect("it ends").expect("a status").code()
     }
 
     /// SIGTERM; returns the exit code.

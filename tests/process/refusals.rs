@@ -2,7 +2,7 @@
 
 use longhaul_tests::Stage;
 
-use crate::program::run;
+use crate::program::{run, run_with};
 
 #[tokio::test]
 async fn a_wrong_database_address_is_told_at_once() {
@@ -21,6 +21,28 @@ async fn an_address_that_others_can_reach_must_be_asked_for() {
     let (code, _, error) = run(&["serve", "--listen", "0.0.0.0:0"], "postgres://nobody@127.0.0.1:1/nothing").await;
     assert_eq!(code, Some(1));
     assert!(error.contains("--open-to-all") && error.contains("--authenticate"), "{error}");
+}
+
+#[tokio::test]
+async fn a_secret_that_can_t_be_used_is_not_repeated() {
+    let settings = [
+        ("LONGHAUL_SECRET", "hunter2-is-too-short"),
+        ("LONGHAUL_SECRET_KEY", "hunter2-is-no-key"),
+        ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing"),
+    ];
+    for arguments in [
+        &["serve", "--authenticate", "--listen", "127.0.0.1:0"][..],
+        &["dev", "--authenticate", "--listen", "127.0.0.1:0"],
+        &["key", "create", "--name", "ci", "--permission", "*"],
+        &["work"],
+    ] {
+        let (code, out, error) = run_with(crate::PROGRAM, arguments, &settings).await;
+        assert_ne!(code, Some(0), "{arguments:?}");
+        assert!(!out.contains("hunter2") && !error.contains("hunter2"), "{arguments:?}: {out}{error}");
+        if arguments[0] != "work" {
+            assert!(error.contains("LONGHAUL_SECRET"), "{arguments:?}: {error}");
+        }
+    }
 }
 
 #[tokio::test]

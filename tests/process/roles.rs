@@ -69,7 +69,7 @@ async fn from_migrate_to_the_logout_each_process_has_the_rights_it_needs() {
             .fetch_all(&stage.pool)
             .await
             .expect("the audit");
-    assert_eq!(deeds, ["createKey", "logIn", "startTask", "changeShownQueue", "logOut"]);
+    assert_eq!(deeds, ["createKey", "logIn", "startTask", "changeQueue", "logOut"]);
 
     // People's commands go straight to the database as the API does.
     for arguments in [&["task", "list"][..], &["queue", "list"], &["schedule", "list"], &["worker", "list"]] {

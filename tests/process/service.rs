@@ -12,7 +12,7 @@ const PROJECT: Uuid = uuid!("c651ed19-5375-475a-a539-9f6401467130");
 async fn a_worker_shows_its_metrics_at_an_address_of_its_own() {
     let stage = Stage::new().await;
     let arguments = ["work", "--metrics-listen", "127.0.0.1:0"];
-    let (worker, line) = Process::start_until(&arguments, &stage.logins().worker, "metrics are shown").await;
+    let (worker, line) = Process::start_until(&arguments, &stage.logins().worker, "metrics are served").await;
     let at = line.find("127.0.0.1:").expect("an address");
     let address: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
     let get = async |path: &str| {

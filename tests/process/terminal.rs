@@ -21,8 +21,12 @@ impl Terminal {
     /// Starts the program under test with these settings and no others from the
     /// environment.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::sized(SIZE, arguments, environment)
+    }
+
+    /// The same with so many rows and columns.
+    pub(crate) fn sized((rows, columns): (u16, u16), arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let quoted = arguments.iter().map(|argument| format!("'{argument}'")).collect::<Vec<_>>().join(" ");
-        let (rows, columns) = SIZE;
         let command = format!("stty rows {rows} cols {columns}; exec '{}' {quoted}", crate::PROGRAM);
         let kept = ["PATH", "HOME", "TMPDIR"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
         let mut child = Command::new("script")
@@ -36,6 +40,7 @@ impl Terminal {
             .kill_on_drop(true)
             .spawn()
             .expect("script runs (util-linux, or Debian's bsdutils)");
+        let [rows, columns] = [rows, columns].map(|number| number.try_into().expect("not zero"));
         let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
         let mut output = child.stdout.take().expect("a pipe");
         let shown = Arc::clone(&screen);

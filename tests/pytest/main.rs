@@ -7,7 +7,7 @@ use uuid::{Uuid, uuid};
 const PROJECT: Uuid = uuid!("c651ed19-5375-475a-a539-9f6401467130");
 
 /// A count that the report's suite says of itself, read without an XML parser.
-fn said(report: &str, name: &str) -> i64 {
+fn suite_count(report: &str, name: &str) -> i64 {
     let suite = report.split("<testsuite ").nth(1).expect("a suite").split('>').next().expect("its start");
     let value = suite.split(&format!("{name}=\"")).nth(1).expect(name).split('"').next().expect("a value");
     value.parse().expect("a number")
@@ -34,8 +34,8 @@ async fn reports_of_pytest_are_imported_with_its_own_counts() {
             json!({"Type": "AutomatedTestImport", "Parameters": {"ProjectId": PROJECT, "UploadId": upload["Id"]}});
         let ended = stage.ended(&stage.start(&request).await).await;
         assert_eq!(ended["State"], "Succeeded", "{ended}");
-        let (cases, failed) = (said(&report, "tests"), said(&report, "failures"));
-        let (errors, skipped) = (said(&report, "errors"), said(&report, "skipped"));
+        let (cases, failed) = (suite_count(&report, "tests"), suite_count(&report, "failures"));
+        let (errors, skipped) = (suite_count(&report, "errors"), suite_count(&report, "skipped"));
         let run = ended["AutomatedTestRunId"].as_str().expect("a run");
         let (_, run) = stage.get(&format!("/api/automatedtestrun/{run}")).await;
         let expected = json!({"Cases": cases, "Failed": failed, "Errors": errors, "Skipped": skipped,

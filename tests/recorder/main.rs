@@ -41,11 +41,14 @@ impl TaskType for Record {
             .execute(&mut *session)
             .await?;
         tokio::time::sleep(Duration::from_millis(self.milliseconds)).await;
-        sqlx::query("UPDATE record SET ended_at = clock_timestamp() WHERE task_id = $1 AND attempt = $2")
-            .bind(context.task_id())
-            .bind(i32::from(context.attempt()))
-            .execute(&mut *session)
-            .await?;
+        sqlx::query(
+            "UPDATE record SET ended_at = clock_timestamp() WHERE task_id = $1 AND attempt = $2 AND process = $3",
+        )
+        .bind(context.task_id())
+        .bind(i32::from(context.attempt()))
+        .bind(i64::from(std::process::id()))
+        .execute(&mut *session)
+        .await?;
         sqlx::query("SELECT pg_advisory_unlock(77, $1)").bind(place).execute(&mut *session).await?;
         Ok(Outcome::done())
     }

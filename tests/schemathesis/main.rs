@@ -4,7 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use longhaul_api::Gate;
+use longhaul_api::Authenticators;
 use longhaul_api::access::Keys;
 use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_api::session::{Login, SessionSettings};
@@ -33,7 +33,7 @@ async fn no_request_makes_an_internal_error() {
         .with(Webhooks::new(WebhookSettings::default()).expect("a client"));
     let stage = Stage::builder(longhaul_tasks::registry())
         .resources(resources)
-        .gate(move |pool| Gate::default().with(keys(pool)))
+        .authenticators(move |pool| Authenticators::default().with(keys(pool)))
         .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), Some(keys(pool)), None))
         .start()
         .await;

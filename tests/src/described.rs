@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use jsonschema::Validator;
+use longhaul_model::split_public_id;
 use reqwest::header::{ALLOW, CONTENT_TYPE, HeaderMap};
 use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{ClientWithMiddleware, Middleware, Next};
@@ -90,11 +91,13 @@ impl Described {
     /// The path of the document that an address belongs to; fixed ones go first.
     fn item(&self, path: &str) -> Option<(&str, &Map<String, Value>)> {
         let fits = |template: &str| {
+            let narrowed = is_narrowed(&self.document, template);
+            let stands_for = |given: &str| !given.is_empty() && (!narrowed || split_public_id(given).is_some());
             let (mut wanted, mut given) = (template.split('/'), path.split('/'));
             let all = wanted.by_ref().zip(given.by_ref());
             let same = all
                 .into_iter()
-                .all(|(wanted, given)| wanted == given || (wanted.starts_with('{') && !given.is_empty()));
+                .all(|(wanted, given)| wanted == given || (wanted.starts_with('{') && stands_for(given)));
             same && template.split('/').count() == path.split('/').count()
         };
         let paths = self.document["paths"].as_object()?;
@@ -191,6 +194,19 @@ impl Described {
         let root = json!({"$ref": "#/it", "it": schema, "components": self.components});
         jsonschema::options().should_validate_formats(true).build(&root).expect("the document's schemas are valid")
     }
+}
+
+/// An address of a path of the document, with something that fits for each placeholder.
+pub fn address(document: &Value, path: &str) -> String {
+    let something = if is_narrowed(document, path) { "x-00000000-0000-0000-0000-000000000000" } else { "x" };
+    path.split('/').map(|part| if part.starts_with('{') { something } else { part }).collect::<Vec<_>>().join("/")
+}
+
+/// Whether the path's placeholder has a pattern. The only one there is is that of ids.
+fn is_narrowed(document: &Value, path: &str) -> bool {
+    let operation = document["paths"][path].as_object().and_then(|item| item.values().next());
+    let parameters = operation.and_then(|operation| operation["parameters"].as_array());
+    parameters.into_iter().flatten().any(|one| one["in"] == "path" && one["schema"]["pattern"].is_string())
 }
 
 /// Allows no members but those that are named, in this schema and those within.

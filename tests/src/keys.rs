@@ -1,6 +1,6 @@
 //! API keys for tests.
 
-use longhaul_api::Gate;
+use longhaul_api::Authenticators;
 use longhaul_api::access::Keys;
 use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_model::store::api_key::{self, NewApiKey};
@@ -13,9 +13,9 @@ use crate::Stage;
 /// What tests' servers hash keys with.
 pub const SERVER_SECRET: &str = "a secret of servers, which only tests know";
 
-/// A gate that opens to API keys.
-pub fn keys_only(pool: &PgPool) -> Gate {
-    Gate::default().with(Keys::new(pool.clone(), Some(SERVER_SECRET)))
+/// Callers say who they are by API keys, and in no other way.
+pub fn keys_only(pool: &PgPool) -> Authenticators {
+    Authenticators::default().with(Keys::new(pool.clone(), Some(SERVER_SECRET)))
 }
 
 /// Makes a key for a caller of this name with these permissions, hashed with the tests'

@@ -2,6 +2,7 @@
 
 use longhaul_model::store::roles;
 use sqlx::{AssertSqlSafe, PgPool};
+use uuid::Uuid;
 
 /// Addresses of a database, each with the login of one database role.
 pub struct Logins {
@@ -69,6 +70,43 @@ impl Logins {
         );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.expect("the login can be made");
         with_login(url, name)
+    }
+}
+
+/// A login of an application, which may call the functions that store, cancel and retry
+/// tasks and has no other right.
+pub struct Application {
+    /// The role's name.
+    pub name: String,
+    /// The database's address for it.
+    pub url: String,
+}
+
+impl Application {
+    /// A new one, on the server of the database at `url`.
+    pub async fn make(pool: &PgPool, url: &str) -> Self {
+        Self::named(pool, url, &format!("app_{}", Uuid::now_v7().simple())).await
+    }
+
+    /// The same of this name, which no other test may use.
+    pub async fn named(pool: &PgPool, url: &str, name: &str) -> Self {
+        let role = name.replace('"', "\"\"");
+        let sql = format!(
+            "CREATE ROLE \"{role}\" LOGIN PASSWORD '{PASSWORD}';
+             GRANT USAGE ON SCHEMA longhaul TO \"{role}\";
+             GRANT EXECUTE ON FUNCTION longhaul.enqueue, longhaul.enqueue_after, longhaul.enqueue_batch,
+                 longhaul.cancel(uuid), longhaul.retry(uuid) TO \"{role}\""
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.expect("the login can be made");
+        let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        Self { name: name.to_owned(), url: with_login(url, &encoded) }
+    }
+
+    /// Removes it.
+    pub async fn remove(self, pool: &PgPool) {
+        let role = self.name.replace('"', "\"\"");
+        let sql = format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.expect("the login can be removed");
     }
 }
 

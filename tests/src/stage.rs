@@ -2,10 +2,11 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use longhaul_api::session::Login;
-use longhaul_api::{App, AppSettings, Gate};
+use longhaul_api::{App, AppSettings, Authenticators};
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges};
@@ -14,13 +15,14 @@ use longhaul_telemetry::Metrics;
 use longhaul_worker::{Settings, Worker};
 use reqwest_middleware::ClientWithMiddleware;
 use serde_json::Value;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Logins, strict_client, until};
+use crate::{Logins, Proxy, strict_client, until};
 
 /// A database of its own with the whole schema, a real HTTP API on a free port,
 /// and as many workers as a test starts. Everything stops with it.
@@ -44,6 +46,9 @@ pub struct Stage {
     url: String,
     logins: Logins,
     stop: CancellationToken,
+    /// The test strands tasks on purpose.
+    strands_tasks: AtomicBool,
+    clock: OnceCell<Arc<DatabaseClock>>,
     _database: Option<TestDatabase>,
 }
 
@@ -54,7 +59,7 @@ pub struct StageBuilder {
     url: Option<String>,
     api: Box<dyn FnOnce(&mut AppSettings) + Send>,
     listener: Option<TcpListener>,
-    gate: Box<dyn FnOnce(&PgPool) -> Gate + Send>,
+    authenticators: Box<dyn FnOnce(&PgPool) -> Authenticators + Send>,
     login: Option<MakeLogin>,
 }
 
@@ -99,7 +104,7 @@ impl Stage {
             url: None,
             api: Box::new(|_| {}),
             listener: None,
-            gate: Box::new(|_| Gate::default()),
+            authenticators: Box::new(|_| Authenticators::default()),
             login: None,
         }
     }
@@ -116,9 +121,18 @@ impl Stage {
 
     /// Starts a worker; see [`quick_worker`] for settings.
     pub async fn worker(&self, settings: Settings) -> RunningWorker {
+        self.worker_at(&self.logins.worker.clone(), settings).await
+    }
+
+    /// The same, whose connections go through this proxy.
+    pub async fn worker_through(&self, proxy: &Proxy, settings: Settings) -> RunningWorker {
+        self.worker_at(&proxy.through(&self.logins.worker), settings).await
+    }
+
+    async fn worker_at(&self, url: &str, settings: Settings) -> RunningWorker {
         let stop = self.stop.child_token();
-        let engine = connect_with(&self.logins.worker, 8, &longhaul_worker::SESSION).await;
-        let handlers = connect(&self.logins.worker, 8).await;
+        let engine = connect_with(url, 8, &longhaul_worker::SESSION).await;
+        let handlers = connect(url, 8).await;
         let worker = Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
             .with_resources(Arc::clone(&self.resources))
@@ -163,15 +177,28 @@ impl Stage {
         .await
     }
 
+    /// The one clock of this stage. Ids from one clock grow in the order in which they are made;
+    /// two clocks differ by up to half a round trip each, so theirs may not.
+    pub async fn clock(&self) -> Arc<DatabaseClock> {
+        let learn = async || Arc::new(DatabaseClock::learn(&self.pool).await.expect("the database answers"));
+        Arc::clone(self.clock.get_or_init(learn).await)
+    }
+
     /// Stores tasks directly, many at once; returns their ids.
     pub async fn enqueue(&self, info: TaskTypeInfo, parameters: Vec<Value>) -> Vec<Uuid> {
-        let clock = DatabaseClock::learn(&self.pool).await.expect("the database answers");
+        let clock = self.clock().await;
         let tasks: Vec<NewTask> =
             parameters.into_iter().map(|parameters| NewTask::new(clock.new_id(), info, parameters)).collect();
         for batch in tasks.chunks(1_000) {
             enqueue(&self.pool, batch).await.expect("the tasks are stored");
         }
         tasks.iter().map(|task| task.id).collect()
+    }
+
+    /// Says that this test strands tasks on purpose, or changes the queue's tables behind its
+    /// back: the stage does not look for contradictions at its end.
+    pub fn strands_tasks(&self) {
+        self.strands_tasks.store(true, Ordering::Relaxed);
     }
 
     /// One value from the database.
@@ -184,9 +211,35 @@ impl Stage {
 }
 
 impl Drop for Stage {
+    /// At the end of every test no task is in a wrong place, and none had to be repaired.
     fn drop(&mut self) {
         self.stop.cancel();
+        if std::thread::panicking() || self.strands_tasks.load(Ordering::Relaxed) {
+            return;
+        }
+        let url = self.url.clone();
+        let found = std::thread::spawn(move || contradictions(&url)).join().expect("the check ends");
+        assert!(found.is_empty(), "tasks are in wrong places at the end of the test: {found:#?}");
     }
+}
+
+/// What is wrong between the queue's tables, and what was. Empty where the database is not
+/// there any more.
+fn contradictions(url: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let Ok(mut connection) = PgConnection::connect(url).await else { return Vec::new() };
+        sqlx::query_scalar(
+            "SELECT id || ': ' || problem FROM longhaul.misplaced()
+              UNION ALL SELECT task_id || ' was repaired: ' || problem FROM longhaul.repaired
+              UNION ALL
+             SELECT id || ': ' || problem
+               FROM longhaul.unsuccessful_amiss('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap_or_else(|error| vec![format!("they could not be looked for: {error}")])
+    })
 }
 
 impl StageBuilder {
@@ -209,8 +262,8 @@ impl StageBuilder {
     }
 
     /// Lets callers of the API say who they are in these ways.
-    pub fn gate(mut self, gate: impl FnOnce(&PgPool) -> Gate + Send + 'static) -> Self {
-        self.gate = Box::new(gate);
+    pub fn authenticators(mut self, authenticators: impl FnOnce(&PgPool) -> Authenticators + Send + 'static) -> Self {
+        self.authenticators = Box::new(authenticators);
         self
     }
 
@@ -251,7 +304,7 @@ impl StageBuilder {
         let metrics = Metrics::new();
         let mut app = App::builder(api_pool.clone(), self.registry.clone(), settings)
             .with_resources(Arc::clone(&self.resources))
-            .with_gate((self.gate)(&api_pool))
+            .with_authenticators((self.authenticators)(&api_pool))
             .with_metrics(metrics.clone());
         if let Some(login) = self.login {
             app = app.with_login(login(&api_pool));
@@ -278,6 +331,8 @@ impl StageBuilder {
             url,
             logins,
             stop,
+            strands_tasks: AtomicBool::new(false),
+            clock: OnceCell::new(),
             _database: database,
         }
     }
@@ -332,10 +387,5 @@ async fn connect(url: &str, connections: u32) -> PgPool {
 async fn connect_with(url: &str, connections: u32, session: &[(&str, &str)]) -> PgPool {
     let options: PgConnectOptions = url.parse().expect("an address");
     let options = options.options([("search_path", "public")]).options(session.iter().copied());
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
-        .connect_with(options)
-        .await
-        .expect("the database answers")
+    longhaul_model::connect::pool_options(connections).connect_with(options).await.expect("the database answers")
 }

@@ -9,13 +9,27 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 ///
 /// # Panics
 /// When there is none within [`DEADLINE`].
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    until_or_tell(what, ask, async || String::new()).await
+}
+
+/// The same; `tell` says what is known of the reason when there is none in time.
+///
+/// # Panics
+/// When there is none within [`DEADLINE`].
+pub async fn until_or_tell<T>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+    tell: impl AsyncFnOnce() -> String,
+) -> T {
     let began = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        if began.elapsed() >= DEADLINE {
+            panic!("waited {DEADLINE:?} in vain: {what}\n{}", tell().await);
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

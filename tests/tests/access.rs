@@ -1,8 +1,8 @@
 //! Who may call which operation.
 
 use futures_util::future::LocalBoxFuture;
-use longhaul_api::access::{Authenticator, CallerKind, Verdict, bearer};
-use longhaul_api::{ApiError, Caller, Gate};
+use longhaul_api::access::{Authentication, Authenticator, CallerKind, bearer};
+use longhaul_api::{ApiError, Authenticators, Caller};
 use longhaul_model::Grants;
 use longhaul_tests::Stage;
 use reqwest::StatusCode;
@@ -13,26 +13,26 @@ use serde_json::{Value, json};
 struct Spoken;
 
 impl Authenticator for Spoken {
-    fn identify<'a>(&'a self, request: &'a longhaul::actix_web::HttpRequest) -> LocalBoxFuture<'a, Verdict> {
-        let verdict = match bearer(request).and_then(|token| token.strip_prefix("may:")) {
-            None => Verdict::Nothing,
+    fn identify<'a>(&'a self, request: &'a longhaul::actix_web::HttpRequest) -> LocalBoxFuture<'a, Authentication> {
+        let authentication = match bearer(request).and_then(|token| token.strip_prefix("may:")) {
+            None => Authentication::Nothing,
             Some(list) => {
                 let parsed: Result<Vec<_>, _> = list.split(',').filter(|it| !it.is_empty()).map(str::parse).collect();
                 match parsed {
                     Ok(permissions) => {
                         let grants = permissions.into_iter().fold(Grants::nothing(), Grants::with);
-                        Verdict::Caller(Caller::new(CallerKind::Token, format!("spoken:{list}"), list, grants))
+                        Authentication::Caller(Caller::new(CallerKind::Token, format!("spoken:{list}"), list, grants))
                     }
-                    Err(_) => Verdict::Refused(ApiError::wrong_credentials("It names what is no permission.")),
+                    Err(_) => Authentication::Refused(ApiError::wrong_credentials("It names what is no permission.")),
                 }
             }
         };
-        Box::pin(std::future::ready(verdict))
+        Box::pin(std::future::ready(authentication))
     }
 }
 
 async fn closed() -> Stage {
-    Stage::builder(longhaul_tasks::registry()).gate(|_| Gate::default().with(Spoken)).start().await
+    Stage::builder(longhaul_tasks::registry()).authenticators(|_| Authenticators::default().with(Spoken)).start().await
 }
 
 async fn ask(request: RequestBuilder) -> (StatusCode, Option<String>, Value) {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use longhaul_model::store::audit::prune;
+use longhaul_model::{Keyring, Resources, SecretKey};
+use longhaul_tasks::webhook::{WebhookSettings, Webhooks};
 use longhaul_tests::{Stage, keys_only};
 use serde_json::{Value, json};
 
 async fn stage() -> Stage {
     Stage::builder(longhaul::queue_task::register(longhaul_tasks::registry()))
-        .gate(keys_only)
+        .authenticators(keys_only)
         .api(|settings| settings.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")])
         .start()
         .await
@@ -62,9 +64,9 @@ async fn whatever_changes_something_is_written_down_and_what_fails_is_not() {
         (text("cancelTask"), id.clone()),
         (text("retryTask"), id.clone()),
         (text("changeQueue"), text("default")),
-        (text("pauseType"), text("/api/tasktypes/Reindex/pause")),
-        (text("createSchedule"), text("/api/schedules/nightly")),
-        (text("deleteSchedule"), text("/api/schedules/nightly")),
+        (text("pauseType"), text("Reindex")),
+        (text("createSchedule"), text("nightly")),
+        (text("deleteSchedule"), text("nightly")),
     ];
     assert_eq!(deeds(&stage).await, expected);
     let others: i64 = stage.value("SELECT count(*) FROM longhaul.audit WHERE who <> 'key:operator'").await;
@@ -128,6 +130,20 @@ async fn nobody_changes_what_was_written_down_and_only_what_is_old_is_forgotten(
     assert_eq!(prune(&stage.pool, Duration::ZERO).await.expect("pruned"), 1);
     let left: i64 = stage.value("SELECT count(*) FROM longhaul.audit").await;
     assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn whoever_reads_a_webhook_s_secret_is_written_down() {
+    let keyring = Keyring::new(SecretKey::parse(&"5a".repeat(32)).expect("a key"), Vec::new());
+    let settings = WebhookSettings { allow_private: true, ..WebhookSettings::default() };
+    let resources = Resources::new().with(keyring).with(Webhooks::new(settings).expect("a client"));
+    let stage = Stage::builder(longhaul_tasks::registry()).resources(resources).authenticators(keys_only).start().await;
+    let operator = stage.someone("operator", &["*"]).await;
+    let (status, webhook) = operator.ask("POST", "/api/webhooks", Some(&json!({"Url": "http://127.0.0.1:1/"}))).await;
+    assert_eq!(status, 201, "{webhook}");
+    let path = format!("/api/webhook/{}/secret", webhook["Id"].as_str().expect("an id"));
+    assert_eq!(operator.ask("GET", &path, None).await.0, 200);
+    assert_eq!(deeds(&stage).await.last(), Some(&("getWebhookSecret".to_owned(), path)));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The wire contract: the request and response pairs of the original's
 //! documentation, and the rules of the task body.
 
-use longhaul_tests::{Stage, fill_project, quick_worker};
+use longhaul_tests::{Example, Stage, assert_shows, fill_project, quick_worker};
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
@@ -37,61 +37,22 @@ fn assert_members(body: &Value) {
     }
 }
 
-/// Compares an answer with the seed's: same members, same values but for what
-/// differs from call to call (guid, host, time).
-async fn assert_seed_pair(stage: &Stage, request: Value) {
-    let response = stage
-        .http
-        .post(format!("{}/api/backgroundtasks", stage.base_url))
-        .header("Accept", "application/json")
-        .header("Content-type", "application/json")
-        .body(request.to_string())
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(response.status(), 202);
-    let header = |name: &str| response.headers().get(name).expect(name).to_str().expect("text").to_owned();
-    assert_eq!(header("content-type"), "application/json; charset=utf-8");
-    let location = header("location");
-    let body: Value = response.json().await.expect("JSON");
-    assert_members(&body);
-
-    let id = body["Id"].as_str().expect("an id");
-    let guid = id.strip_prefix("reindex-").expect("the prefix of the seed");
-    assert_eq!(Uuid::try_parse(guid).expect("a guid").to_string(), guid, "lower case, with hyphens");
-    assert_eq!(location, format!("{}/api/backgroundtask/{id}", stage.base_url));
-    assert_eq!(body["Self"], location);
-    let started_at = body["StartedAt"].as_str().expect("a time");
-    chrono::NaiveDateTime::parse_from_str(started_at, "%Y-%m-%dT%H:%M:%SZ").expect("UTC in whole seconds");
-
-    // The seed's body, for a project with nine entities: queuing is the first
-    // element of ten.
-    let seed = json!({
-        "Complete": false, "TotalElements": 10, "ProcessedElements": 1, "StartedAt": started_at,
-        "ProgressInPercent": 0.1, "Id": id, "Message": "Queuing index events", "Self": location,
-    });
-    for (name, value) in seed.as_object().expect("an object") {
-        assert_eq!(&body[name], value, "{name}");
-    }
-}
-
 #[tokio::test]
 async fn the_seeds_first_reindex_is_answered_as_documented() {
     let stage = Stage::new().await;
     fill_project(&stage.pool, PROJECT, 9).await;
-    assert_seed_pair(&stage, json!({"Type": "Reindex", "Parameters": {"Optimize": true, "ProjectId": PROJECT}})).await;
+    assert_members(&Example::of("Reindex", 0).assert_answered(&stage).await);
 }
 
 #[tokio::test]
 async fn the_seeds_second_reindex_is_answered_as_documented() {
     let stage = Stage::new().await;
     fill_project(&stage.pool, PROJECT, 9).await;
-    assert_seed_pair(&stage, json!({"Type": "Reindex", "Parameters": {"Optimize": false, "SkipRelationships": true}}))
-        .await;
+    assert_members(&Example::of("Reindex", 1).assert_answered(&stage).await);
 }
 
 #[tokio::test]
-async fn a_task_is_found_by_either_path_in_any_case() {
+async fn a_task_is_found_by_every_path_in_any_case() {
     let stage = Stage::new().await;
     let started = stage.start(&json!({"Type": "Reindex"})).await;
     let id = started["Id"].as_str().expect("an id");
@@ -99,11 +60,54 @@ async fn a_task_is_found_by_either_path_in_any_case() {
         format!("/api/backgroundtask/{id}"),
         format!("/api/backgroundtasks/{id}"),
         format!("/api/backgroundtask/{}", id.to_uppercase()),
+        format!("/api/{id}"),
+        format!("/api/{}", id.to_uppercase()),
     ] {
         let (status, body) = stage.get(&path).await;
         assert_eq!((status, &body["Id"], &body["Self"]), (200, &started["Id"], &started["Self"]), "{path}");
         assert_members(&body);
     }
+}
+
+#[tokio::test]
+async fn the_short_address_of_a_task_answers_as_the_long_one_does() {
+    let stage = Stage::new().await;
+    let base_url = &stage.base_url;
+    let ask = async |method: &str, address: String| {
+        let request = stage.http.request(method.parse().expect("a method"), address).header("accept", "*/*");
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let header = |name: &str| headers.get(name).map(|value| value.to_str().expect("text").to_owned());
+        let seen = (status, header("content-type"), header("content-length"), header("allow"));
+        (seen, response.text().await.expect("a body"))
+    };
+    let started = stage.start(&json!({"Type": "Reindex"})).await;
+    let id = started["Id"].as_str().expect("an id");
+    let unknown = format!("reindex-{}", Uuid::nil());
+    for id in [id, unknown.as_str()] {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH"] {
+            let long = ask(method, format!("{base_url}/api/backgroundtask/{id}")).await;
+            let short = ask(method, format!("{base_url}/api/{id}")).await;
+            assert_eq!(long.0, short.0, "{method} {id}");
+            if long.0.0 == 200 {
+                assert_eq!(long.1, short.1, "{method} {id}");
+            }
+        }
+    }
+    // Neither takes the address of anything else.
+    assert_eq!(stage.get("/api/queues").await.0, 200);
+    for path in ["/api/nonsense", "/api/reindex-7", "/api/x/00000000-0000-0000-0000-000000000000"] {
+        let (status, problem) = stage.get(path).await;
+        assert_eq!((status, &problem["code"]), (404, &json!("unknown-route")), "{path}");
+    }
+    let response = stage.http.delete(format!("{base_url}/api/{id}")).send().await.expect("an answer");
+    assert_eq!(response.status(), 200);
+    let (_, body) = stage.get(&format!("/api/{id}")).await;
+    assert_eq!(body["State"], "Cancelled");
+    assert_eq!(ask("DELETE", format!("{base_url}/api/{unknown}")).await.0.0, 404);
+    let metrics = stage.http.get(format!("{base_url}/metrics")).send().await.expect("an answer");
+    let metrics = metrics.text().await.expect("a text");
+    assert!(metrics.contains("route=\"/api/{id}\""), "{metrics}");
 }
 
 #[tokio::test]
@@ -127,7 +131,8 @@ async fn the_body_tells_the_life_of_a_task() {
     assert_eq!((&queued["State"], &queued["Attempt"]), (&json!("Queued"), &json!(0)));
     assert!(queued.get("FinishedAt").is_none() && queued.get("Error").is_none());
     let (_, same) = stage.get(queued["Self"].as_str().expect("an address")).await;
-    assert_eq!(same, queued, "nothing runs it, so nothing changes");
+    // Nothing runs it, so nothing changes.
+    assert_shows(&same, &queued);
 
     let worker = stage.worker(quick_worker()).await;
     let ended = stage.ended(&queued).await;

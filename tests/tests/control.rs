@@ -5,9 +5,7 @@ use std::time::Duration;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::queue::{QueueSettings, pause_type, set};
 use longhaul_model::store::rescue::POISON;
-use longhaul_model::{
-    DatabaseClock, Outcome, Registry, RetryPolicy, RunContext, RunError, TaskType, TaskTypeInfo, same_parameters,
-};
+use longhaul_model::{Outcome, Registry, RetryPolicy, RunContext, RunError, TaskType, TaskTypeInfo, same_parameters};
 use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
 use longhaul_worker::Settings;
 use schemars::JsonSchema;
@@ -152,7 +150,7 @@ async fn stage() -> Stage {
 }
 
 async fn enqueue_spans(stage: &Stage, key: Option<&str>, millis: u64, count: usize) {
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let clock = stage.clock().await;
     let parameters = json!({"key": key, "millis": millis});
     let tasks: Vec<NewTask> = (0..count)
         .map(|_| NewTask { key: key.map(str::to_owned), ..NewTask::new(clock.new_id(), span(), parameters.clone()) })
@@ -208,7 +206,7 @@ async fn what_waits_is_cancelled_at_once_wherever_it_waits() {
     let queued = stage.start(&json!({"Type": "Patient", "Parameters": {}})).await;
     set_queue(&stage, QueueSettings { paused: true, ..Default::default() }).await;
     let held = stage.start(&json!({"Type": "Span", "Parameters": {"key": "k"}})).await;
-    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.held").await, 1);
+    assert_eq!(stage.value::<i64>("SELECT held FROM longhaul.queues WHERE queue = 'spans'").await, 1);
     for body in [&queued, &held] {
         for _ in 0..2 {
             let (status, body) = cancel(&stage, body).await;
@@ -461,7 +459,9 @@ async fn a_limit_per_key_holds_for_each_key_and_can_be_changed_while_tasks_run()
     set_queue(&stage, QueueSettings { max_running: Some(2), ..Default::default() }).await;
     // What workers had claimed before goes on.
     until("what was claimed before to end", async || {
-        (stage.value::<i64>("SELECT count(*) FROM longhaul.admitted").await <= 2).then_some(())
+        let counted = "SELECT count(*) FROM longhaul.queue q JOIN longhaul.gate g USING (revision, gating) WHERE g.counted_at IS NOT NULL";
+        let settled = stage.value::<i64>(counted).await == 1;
+        (settled && stage.value::<i64>("SELECT count(*) FROM longhaul.admitted").await <= 2).then_some(())
     })
     .await;
     let settled: i64 = stage.value("SELECT max(number) FROM span").await;
@@ -561,7 +561,7 @@ async fn one_tenants_flood_does_not_starve_another() {
 #[tokio::test]
 async fn a_task_that_has_waited_long_goes_before_urgent_ones() {
     let stage = stage().await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let clock = stage.clock().await;
     let usual = TaskTypeInfo { priority: 5, ..span() };
     let urgent = TaskTypeInfo { priority: 0, ..span() };
     let ageing = Some(Duration::from_millis(10));

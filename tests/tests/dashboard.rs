@@ -3,11 +3,11 @@
 
 use futures_util::future::LocalBoxFuture;
 use longhaul::queue_task;
-use longhaul_api::access::{Authenticator, CallerKind, Verdict};
-use longhaul_api::{Caller, Gate};
+use longhaul_api::access::{Authentication, Authenticator, CallerKind};
+use longhaul_api::{Authenticators, Caller};
 use longhaul_model::problem::ProblemKind;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::{DatabaseClock, Grants, Outcome, Registry, RunContext, RunError, TaskType};
+use longhaul_model::{Grants, Outcome, Registry, RunContext, RunError, TaskType};
 use longhaul_tests::{Stage, quick_worker, until};
 use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
@@ -63,7 +63,7 @@ fn browser() -> Client {
 }
 
 async fn jobs(stage: &Stage, jobs: &[Job]) -> Vec<String> {
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let clock = stage.clock().await;
     let tasks: Vec<NewTask> = jobs.iter().map(|job| NewTask::of(clock.new_id(), job).expect("JSON")).collect();
     enqueue(&stage.pool, &tasks).await.expect("stored");
     tasks.iter().map(|task| format!("job-{}", task.id)).collect()
@@ -110,6 +110,21 @@ async fn send(stage: &Stage, path: &str, fields: &[(&str, &str)]) -> Response {
         .expect("an answer")
 }
 
+/// The page that a form leads to, loaded as a browser does: with the cookies that the form's
+/// answer set, if they are not taken away by the page itself.
+async fn page_after(stage: &Stage, response: &Response) -> String {
+    let set: Vec<&str> = response.headers().get_all("set-cookie").iter().map(|it| it.to_str().expect("text")).collect();
+    assert!(set.iter().all(|cookie| cookie.ends_with("; Path=/; Max-Age=60; HttpOnly; SameSite=Strict")), "{set:?}");
+    let cookies: Vec<&str> = set.iter().filter_map(|cookie| cookie.split(';').next()).collect();
+    let request = browser().get(format!("{}{}", stage.base_url, leads_to(response)));
+    let page = request.header("cookie", cookies.join("; ")).header("sec-fetch-mode", "navigate").send().await;
+    let page = page.expect("an answer");
+    assert_eq!(page.status(), 200);
+    let taken = page.headers()["set-cookie"].to_str().expect("text");
+    assert!(taken.starts_with("longhaul-notice=; ") && taken.contains("Max-Age=0"), "{taken}");
+    page.text().await.expect("text")
+}
+
 fn leads_to(response: &Response) -> &str {
     assert_eq!(response.status(), 303);
     response.headers()[LOCATION].to_str().expect("text")
@@ -129,10 +144,10 @@ async fn pages_of_an_empty_queue_say_what_to_do() {
     for (path, says) in [
         ("/", "Nothing runs"),
         ("/tasks", "No tasks yet"),
-        ("/tasks?state=Failed", "No task fits"),
+        ("/tasks?state=Failed", "No matching tasks"),
         ("/queues", "jobs"),
         ("/schedules", "No schedules"),
-        ("/workers", "No worker is there"),
+        ("/workers", "No workers"),
     ] {
         let text = page(&stage, path).await;
         assert!(text.contains(says), "{path} says {says}");
@@ -167,11 +182,17 @@ async fn a_page_shows_what_a_task_did_and_what_is_hostile_in_it_is_text() {
         .await,
     );
     assert!(done.contains("Succeeded") && done.contains("&quot;Echo&quot;") && done.contains("noted "));
-    assert!(
-        failed.contains("The pump is broken") && failed.contains("Attempts that failed") && failed.contains("/retry")
-    );
+    assert!(failed.contains("The pump is broken") && failed.contains("Failed attempts") && failed.contains("/retry"));
     assert!(running.contains("value=\"0.250\"") && running.contains("/cancel") && running.contains("data-events"));
     assert!(!done.contains("data-events") && !done.contains("/cancel\""));
+    assert!(running.contains("data-live-page") && !done.contains("data-live-page"), "what is over is not polled");
+    let poll = browser().get(format!("{}/tasks/{}", stage.base_url, ids[2])).header("longhaul-refresh", "1");
+    let polled = poll.send().await.expect("an answer").text().await.expect("text");
+    assert!(polled.contains("id=\"head\"") && polled.contains("id=\"facts\""));
+    assert!(!polled.contains("noted ") && !polled.contains("aria-label=\"Parameters\""), "only what changes");
+    let header = failed.split("id=\"message\">").nth(1).and_then(|rest| rest.split("</p>").next()).expect("a message");
+    assert_eq!(header, "It failed: Broken");
+    assert!(failed.contains("Its last message: at work on"));
     for text in [&done, &failed, &running, &page(&stage, "/tasks").await, &page(&stage, "/").await] {
         assert!(!text.contains("<script>alert") && !text.contains("<img src=x"), "it is shown as text");
     }
@@ -190,7 +211,7 @@ async fn lists_are_filtered_and_paged_without_a_script() {
     let next = first.split("href=\"").find(|link| link.contains("after=")).and_then(|link| link.split('"').next());
     let second = page(&stage, &next.expect("a link to older ones").replace("&amp;", "&")).await;
     assert!(second.contains(&ids[9]) && second.contains(&ids[0]) && !second.contains(&ids[10]));
-    assert!(page(&stage, "/tasks?queue=elsewhere").await.contains("No task fits"));
+    assert!(page(&stage, "/tasks?queue=elsewhere").await.contains("No matching tasks"));
     let response = get(&stage, &format!("/search?q={}", ids[7])).await;
     assert_eq!(leads_to(&response), format!("/tasks/{}", ids[7]));
     assert_eq!(leads_to(&get(&stage, "/search?q=%20").await), "/tasks");
@@ -217,7 +238,7 @@ async fn a_search_finds_tasks_queues_types_schedules_and_workers() {
     assert!(found.contains("href=\"/tasks/job-") && !found.contains("/queues#q-"), "{found}");
     assert!(page(&stage, "/schedules?name=nightly-job").await.contains("30 2 * * *"));
     assert!(page(&stage, "/schedules?name=other").await.contains("There is no schedule other"));
-    assert!(page(&stage, "/search?q=%3Cscript%3E").await.contains("No task has it"));
+    assert!(page(&stage, "/search?q=%3Cscript%3E").await.contains("No matching tasks"));
     let wrong = get(&stage, "/search?q=a%00b").await;
     assert_eq!(wrong.status(), 400);
     assert_guarded(&wrong);
@@ -229,15 +250,18 @@ async fn a_task_is_cancelled_and_retried_by_its_buttons() {
     let ids = jobs(&stage, &[Job::default()]).await;
     let address = format!("/tasks/{}", ids[0]);
     let response = send(&stage, &format!("{address}/cancel"), &[]).await;
-    assert_eq!(leads_to(&response), format!("{address}?notice=cancelled"));
-    let text = page(&stage, leads_to(&response)).await;
-    assert!(text.contains("The task is cancelled.") && text.contains("Cancelled"));
+    assert_eq!(leads_to(&response), address);
+    let text = page_after(&stage, &response).await;
+    assert!(text.contains("The task has been cancelled.") && text.contains("Cancelled"));
     let twice = send(&stage, &format!("{address}/retry"), &[]).await;
-    assert_eq!(leads_to(&twice), format!("{address}?notice=retried"));
+    assert_eq!(leads_to(&twice), address);
+    assert!(page_after(&stage, &twice).await.contains("The task is queued again"));
+    let again = page(&stage, leads_to(&twice)).await;
+    assert!(!again.contains("class=\"notice"), "it is said once");
     let refused = send(&stage, &format!("{address}/retry"), &[]).await;
     assert_eq!(refused.status(), 409);
     assert_guarded(&refused);
-    assert!(refused.text().await.expect("text").contains("It is not over"));
+    assert!(refused.text().await.expect("text").contains("It has not completed"));
 }
 
 #[tokio::test]
@@ -245,14 +269,22 @@ async fn ticked_tasks_and_all_that_fit_are_changed() {
     let stage = stage().await;
     let ids = jobs(&stage, &[Job::default(), Job::default(), Job::default(), Job::default()]).await;
     let response = send(&stage, "/tasks/cancel", &[("type", "Job"), ("id", &ids[0]), ("id", &ids[1])]).await;
-    assert_eq!(leads_to(&response), "/tasks?type=Job&notice=many-cancelled");
+    assert_eq!(leads_to(&response), "/tasks?type=Job");
+    assert!(page_after(&stage, &response).await.contains("<p class=\"notice\" role=\"status\">2 tasks are cancelled"));
+    let none_left = send(&stage, "/tasks/cancel", &[("id", &ids[0])]).await;
+    assert!(
+        page_after(&stage, &none_left)
+            .await
+            .contains("class=\"notice warn\" role=\"status\">None of the selected tasks")
+    );
     in_state(&stage, &ids[0], "Cancelled").await;
     in_state(&stage, &ids[2], "Queued").await;
     let none = send(&stage, "/tasks/retry", &[]).await;
-    assert_eq!(leads_to(&none), "/tasks?notice=none-chosen");
+    assert_eq!(leads_to(&none), "/tasks");
+    assert!(page_after(&stage, &none).await.contains("class=\"notice warn\" role=\"status\">No task is selected"));
 
     let asked = page(&stage, "/tasks/all?type=Job&state=Queued&deed=cancel").await;
-    assert!(asked.contains("<b>2</b> tasks fit") && asked.contains("Cancel them all"));
+    assert!(asked.contains("<b>2</b> tasks match") && asked.contains("Cancel them all"));
     let response = send(&stage, "/tasks/cancel", &[("type", "Job"), ("state", "Queued"), ("all", "yes")]).await;
     assert!(leads_to(&response).starts_with("/tasks/canceltasks_"));
     let control = longhaul_worker::Settings { queues: vec![queue_task::QUEUE.to_owned()], ..quick_worker() };
@@ -266,8 +298,10 @@ async fn ticked_tasks_and_all_that_fit_are_changed() {
 #[tokio::test]
 async fn queues_are_paused_and_limited_by_their_forms() {
     let stage = stage().await;
-    assert_eq!(leads_to(&send(&stage, "/queues/jobs", &[("deed", "pause")]).await), "/queues?notice=queue-changed");
-    assert!(page(&stage, "/queues").await.contains("Resume"));
+    let paused = send(&stage, "/queues/jobs", &[("deed", "pause")]).await;
+    assert_eq!(leads_to(&paused), "/queues");
+    let text = page_after(&stage, &paused).await;
+    assert!(text.contains("apply on every worker") && text.contains("Resume"), "{text}");
     assert_eq!(stage.get("/api/queues/jobs").await.1["Paused"], true);
     send(&stage, "/queues/jobs", &[("deed", "resume")]).await;
     let limits =
@@ -285,12 +319,14 @@ async fn queues_are_paused_and_limited_by_their_forms() {
         ),
         (&json!(false), &json!(3), &json!(null), &json!(5), &json!(2.5), &json!(true))
     );
-    for wrong in [("max_running", "-1"), ("max_per_key", "many"), ("rate_count", "5")] {
+    for wrong in [("max_running", "-1"), ("max_per_key", "many"), ("rate_count", "")] {
         let refused = send(&stage, "/queues/jobs", &[("deed", "limit"), wrong]).await;
         assert_eq!(refused.status(), 400, "{wrong:?}");
         assert_guarded(&refused);
         let page = refused.text().await.expect("a page");
-        assert!(page.contains("Something is filled in wrongly") && page.contains("href=\"/queues\""), "{page}");
+        assert!(page.contains("A field is invalid") && page.contains("href=\"/queues\""), "{page}");
+        let label = if wrong.0 == "rate_count" { "Start at most N every S seconds: " } else { "Max concurrent" };
+        assert!(page.contains(label), "{page}");
         assert!(page.contains("href=\"/docs/errors#wrong-field\""), "{page}");
     }
     assert_eq!(send(&stage, "/queues/nowhere", &[("deed", "pause")]).await.status(), 404);
@@ -344,34 +380,48 @@ async fn pages_that_are_not_there_say_so_as_pages() {
         let response = get(&stage, &path).await;
         assert_eq!(response.status(), 404, "{path}");
         assert_guarded(&response);
-        assert!(response.text().await.expect("text").contains("There is nothing here"));
+        assert!(response.text().await.expect("text").contains("Page not found"));
     }
     let wrong = get(&stage, "/tasks?state=Broken").await;
     assert_eq!(wrong.status(), 400);
     assert_guarded(&wrong);
+    let browses = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for (path, status) in [("/taks", 404), ("/api/nothing", 404), ("/docs/nothing", 404), ("/tasks/cancel", 405)] {
+        let address = format!("{}{path}", stage.base_url);
+        let shown = browser().get(&address).header("accept", browses).send().await.expect("an answer");
+        assert_eq!(shown.status(), status, "{path}");
+        assert_guarded(&shown);
+        assert!(shown.text().await.expect("text").contains("<!DOCTYPE html>"), "{path}");
+        for accept in ["application/json", "*/*"] {
+            let told = browser().get(&address).header("accept", accept).send().await.expect("an answer");
+            assert_eq!(told.status(), status, "{path}");
+            let kind = told.headers()["content-type"].to_str().expect("text");
+            assert!(kind.starts_with("application/problem+json"), "{path}: {kind}");
+        }
+    }
 }
 
 /// Tells callers by a header; real ways to say who one is are tested elsewhere.
 struct ByHeader;
 
 impl Authenticator for ByHeader {
-    fn identify<'a>(&'a self, request: &'a longhaul::actix_web::HttpRequest) -> LocalBoxFuture<'a, Verdict> {
+    fn identify<'a>(&'a self, request: &'a longhaul::actix_web::HttpRequest) -> LocalBoxFuture<'a, Authentication> {
         let granted = request.headers().get("x-granted").and_then(|value| value.to_str().ok());
-        let verdict = match granted {
+        let authentication = match granted {
             Some(list) => {
                 let permissions = list.split(',').map(|name| name.parse().expect("a permission"));
                 let grants = permissions.fold(Grants::nothing(), Grants::with);
-                Verdict::Caller(Caller::new(CallerKind::Key, "key:1", "Ada <b>", grants))
+                Authentication::Caller(Caller::new(CallerKind::Key, "key:1", "Ada <b>", grants))
             }
-            None => Verdict::Nothing,
+            None => Authentication::Nothing,
         };
-        Box::pin(std::future::ready(verdict))
+        Box::pin(std::future::ready(authentication))
     }
 }
 
 #[tokio::test]
 async fn who_may_only_look_sees_no_buttons_and_who_may_not_look_is_told_what_is_missing() {
-    let stage = Stage::builder(registry()).gate(|_| Gate::default().with(ByHeader)).start().await;
+    let stage = Stage::builder(registry()).authenticators(|_| Authenticators::default().with(ByHeader)).start().await;
     let ids = jobs(&stage, &[Job::default()]).await;
     let ask = async |path: &str, granted: &str| {
         let request = browser().get(format!("{}{path}", stage.base_url)).header("x-granted", granted);

@@ -14,26 +14,26 @@ const VIEW_TASKS: &str = "Administration/Tasks/View";
 const MANAGE_TASKS: &str = "Administration/Tasks/Manage";
 const REINDEX: &str = "Administration/SearchIndex/Rebuild";
 
-async fn stage() -> Stage {
+pub(crate) async fn stage() -> Stage {
     let login = |pool: &sqlx::PgPool| {
         Login::new(pool.clone(), SessionSettings::default(), Some(Keys::new(pool.clone(), Some(SERVER_SECRET))), None)
     };
     Stage::builder(longhaul::queue_task::register(longhaul_tasks::registry()))
-        .gate(keys_only)
+        .authenticators(keys_only)
         .login(login)
         .start()
         .await
 }
 
 /// A browser of someone who has logged in by a key of this name.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     stage: &'a Stage,
     client: Client,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    async fn of(stage: &'a Stage, name: &str, permissions: &[&str]) -> Self {
+    pub(crate) async fn of(stage: &'a Stage, name: &str, permissions: &[&str]) -> Self {
         let client = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
         let key = make_key(&stage.pool, name, permissions, None, Some(SERVER_SECRET)).await;
         let mut browser = Self { stage, client, cookie: String::new() };
@@ -49,14 +49,14 @@ impl<'a> Browser<'a> {
         request.send().await.expect("an answer")
     }
 
-    async fn text(&self, path: &str, status: u16) -> String {
+    pub(crate) async fn text(&self, path: &str, status: u16) -> String {
         let response = self.get(path).await;
         assert_eq!(response.status(), status, "{path}");
         response.text().await.expect("text")
     }
 
     /// Sends a form as one of our pages does.
-    async fn form(&self, path: &str, body: &str) -> Response {
+    pub(crate) async fn form(&self, path: &str, body: &str) -> Response {
         let request = self.client.post(format!("{}{path}", self.stage.base_url)).header("cookie", &self.cookie);
         let request = request.header("sec-fetch-site", "same-origin").body(body.to_owned());
         request.header("content-type", "application/x-www-form-urlencoded").send().await.expect("an answer")
@@ -101,15 +101,15 @@ async fn who_may_see_the_dashboard_alone_sees_its_own_tasks_there() {
     }
     for path in ["/tasks?by=key%3Abob", &format!("/tasks?text={others}"), "/tasks?text=key%3Abob"] {
         let text = ada.text(path, 200).await;
-        assert!(text.contains("No task fits") && !text.contains(&format!("/tasks/{others}")), "{path}");
+        assert!(text.contains("No matching tasks") && !text.contains(&format!("/tasks/{others}")), "{path}");
     }
-    assert!(ada.text(&format!("/tasks/{own}"), 200).await.contains("Asked for by"));
+    assert!(ada.text(&format!("/tasks/{own}"), 200).await.contains("Created by"));
     // What is not one's own is not there, in the same words.
     let not_shown = ada.text(&format!("/tasks/{others}"), 404).await;
     assert_eq!(not_shown.replace(&others, "ID"), ada.text(&format!("/tasks/{never}"), 404).await.replace(never, "ID"));
     assert_eq!(leads_to(&ada.get(&format!("/search?q={own}")).await), format!("/tasks/{own}"));
     let found = ada.text(&format!("/search?q={others}"), 200).await;
-    assert!(found.contains("No task has it") && !found.contains(&format!("/tasks/{others}")), "{found}");
+    assert!(found.contains("No matching tasks") && !found.contains(&format!("/tasks/{others}")), "{found}");
     let found = ada.text("/search?q=e", 200).await;
     assert!(!found.contains("id=\"queues\"") && !found.contains("id=\"types\"") && !found.contains("id=\"workers\""));
     // Sums are about everyone's.
@@ -140,7 +140,7 @@ async fn buttons_do_what_the_api_would_do_for_the_same_person() {
     assert_eq!(browser.form(&format!("/tasks/{others}/cancel"), "").await.status(), 404);
     leads_to(&browser.form("/tasks/cancel", &format!("id={second}&id={others}")).await);
     assert_eq!([state(&stage, &second).await, state(&stage, &others).await], ["Cancelled", "Scheduled"]);
-    // All that fit: one's own, whoever else has some.
+    // All matching tasks: one's own, whoever else has some.
     assert!(leads_to(&browser.form("/tasks/cancel", "all=yes&type=Reindex").await).starts_with("/tasks/canceltasks_"));
     let asked: serde_json::Value = stage.value("SELECT parameters FROM longhaul.task WHERE type = 'CancelTasks'").await;
     assert_eq!(asked["CreatedBy"], "key:ada");
@@ -149,7 +149,7 @@ async fn buttons_do_what_the_api_would_do_for_the_same_person() {
 
     // Whoever sees and does not manage.
     let viewer = Browser::of(&stage, "viewer", &[DASHBOARD, VIEW_TASKS]).await;
-    assert!(viewer.text(&format!("/tasks/{others}"), 200).await.contains("You may look, not change."));
+    assert!(viewer.text(&format!("/tasks/{others}"), 200).await.contains("You have read-only access."));
     assert_eq!(viewer.form(&format!("/tasks/{others}/cancel"), "").await.status(), 403);
     leads_to(&viewer.form("/tasks/cancel", &format!("id={others}")).await);
     assert_eq!(state(&stage, &others).await, "Scheduled");
@@ -247,4 +247,22 @@ async fn every_page_has_a_logout_and_logins_are_written_down() {
     let prefixes: Vec<Option<&str>> = noted[2..5].iter().map(|(_, _, key, _)| key.as_deref()).collect();
     assert_eq!(prefixes, [None, Some("lh_0123456789"), None]);
     assert!(noted[0].2.as_deref().is_some_and(|prefix| prefix.len() == 13 && prefix.starts_with("lh_")));
+}
+
+#[tokio::test]
+async fn a_schedule_is_resumed_by_who_could_start_its_task() {
+    let stage = stage().await;
+    let schedules = [DASHBOARD, "Administration/Schedules/View", "Administration/Schedules/Edit"];
+    let entitled = stage.someone("entitled", &["*"]).await;
+    let schedule = json!({"Name": "a", "Cron": "0 0 * * *", "Type": "Reindex", "Paused": true});
+    assert_eq!(entitled.ask("POST", "/api/schedules", Some(&schedule)).await.0, 201);
+    let weak = Browser::of(&stage, "weak", &schedules).await;
+    assert_eq!(weak.form("/schedules/a", "deed=resume").await.status(), 403);
+    let state = async || entitled.ask("GET", "/api/schedules/a", None).await.1["State"].clone();
+    assert_eq!(state().await, "paused");
+    let permissions = [&schedules[..], &[REINDEX]].concat();
+    let strong = Browser::of(&stage, "strong", &permissions).await;
+    assert_eq!(strong.form("/schedules/a", "deed=resume").await.status(), 303);
+    assert_eq!(state().await, "active");
+    assert_eq!(strong.form("/schedules/none", "deed=resume").await.status(), 404);
 }

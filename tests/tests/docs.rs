@@ -134,7 +134,7 @@ async fn the_tables_of_routes_are_the_openapi_document() {
 #[test]
 fn the_table_of_metrics_is_what_processes_show() {
     use longhaul_telemetry::table::{Kind, METRICS};
-    let mut table = "| metric | labels | from | what it tells |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut table = "| metric | labels | from | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for metric in METRICS {
         let name = if metric.kind == Kind::Counter { format!("{}_total", metric.name) } else { metric.name.to_owned() };
         let kind = format!("{:?}", metric.kind).to_lowercase();
@@ -153,6 +153,27 @@ fn the_table_of_metrics_is_what_processes_show() {
     }
 }
 
+/// With `LONGHAUL_BLESS=1` the table is written anew.
+#[test]
+fn the_table_of_reasons_is_why_tasks_wait() {
+    let mut table = "| code | meaning | details |\n| --- | --- | --- |\n".to_owned();
+    for (code, meaning, details) in longhaul_model::store::why::CODES {
+        let details: Vec<String> =
+            details.split(", ").filter(|name| *name != "–").map(|name| format!("`{name}`")).collect();
+        let details = if details.is_empty() { "–".to_owned() } else { details.join(", ") };
+        table.push_str(&format!("| `{code}` | {meaning} | {details} |\n"));
+    }
+    let text = read("docs/queues.md");
+    let (before, rest) = text.split_once("<!-- reasons -->\n").expect("a mark where the table begins");
+    let (_, after) = rest.split_once("<!-- /reasons -->").expect("a mark where the table ends");
+    let right = format!("{before}<!-- reasons -->\n{table}<!-- /reasons -->{after}");
+    if std::env::var_os("LONGHAUL_BLESS").is_some() {
+        std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/queues.md"), right).expect("written");
+    } else {
+        assert!(text == right, "the table of docs/queues.md is not the code's; bless it with LONGHAUL_BLESS=1");
+    }
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
     for document in ["README.md", "CONTRIBUTING.md", "docs/README.md"] {
@@ -166,6 +187,22 @@ fn links_between_documents_lead_somewhere() {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(base).join(target);
             assert!(path.exists(), "{document} points at {target}, which is not there");
         }
+    }
+}
+
+#[test]
+fn each_question_where_something_is_decided_is_answered_by_one_file() {
+    let text = read("CONTRIBUTING.md");
+    let (_, section) = text.split_once("\n## Where is X decided?\n").expect("the map of decisions");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let questions = &rows(section)[1..];
+    assert!(questions.len() >= 10, "the map has questions");
+    for row in questions {
+        let [question, answer] = row.as_slice() else { panic!("{row:?} is not a question and its answer") };
+        assert!(question.ends_with('?'), "{question}");
+        let file = answer.strip_suffix(')').and_then(|link| link.split_once("](")).map(|(_, file)| file);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file.expect("one link"));
+        assert!(file.is_file(), "{question} is answered by a file that is not there: {}", file.display());
     }
 }
 
@@ -195,8 +232,15 @@ fn code_in_documents_is_what_its_file_says() {
     assert!(compared >= 6, "documents have code from files");
 }
 
+/// The tables of a text that compare features, each with its head first.
+fn comparisons(text: &str) -> Vec<Vec<Vec<String>>> {
+    let tables: Vec<_> = text.split("\n\n").filter(|block| block.starts_with("| feature |")).map(rows).collect();
+    assert!(tables.len() >= 5, "features are compared by theme");
+    tables
+}
+
 #[test]
-fn every_test_that_the_table_of_features_names_is_there() {
+fn every_test_that_the_tables_of_features_name_is_there() {
     let text = read("docs/features.md");
     let mut named = 0;
     for link in text.split("[`").skip(1) {
@@ -208,7 +252,24 @@ fn every_test_that_the_table_of_features_names_is_there() {
         named += 1;
     }
     assert!(named >= 30, "every feature has its test");
-    for row in rows(&text).iter().skip(1) {
-        assert_eq!(row.len(), 8, "{row:?}");
+    for row in comparisons(&text).iter().flat_map(|table| &table[1..]).filter(|row| row[1].starts_with("yes")) {
+        assert!(text.contains(&format!("\n* {}:\n  [`", row[0])), "no test of {:?} is named", row[0]);
+    }
+}
+
+#[test]
+fn what_the_tables_of_features_say_of_others_is_linked_or_was_not_found() {
+    let text = read("docs/features.md");
+    for table in comparisons(&text) {
+        for row in &table[1..] {
+            assert_eq!(row.len(), table[0].len(), "{row:?}");
+            assert!(!row[1].is_empty() && row[1] != "—", "{row:?}");
+            for cell in &row[2..] {
+                assert!(cell == "not found" || cell.starts_with('['), "{cell:?} of {:?} has no link", row[0]);
+            }
+        }
+    }
+    for name in text.split("][").skip(1).filter_map(|rest| rest.split(']').next()) {
+        assert!(text.contains(&format!("\n[{name}]: https://")), "nobody says where [{name}] leads");
     }
 }

@@ -1,9 +1,5 @@
 //! Webhooks of a program with task types of its own, as a receiver sees them.
 
-#[path = "../process/program.rs"]
-#[expect(dead_code, reason = "shared with the tests of the shipped program")]
-mod program;
-
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_tests::until;
 use serde_json::{Value, json};
@@ -12,9 +8,6 @@ use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::program::{Process, address_in, run};
-
-/// The program under test.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_recorder");
 
 #[tokio::test]
 async fn a_program_of_ones_own_tells_webhooks_of_the_ends_of_its_tasks() {

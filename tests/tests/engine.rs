@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use longhaul_devdb::{Options, Server};
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict};
+use longhaul_model::store::finish::{AttemptEnd, AttemptOutcome, LeaseChanges};
 use longhaul_model::store::progress::{Details, ProgressWrite, flush, last_words};
 use longhaul_model::store::rescue::rescue;
 use longhaul_model::store::worker::{WorkerInfo, register};
@@ -341,7 +341,7 @@ impl Hand {
         claim(&stage.pool, &mut floors, LeaseKey { worker_id: self.worker_id, number }, limit).await.expect("a claim")
     }
 
-    fn end(task: &ClaimedTask, verdict: Verdict) -> AttemptEnd {
+    fn end(task: &ClaimedTask, verdict: AttemptOutcome) -> AttemptEnd {
         AttemptEnd {
             id: task.id,
             lease_number: task.lease.number,
@@ -374,7 +374,7 @@ async fn a_lost_lease_cannot_finish_or_progress_its_task() {
     assert!(first.claim(&stage, 1).await.is_empty(), "presumed dead, it claims nothing");
     let second = Hand::register(&stage).await;
     let again = second.claim(&stage, 1).await.remove(0);
-    assert_eq!((again.id, again.attempt), (task.id, 2));
+    assert_eq!((again.id, again.attempt), (task.id, 1), "nothing had been heard of the first attempt");
 
     let write = ProgressWrite {
         id: task.id,
@@ -393,13 +393,13 @@ async fn a_lost_lease_cannot_finish_or_progress_its_task() {
     assert!(last_words(&stage.pool, first.worker_id, std::slice::from_ref(&write)).await.expect("no words").is_empty());
     assert!(flush(&stage.pool, first.worker_id, &[write]).await.expect("a flush").is_empty());
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task_log").await, 0);
-    let ends = [Hand::end(&task, Verdict::Failed(longhaul_model::Problem::new(HOPELESS, "late"), None))];
+    let ends = [Hand::end(&task, AttemptOutcome::Failed(longhaul_model::Problem::new(HOPELESS, "late"), None))];
     assert!(finish(&stage.pool, first.worker_id, &ends, &LeaseChanges::default()).await.expect("a finish").is_empty());
     let untouched: bool =
         stage.value("SELECT state = 'Queued' AND message IS NULL AND checkpoint IS NULL FROM longhaul.task").await;
     assert!(untouched);
 
-    let ends = [Hand::end(&again, Verdict::Succeeded(None))];
+    let ends = [Hand::end(&again, AttemptOutcome::Succeeded(None))];
     assert_eq!(
         finish(&stage.pool, second.worker_id, &ends, &LeaseChanges::default()).await.expect("a finish"),
         [task.id]
@@ -414,9 +414,9 @@ async fn finishing_twice_changes_nothing_the_second_time() {
     let hand = Hand::register(&stage).await;
     let task = hand.claim(&stage, 1).await.remove(0);
     let kept = LeaseChanges::default();
-    let done = [Hand::end(&task, Verdict::Succeeded(Some(json!(1))))];
+    let done = [Hand::end(&task, AttemptOutcome::Succeeded(Some(json!(1))))];
     assert_eq!(finish(&stage.pool, hand.worker_id, &done, &kept).await.expect("a finish").len(), 1);
-    let failed = [Hand::end(&task, Verdict::Succeeded(Some(json!(2))))];
+    let failed = [Hand::end(&task, AttemptOutcome::Succeeded(Some(json!(2))))];
     assert!(finish(&stage.pool, hand.worker_id, &failed, &kept).await.expect("a finish").is_empty());
     assert_eq!(stage.value::<Value>("SELECT result FROM longhaul.task").await, json!(1));
 }
@@ -427,7 +427,7 @@ async fn a_retried_task_leaves_its_lease_so_a_rescue_does_not_put_it_back_twice(
     stage.enqueue(info_of("Note"), vec![json!({"number": 1}), json!({"number": 2})]).await;
     let hand = Hand::register(&stage).await;
     let tasks = hand.claim(&stage, 2).await;
-    let retry = Verdict::Retry(Duration::from_secs(3600), longhaul_model::Problem::new(HOPELESS, "again"), None);
+    let retry = AttemptOutcome::Retry(Duration::from_secs(3600), longhaul_model::Problem::new(HOPELESS, "again"), None);
     let ends = [Hand::end(&tasks[0], retry)];
     let leases = LeaseChanges { emptied: vec![], shortened: vec![tasks[0].lease.number] };
     finish(&stage.pool, hand.worker_id, &ends, &leases).await.expect("a finish");
@@ -488,7 +488,7 @@ async fn a_backlog_hides_no_queue_that_was_empty_before() {
 #[tokio::test]
 async fn ids_carry_the_databases_time() {
     let stage = stage().await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let clock = stage.clock().await;
     let id = clock.new_id();
     let (seconds, _) = id.get_timestamp().expect("a UUIDv7").to_unix();
     let database: f64 = stage.value("SELECT extract(epoch FROM clock_timestamp())::float8").await;
@@ -500,7 +500,7 @@ async fn what_is_scheduled_waits_and_then_runs() {
     let stage = stage().await;
     let worker = stage.worker(quick_worker()).await;
     let due: chrono::DateTime<chrono::Utc> = stage.value("SELECT now() + interval '300 ms'").await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let clock = stage.clock().await;
     let task = NewTask { run_at: Some(due), ..NewTask::new(clock.new_id(), info_of("Note"), json!({"number": 1})) };
     enqueue(&stage.pool, &[task]).await.expect("stored");
     assert_eq!(stage.value::<String>("SELECT state::text FROM longhaul.tasks").await, "Scheduled");

@@ -39,14 +39,26 @@ async fn post(stage: &Stage, body: &str) -> (u16, Value, reqwest::header::Header
 }
 
 #[tokio::test]
+async fn a_body_that_is_something_else_is_called_what_it_is() {
+    let stage = Stage::new().await;
+    for (body, told) in
+        [("\u{feff}{\"Type\": \"Reindex\"}", "byte order mark"), ("PK\u{3}\u{4}x", "a zip file"), ("<a/>", "XML")]
+    {
+        let (status, problem, _) = post(&stage, body).await;
+        assert_eq!((status, &problem["code"]), (400, &serde_json::json!("not-json")));
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(told)), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn every_bad_request_is_told_what_to_change_and_stores_nothing() {
     let stage = Stage::new().await;
     let cases: &[(&str, &str, &[&str])] = &[
         ("", "not-json", &[]),
         ("{", "not-json", &[]),
         ("{\"Type\": \"Reindex\", \"Parameters\": {\"a\": \"\u{1}\"}}", "not-json", &[]),
-        ("[]", "invalid-request", &[]),
-        ("\"Reindex\"", "invalid-request", &[]),
+        ("[]", "invalid-request", &[""]),
+        ("\"Reindex\"", "invalid-request", &[""]),
         ("{}", "invalid-request", &["/Type"]),
         (r#"{"Type": 5}"#, "invalid-request", &["/Type"]),
         (r#"{"Type": "Reindex", "Parameters": []}"#, "invalid-request", &["/Parameters"]),
@@ -131,8 +143,8 @@ async fn wrong_methods_are_told_the_right_ones() {
     for (method, path, allow) in [
         (Method::GET, "/api/backgroundtasks", "POST"),
         (Method::DELETE, "/api/backgroundtasks", "POST"),
-        (Method::PUT, "/health/live", "GET"),
-        (Method::POST, "/api/search", "GET"),
+        (Method::PUT, "/health/live", "GET, HEAD"),
+        (Method::POST, "/api/search", "GET, HEAD"),
     ] {
         let (status, body, headers) = send(&stage, method, path, &[], "").await;
         assert_eq!(status, 405, "{path}");

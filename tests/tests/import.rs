@@ -108,3 +108,25 @@ async fn a_broken_gzip_is_an_error_and_not_half_a_file() {
     assert!(matches!(result, Err(ImportError::Read(_))), "{result:?}");
     assert_eq!(counts(&stage).await, (0, 0, 0));
 }
+
+#[tokio::test]
+async fn a_file_that_is_something_else_is_called_what_it_is() {
+    let stage = Stage::new().await;
+    let pool = worker(&stage).await;
+    let utf16: Vec<u8> = format!("\u{feff}{PROJECT}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (content, told) in [
+        (b"PK\x03\x04zip".to_vec(), "a zip file"),
+        (utf16, "text in UTF-16"),
+        (format!("[{PROJECT}]").into_bytes(), "a JSON array"),
+        (b"Id,Name\n1,x\n".to_vec(), "a table (CSV)"),
+        (b"<?xml version='1.0'?><a/>".to_vec(), "XML"),
+        (PROJECT.replace(',', ",\n").into_bytes(), "each record must be on one line"),
+    ] {
+        match import(&pool, content.as_slice(), |_| {}).await {
+            Err(ImportError::Line { line: 1, message }) => assert!(message.contains(told), "{told}: {message}"),
+            other => panic!("{told}: {other:?}"),
+        }
+    }
+    let marked = format!("\u{feff}{PROJECT}\r\n");
+    assert_eq!(import(&pool, marked.as_bytes(), |_| {}).await.expect("an import").projects, 1);
+}

@@ -8,7 +8,7 @@ use longhaul_model::problem::{ATTEMPT_FAILED, Problem};
 use longhaul_model::store::cancel::{cancel, retry};
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict};
+use longhaul_model::store::finish::{AttemptEnd, AttemptOutcome, LeaseChanges};
 use longhaul_model::store::progress::{Details, ProgressWrite, flush};
 use longhaul_model::store::rescue::{POISON, rescue};
 use longhaul_model::store::schedule::promote;
@@ -85,7 +85,7 @@ impl Expected {
 
 struct Play {
     stage: Stage,
-    clock: DatabaseClock,
+    clock: std::sync::Arc<DatabaseClock>,
     info: TaskTypeInfo,
     workers: [i32; 2],
     next_lease: i64,
@@ -99,14 +99,14 @@ impl Play {
         let registry = Registry::new().with::<Any>();
         let info = *registry.get("Any").expect("registered").info();
         let stage = Stage::with_registry(registry).await;
-        let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+        let clock = stage.clock().await;
         let workers = [hand(&stage).await, hand(&stage).await];
         Self { stage, clock, info, workers, next_lease: 1, tasks: BTreeMap::new(), handles: Vec::new() }
     }
 
     /// A new play on the same stage.
     async fn clear(&mut self) {
-        sqlx::raw_sql("TRUNCATE longhaul.task, longhaul.ready, longhaul.scheduled, longhaul.lease, longhaul.worker, longhaul.cancel_request, longhaul.attempt_error")
+        sqlx::raw_sql("TRUNCATE longhaul.task, longhaul.ready, longhaul.scheduled, longhaul.lease, longhaul.worker, longhaul.cancel_request, longhaul.attempt_error, longhaul.unsuccessful")
             .execute(&self.stage.pool)
             .await
             .expect("an empty stage");
@@ -190,12 +190,12 @@ impl Play {
         let Some(task) = pick(&self.handles, handle).cloned() else { return };
         let problem = Problem::new(ATTEMPT_FAILED, "as it happens");
         let verdict = [
-            Verdict::Succeeded(None),
-            Verdict::Failed(problem.clone(), None),
-            Verdict::Cancelled,
-            Verdict::Retry(Duration::ZERO, problem, None),
-            Verdict::Snooze(Duration::ZERO),
-            Verdict::Release,
+            AttemptOutcome::Succeeded(None),
+            AttemptOutcome::Failed(problem.clone(), None),
+            AttemptOutcome::Cancelled,
+            AttemptOutcome::Retry(Duration::ZERO, problem, None),
+            AttemptOutcome::Snooze(Duration::ZERO),
+            AttemptOutcome::Release,
         ][verdict]
             .clone();
         let state = verdict.state();
@@ -268,6 +268,10 @@ impl Play {
             .execute(&self.stage.pool)
             .await
             .expect("silence");
+        sqlx::query("UPDATE longhaul.observation SET gaps = '{}', looked_at = clock_timestamp()")
+            .execute(&self.stage.pool)
+            .await
+            .expect("an observer");
         assert_eq!(rescue(&self.stage.pool).await.expect("a rescue").workers, [lost]);
         self.workers[worker] = hand(&self.stage).await;
         let held: Vec<Uuid> = self
@@ -278,11 +282,11 @@ impl Play {
             .collect();
         for id in held {
             let task = self.tasks.get_mut(&id).expect("known");
-            task.attempt += u16::from(!task.begun);
-            task.crashes += i16::from(task.begun || task.crashes == 0);
+            // What is not known to have begun keeps its attempt, and is suspect.
+            task.crashes = (task.crashes + i16::from(task.begun)).max(1);
             let state = if task.cancel_requested {
                 State::Cancelled
-            } else if task.crashes >= POISON || task.attempt >= task.max_attempts {
+            } else if task.begun && (task.crashes >= POISON || task.attempt >= task.max_attempts) {
                 State::Failed
             } else {
                 State::Queued

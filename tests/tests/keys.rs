@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 async fn stage() -> Stage {
-    Stage::builder(longhaul_tasks::registry()).gate(keys_only).start().await
+    Stage::builder(longhaul_tasks::registry()).authenticators(keys_only).start().await
 }
 
 async fn make(stage: &Stage, name: &str, permissions: &[&str], server_secret: Option<&str>) -> Secret {
@@ -72,7 +72,7 @@ async fn wrong_keys_are_all_refused_in_the_same_words() {
         let (status, body) = queues(&stage, &token).await;
         assert_eq!((status.as_u16(), body["code"].as_str()), (401, Some("wrong-credentials")), "{sort}");
         let detail = body["detail"].as_str().expect("text");
-        assert_eq!(detail, "The API key is not valid: it is unknown, or has expired or been revoked.", "{sort}");
+        assert_eq!(detail, "The API key is not valid: it is unknown, expired or revoked.", "{sort}");
     }
     assert_eq!(queues(&stage, right.expose()).await.0, 200);
 }

@@ -276,6 +276,9 @@ async fn jobs_that_make_no_sense_are_refused_with_every_reason_at_once() {
         ),
         ("bulkaction", json!({"Action": "Delete", "Kind": "two words"}), invalid(&["/Parameters/Kind"])),
         ("bulkaction", json!({"Action": "Delete", "ProjectId": TWO}), impossible("unknown-project")),
+        ("bulkaction", json!({"Action": "Delete", "Query": "-word77"}), invalid(&["/Parameters/Query"])),
+        ("bulkaction", json!({"Action": "Delete", "Query": "word77 or -word78"}), invalid(&["/Parameters/Query"])),
+        ("bulkaction", json!({"Action": "Delete", "ProjectId": ONE, "Query": "..."}), invalid(&["/Parameters/Query"])),
         ("bulkaction", json!({"Action": "Delete", "Query": "word77"}), impossible("not-indexed")),
     ] {
         let (got, body) = refused(&stage, type_name, parameters).await;
@@ -284,4 +287,32 @@ async fn jobs_that_make_no_sense_are_refused_with_every_reason_at_once() {
             body["errors"].as_array().into_iter().flatten().map(|e| e["pointer"].clone()).collect();
         assert_eq!(complaints, pointers, "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_bulk_action_that_fits_everything_changes_nothing_also_when_it_comes_from_sql() {
+    let stage = Stage::new().await;
+    let worker = stage.worker(quick_worker()).await;
+    fill_project(&stage.pool, ONE, 100).await;
+    run(&stage, "Reindex", json!({})).await;
+    for parameters in [
+        json!({"Action": "Delete"}),
+        json!({"Action": "Delete", "Query": "-zzzz"}),
+        json!({"Action": "Delete", "Query": "word77 or -zzzz"}),
+        json!({"Action": "Delete", "Query": "-zzzz -yyyy", "ProjectId": ONE}),
+        json!({"Action": "Delete", "Query": " "}),
+    ] {
+        let id: String = sqlx::query_scalar("SELECT longhaul.enqueue('bulkaction', $1)")
+            .bind(&parameters)
+            .fetch_one(&stage.pool)
+            .await
+            .expect("stored");
+        let ended = stage.ended(&json!({"Self": format!("/api/backgroundtask/{id}")})).await;
+        assert_eq!((&ended["State"], &ended["Error"]["code"]), (&json!("Failed"), &json!("not-runnable")), "{ended}");
+    }
+    assert_eq!(count(&stage, "records.entity", "true").await, 100);
+    // A word beside it narrows.
+    let ended = run(&stage, "bulkaction", json!({"Action": "Delete", "Query": "entity -zzzz", "Kind": "Script"})).await;
+    assert_eq!(ended["Result"]["Changed"], 20, "{ended}");
+    worker.stop().await;
 }

@@ -1,5 +1,5 @@
 //! What statements leave out while nothing needs it, and what is done all the same when
-//! something does (docs/performance.md, "One task a statement").
+//! something does (docs/adr/0008-performance-history.md, "One task per statement").
 
 use std::time::Duration;
 
@@ -7,10 +7,9 @@ use chrono::{DateTime, Utc};
 use longhaul_api::Enqueuer;
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::store::finish::{AttemptEnd, LeaseChanges, Verdict};
+use longhaul_model::store::finish::{AttemptEnd, AttemptOutcome, LeaseChanges};
 use longhaul_model::store::keyed::{Stored, enqueue_unique};
 use longhaul_model::store::progress::{Details, ProgressWrite, flush};
-use longhaul_model::store::queue::{QueueSettings, pause_type, set};
 use longhaul_model::store::rescue::{Rescued, rescue};
 use longhaul_model::store::worker::{WorkerInfo, register};
 use longhaul_model::store::{ClaimedTask, LeaseKey};
@@ -67,77 +66,6 @@ async fn stage() -> Stage {
     Stage::with_registry(registry()).await
 }
 
-async fn armed(stage: &Stage) -> (bool, bool) {
-    let enabled = "SELECT (SELECT tgenabled FROM pg_trigger WHERE tgname = 'gate') <> 'D'";
-    let room = "SELECT (SELECT tgenabled FROM pg_trigger WHERE tgname = 'make_room') <> 'D'";
-    (stage.value(enabled).await, stage.value(room).await)
-}
-
-#[tokio::test]
-async fn the_gate_is_there_while_a_queue_is_gated_or_a_type_paused() {
-    let stage = stage().await;
-    let open = QueueSettings::default();
-    let limited = QueueSettings { max_running: Some(1), ..open.clone() };
-    assert_eq!(armed(&stage).await, (false, false));
-    set(&stage.pool, "a", &limited).await.expect("set");
-    assert_eq!(armed(&stage).await, (true, true));
-    set(&stage.pool, "b", &open).await.expect("set");
-    pause_type(&stage.pool, "Stays", true).await.expect("a pause");
-    set(&stage.pool, "a", &open).await.expect("set");
-    assert_eq!(armed(&stage).await, (true, true), "the type is paused");
-    pause_type(&stage.pool, "Stays", false).await.expect("no pause");
-    assert_eq!(armed(&stage).await, (false, false));
-
-    // By hand, too.
-    for (sql, expected) in [
-        ("UPDATE longhaul.queue SET fair = true WHERE name = 'b'", true),
-        ("DELETE FROM longhaul.queue", false),
-        ("INSERT INTO longhaul.queue (name, paused_at) VALUES ('c', now())", true),
-        ("DELETE FROM longhaul.queue", false),
-    ] {
-        sqlx::query(sql).execute(&stage.pool).await.expect("a statement");
-        assert_eq!(armed(&stage).await, (expected, expected), "{sql}");
-    }
-}
-
-#[tokio::test]
-async fn opening_the_last_gate_does_not_wait_for_a_task_that_is_ending() {
-    let stage = stage().await;
-    let open = QueueSettings::default();
-    let limited = QueueSettings { max_running: Some(1), ..open.clone() };
-    set(&stage.pool, "a", &limited).await.expect("set");
-    // An end that frees a place holds this table, and asks for `ready` next.
-    let mut ending = stage.pool.begin().await.expect("a transaction");
-    sqlx::query("DELETE FROM longhaul.admitted").execute(&mut *ending).await.expect("a statement");
-    let opening = set(&stage.pool, "a", &open);
-    tokio::time::timeout(longhaul_tests::DEADLINE, opening).await.expect("it does not wait").expect("set");
-    ending.rollback().await.expect("over");
-    assert_eq!(armed(&stage).await, (true, true), "they stay");
-    set(&stage.pool, "b", &open).await.expect("set");
-    assert_eq!(armed(&stage).await, (false, false), "until the next change");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_task_slips_past_the_first_gate() {
-    let stage = stage().await;
-    let paused = QueueSettings { paused: true, ..QueueSettings::default() };
-    for round in 0..10 {
-        let storing = async {
-            for _ in 0..20 {
-                stage.enqueue(stays(), vec![json!({})]).await;
-            }
-        };
-        let pausing = async { set(&stage.pool, "default", &paused).await.expect("a pause") };
-        tokio::join!(storing, pausing);
-        let free: i64 = stage.value("SELECT count(*) FROM longhaul.ready").await;
-        let held: i64 = stage.value("SELECT count(*) FROM longhaul.held").await;
-        assert_eq!((free, held), (0, 20), "round {round}");
-        set(&stage.pool, "default", &QueueSettings::default()).await.expect("no pause");
-        assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.ready").await, 20, "round {round}");
-        sqlx::raw_sql("TRUNCATE longhaul.task, longhaul.ready CASCADE").execute(&stage.pool).await.expect("emptied");
-    }
-}
-
 fn worker_info() -> WorkerInfo {
     WorkerInfo {
         name: "by hand".to_owned(),
@@ -163,7 +91,7 @@ fn success(task: &ClaimedTask) -> AttemptEnd {
         elapsed: Duration::from_millis(1),
         progress: Progress::unknown(),
         checkpoint: None,
-        verdict: Verdict::Succeeded(None),
+        verdict: AttemptOutcome::Succeeded(None),
         asked_to_cancel: false,
         special: task.special,
     }
@@ -385,7 +313,7 @@ async fn entries_read(connection: &mut PgConnection, index: &str) -> i64 {
 async fn those_who_store_at_the_same_time_share_a_commit() {
     let stage = stage().await;
     let enqueuer = Enqueuer::start(&stage.pool);
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("a clock");
+    let clock = stage.clock().await;
     let tasks: Vec<_> = (0..16).map(|_| NewTask::new(clock.new_id(), stays(), json!({}))).collect();
     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
     let stored = futures_util::future::join_all(tasks.into_iter().map(|task| enqueuer.enqueue(task))).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use longhaul_api::access::Keys;
 use longhaul_api::session::{Login, SessionSettings};
-use longhaul_api::{AppSettings, Gate, Rate};
+use longhaul_api::{AppSettings, Authenticators, Rate};
 use longhaul_tests::{DEADLINE, Stage};
 use reqwest::{Client, Response};
 use serde_json::Value;
@@ -88,7 +88,7 @@ async fn a_client_that_sends_more_than_it_may_is_told_when_to_go_on() {
 async fn an_address_that_guesses_keys_is_not_listened_to() {
     let stage = Stage::builder(longhaul_tasks::registry())
         .api(|settings| settings.limits.rate = rate(1000))
-        .gate(|pool| Gate::default().with(Keys::new(pool.clone(), None)))
+        .authenticators(|pool| Authenticators::default().with(Keys::new(pool.clone(), None)))
         .start()
         .await;
     let mut answers = Vec::new();
@@ -107,7 +107,7 @@ async fn an_address_that_guesses_keys_at_the_login_is_not_listened_to_and_seen_i
     let keys = |pool: &PgPool| Keys::new(pool.clone(), None);
     let stage = Stage::builder(longhaul_tasks::registry())
         .api(|settings| settings.limits.rate = rate(1000))
-        .gate(move |pool| Gate::default().with(keys(pool)))
+        .authenticators(move |pool| Authenticators::default().with(keys(pool)))
         .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), Some(keys(pool)), None))
         .start()
         .await;
@@ -130,8 +130,9 @@ async fn heads_that_are_too_large_are_refused() {
     let stage = stage(|_| {}).await;
     let headers =
         |count: usize, size: usize| (0..count).map(|n| format!("x-{n}: {}\r\n", "v".repeat(size))).collect::<String>();
-    let head =
-        |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{headers}\r\n");
+    let head = |path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n")
+    };
     let cases = [
         ("a long address", head(&format!("/{}", "a".repeat(9_000)), ""), "414", Some("uri-too-long")),
         ("a long query", head(&format!("/api/queues?{}", "a=b&".repeat(3_000)), ""), "414", Some("uri-too-long")),
@@ -157,7 +158,7 @@ async fn bodies_that_are_too_large_too_deep_or_too_many_are_refused() {
     let stage = stage(|_| {}).await;
     let post = |body: &str| {
         format!(
-            "POST /api/backgroundtasks HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\nconnection: close\r\n\
+            "POST /api/backgroundtasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -179,7 +180,7 @@ async fn bodies_that_are_too_large_too_deep_or_too_many_are_refused() {
         println!("{what}: {} kB answered after {:?}", body.len() / 1000, began.elapsed());
     }
     // Announced and never sent.
-    let huge = "POST /api/backgroundtasks HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    let huge = "POST /api/backgroundtasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
     assert!(answer(&stage, huge.as_bytes()).await.starts_with("HTTP/1.1 413"));
     is_well(&stage).await;
 }
@@ -189,7 +190,7 @@ async fn a_body_that_trickles_is_given_up_and_one_that_flows_is_not() {
     let stage = stage(|settings| settings.limits.body_patience = Duration::from_millis(400)).await;
     let head = |length: usize| {
         format!(
-            "POST /api/upload?name=a HTTP/1.1\r\nhost: h\r\ncontent-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
+            "POST /api/upload?name=a HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
         )
     };
     let mut slow = connect(&stage).await;
@@ -225,7 +226,7 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
     let mut streams = Vec::new();
     for _ in 0..50 {
         let mut stream = connect(&stage).await;
-        stream.write_all(b"GET /api/queues HTTP/1.1\r\nhost: h\r\nx-a").await.expect("sent");
+        stream.write_all(b"GET /api/queues HTTP/1.1\r\nhost: localhost\r\nx-a").await.expect("sent");
         streams.push(stream);
     }
     is_well(&stage).await;
@@ -240,7 +241,7 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
 #[tokio::test]
 async fn connections_above_the_limit_wait_and_are_served_when_others_end() {
     let stage = stage(|settings| settings.limits.connections = 1).await;
-    let request = b"GET /health/live HTTP/1.1\r\nhost: h\r\n\r\n";
+    let request = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let served = async |stream: &mut TcpStream, patience: Duration| {
         let mut answer = [0; 15];
         matches!(timeout(patience, stream.read_exact(&mut answer)).await, Ok(Ok(_)))

@@ -4,7 +4,7 @@ use longhaul::queue_task;
 use longhaul_model::problem::ProblemKind;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::queue::{QueueSettings, set};
-use longhaul_model::{DatabaseClock, Outcome, Registry, RunContext, RunError, TaskType};
+use longhaul_model::{Outcome, Registry, RunContext, RunError, TaskType};
 use longhaul_tests::{Stage, quick_worker, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ async fn stage() -> Stage {
 }
 
 async fn jobs(stage: &Stage, jobs: &[Job]) -> Vec<Uuid> {
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let clock = stage.clock().await;
     let tasks: Vec<NewTask> = jobs.iter().map(|job| NewTask::of(clock.new_id(), job).expect("JSON")).collect();
     enqueue(&stage.pool, &tasks).await.expect("stored");
     tasks.iter().map(|task| task.id).collect()

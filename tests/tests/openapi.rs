@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longhaul_model::Registry;
-use longhaul_tests::{Described, Exchange, Stage};
+use longhaul_tests::{Described, Example, Exchange, Stage, address};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -13,11 +13,6 @@ fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     let paths = document["paths"].as_object().expect("paths");
     let items = paths.iter().map(|(path, item)| (path, item.as_object().expect("operations")));
     items.flat_map(|(path, item)| item.iter().map(|(method, it)| (path.as_str(), method.as_str(), it))).collect()
-}
-
-/// An address of the path, with something for each placeholder.
-fn address(path: &str) -> String {
-    path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>().join("/")
 }
 
 #[tokio::test]
@@ -33,7 +28,7 @@ async fn the_document_is_served_and_has_what_the_server_has() {
         for method in
             [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS]
         {
-            let url = format!("{}{}", stage.base_url, address(path));
+            let url = format!("{}{}", stage.base_url, address(&document, path));
             // A client of its own: what is said here is what the server does.
             let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
             let response = client.expect("a client").request(method.clone(), url).send().await.expect("an answer");
@@ -133,24 +128,8 @@ async fn the_examples_are_the_seeds_and_fit_their_schemas() {
     for example in &given {
         assert_fits(&stage.openapi, &request["schema"], example);
     }
-    // The requests of the seed, by its order.
-    let seed = [
-        json!({"Type": "Reindex", "Parameters": {"Optimize": true, "ProjectId": "c651ed19-5375-475a-a539-9f6401467130"}}),
-        json!({"Type": "Reindex", "Parameters": {"Optimize": false, "SkipRelationships": true}}),
-        json!({"Type": "LinkTicketToStepResult", "Parameters": {
-            "StepResultId": "ad3c8f9a-6959-4226-9b47-a0a601595de4", "Key": "TST-123"}}),
-        json!({"Type": "LinkTicketToStepResult", "Parameters": {
-            "StepResultId": "ad3c8f9a-6959-4226-9b47-a0a601595de4",
-            "ExternalSystemLinkId": "d8e4c6a3-5287-4b38-82f8-7791adcb6dc9", "Key": "TST-123"}}),
-        json!({"Type": "LinkTicketToAgileRunStep", "Parameters": {
-            "AgileRunId": "161e7eed-2cd7-45cc-97d9-a00f010e3aa4", "StepId": "79853241-febd-4f5d-93bf-4d380d024206",
-            "Key": "TST-123"}}),
-        json!({"Type": "LinkTicketToAutomatedTestRunResultNode", "Parameters": {
-            "AutomatedTestRunId": "ad3c8f9a-6959-4226-9b47-a0a601595de4",
-            "ResultNodeId": "3aaf3505-85ca-43c4-a822-fe468118aab7", "Key": "TST-123"}}),
-        json!({"Type": "CreateTicketLink", "Parameters": {
-            "TicketId": "12345", "ExternalSystemLinkId": "3aaf3505-85ca-43c4-a822-fe468118aab7"}}),
-    ];
+    let seed: Vec<Value> = Example::all().iter().map(Example::request).collect();
+    assert_eq!(seed.len(), 7);
     for example in &seed {
         assert!(given.contains(&example), "the document lacks {example}");
     }
@@ -242,8 +221,8 @@ impl Sample {
         self.described.check(&Exchange { method, path, query, request, status, headers, body: body.as_bytes() })
     }
 
-    fn get(&self, body: &Value) -> Result<(), String> {
-        self.check("GET", "/api/backgroundtask/x", 200, body)
+    fn cancelled(&self, body: &Value) -> Result<(), String> {
+        self.check("DELETE", "/api/backgroundtask/x", 200, body)
     }
 }
 
@@ -251,28 +230,30 @@ impl Sample {
 async fn whatever_is_not_as_described_is_reported() {
     let mut sample = Sample::new().await;
     let right = sample.body.clone();
-    sample.get(&right).expect("it is as described");
+    sample.cancelled(&right).expect("it is as described");
+    let more = sample.check("GET", "/api/backgroundtask/x", 200, &right).expect_err("that answer has more");
+    assert!(more.contains("Parameters"), "{more}");
 
     let members = right.as_object().expect("an object");
     for name in members.keys() {
         let mut lacking = members.clone();
         lacking.remove(name);
-        let error = sample.get(&lacking.into()).expect_err("a member is missing");
+        let error = sample.cancelled(&lacking.into()).expect_err("a member is missing");
         assert!(error.contains(name.as_str()), "{error}");
         let mut wrong = members.clone();
         wrong.insert(name.clone(), json!([7]));
-        sample.get(&wrong.into()).expect_err("a member has another type");
+        sample.cancelled(&wrong.into()).expect_err("a member has another type");
     }
     for (name, value) in
         [("StartedAt", json!("2011-12-31 21:50")), ("ProgressInPercent", json!(10)), ("State", json!("Odd"))]
     {
         let mut wrong = right.clone();
         wrong[name] = value;
-        sample.get(&wrong).expect_err(name);
+        sample.cancelled(&wrong).expect_err(name);
     }
     let mut wrong = right.clone();
     wrong["Links"][0]["Colour"] = json!("red");
-    assert!(sample.get(&wrong).expect_err("a member too many").contains("Colour"));
+    assert!(sample.cancelled(&wrong).expect_err("a member too many").contains("Colour"));
 
     for (method, path, status) in [
         ("GET", "/api/backgroundtask/x", 203),
@@ -284,7 +265,7 @@ async fn whatever_is_not_as_described_is_reported() {
     }
     for content_type in ["application/json", "text/html; charset=utf-8"] {
         sample.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        sample.get(&right).expect_err(content_type);
+        sample.cancelled(&right).expect_err(content_type);
     }
 
     sample.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json; charset=utf-8"));

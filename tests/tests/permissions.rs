@@ -29,7 +29,7 @@ fn registry() -> Registry {
 }
 
 async fn stage() -> Stage {
-    Stage::builder(registry()).gate(keys_only).start().await
+    Stage::builder(registry()).authenticators(keys_only).start().await
 }
 
 const REINDEX: &str = "Administration/SearchIndex/Rebuild";
@@ -188,6 +188,24 @@ async fn a_unique_task_of_someone_else_is_not_shown() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_finds_a_unique_task_of_someone_else_does_not_show_it() {
+    let stage = stage().await;
+    let owner = stage.someone("owner", &[]).await;
+    let author = stage.someone("author", &["Administration/Schedules/Edit"]).await;
+    let viewer = stage.someone("viewer", &["Administration/Schedules/Edit", "Administration/Tasks/View"]).await;
+    let schedule = json!({"Name": "a", "Cron": "0 0 * * *", "Type": "Single"});
+    assert_eq!(author.ask("POST", "/api/schedules", Some(&schedule)).await.0, 201);
+    let task = owner.started(&json!({"Type": "Single"})).await;
+    let (status, body) = author.ask("POST", "/api/schedules/a/run", None).await;
+    assert_eq!((status, body["code"].as_str()), (409, Some("unique-task-exists")), "{body}");
+    assert!(!body.to_string().contains(&task[task.len() - 36..]), "{body}");
+    let (status, body) = viewer.ask("POST", "/api/schedules/a/run", None).await;
+    assert_eq!(status, 202, "{body}");
+    assert_eq!(owner.ask("DELETE", &task, None).await.0, 200);
+    assert_eq!(author.ask("POST", "/api/schedules/a/run", None).await.0, 202);
+}
+
+#[tokio::test]
 async fn nobody_waits_for_a_task_that_it_may_not_see() {
     let stage = stage().await;
     let (one, other) = (stage.someone("one", &[REINDEX]).await, stage.someone("other", &[REINDEX]).await);
@@ -260,6 +278,61 @@ async fn a_file_is_used_by_who_uploaded_it_and_by_administrators() {
     ada.started(&import(&id)).await;
     admin.started(&import(&id)).await;
     assert_eq!(ada.ask("DELETE", &format!("/api/upload/{id}"), None).await.0, 204);
+}
+
+#[tokio::test]
+async fn a_caller_stores_so_many_files_and_no_more() {
+    let stage = stage().await;
+    let (ada, bob) =
+        (stage.someone("ada", &[EDIT_TESTS, VIEW_RECORDS]).await, stage.someone("bob", &[EDIT_TESTS]).await);
+    sqlx::query(
+        "INSERT INTO records.upload (id, name, content, created_by)
+         SELECT gen_random_uuid(), 'a', 'x', 'key:ada' FROM generate_series(1, 999)",
+    )
+    .execute(&stage.pool)
+    .await
+    .expect("stored");
+    let upload = async |who: &Someone<'_>| {
+        let request = who.request("POST", "/api/upload?name=a.xml").header("content-type", "application/octet-stream");
+        let response = request.body("<testsuites/>").send().await.expect("an answer");
+        (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))
+    };
+    let (status, file) = upload(&ada).await;
+    assert_eq!(status, 201);
+    let (status, body) = upload(&ada).await;
+    assert_eq!((status, body["code"].as_str()), (409, Some("too-many-uploads")), "{body}");
+    assert_eq!(upload(&bob).await.0, 201);
+    let path = format!("/api/upload/{}", file["Id"].as_str().expect("an id"));
+    assert_eq!(ada.ask("DELETE", &path, None).await.0, 204);
+    assert_eq!(upload(&ada).await.0, 201);
+}
+
+#[tokio::test]
+async fn a_schedule_reads_no_file_that_who_makes_or_runs_it_could_not_use() {
+    const EDIT_SCHEDULES: &str = "Administration/Schedules/Edit";
+    let stage = stage().await;
+    fill_project(&stage.pool, MINE, 1).await;
+    let ada = stage.someone("ada", &[EDIT_TESTS, EDIT_SCHEDULES]).await;
+    let bob = stage.someone("bob", &[EDIT_TESTS, EDIT_SCHEDULES]).await;
+    let request = ada.request("POST", "/api/upload?name=a.xml").header("content-type", "application/octet-stream");
+    let file: Value = request.body("<testsuites/>").send().await.expect("an answer").json().await.expect("JSON");
+    let (id, never) = (file["Id"].as_str().expect("an id").to_owned(), Uuid::now_v7().to_string());
+    let schedule = |name: &str, id: &str| {
+        json!({"Name": name, "Cron": "0 0 * * *", "Type": "AutomatedTestImport",
+               "Parameters": {"ProjectId": MINE, "UploadId": id}})
+    };
+    let told = words(bob.ask("POST", "/api/schedules", Some(&schedule("b", &id))).await, &id);
+    assert!(told.1.contains("unknown-upload"), "{told:?}");
+    assert_eq!(told, words(bob.ask("POST", "/api/schedules", Some(&schedule("b", &never))).await, &never));
+    assert!(
+        words(bob.ask("PUT", "/api/schedules/b", Some(&schedule("b", &id))).await, &id).1.contains("unknown-upload")
+    );
+    assert_eq!(ada.ask("POST", "/api/schedules", Some(&schedule("a", &id))).await.0, 201);
+    assert!(words(bob.ask("POST", "/api/schedules/a/run", None).await, &id).1.contains("unknown-upload"));
+    assert_eq!(bob.ask("POST", "/api/schedules/a/pause", None).await.0, 200);
+    assert!(words(bob.ask("POST", "/api/schedules/a/resume", None).await, &id).1.contains("unknown-upload"));
+    assert_eq!(ada.ask("POST", "/api/schedules/a/resume", None).await.0, 200);
+    assert_eq!(ada.ask("POST", "/api/schedules/a/run", None).await.0, 202);
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::log::{kept, lines};
 use longhaul_model::store::retention::{Retention, Walk};
 use longhaul_model::{
-    DatabaseClock, Limits, LogLevel, Outcome, ProblemKind, Registry, Resources, RetryPolicy, RunContext, RunError,
-    StepHandle, TaskType,
+    Limits, LogLevel, Outcome, ProblemKind, Registry, Resources, RetryPolicy, RunContext, RunError, StepHandle,
+    TaskType,
 };
 use longhaul_tests::{Stage, quick_worker, until};
 use longhaul_worker::Settings;
@@ -357,7 +357,7 @@ async fn numbers_go_on_over_attempts_and_the_last_lines_of_each_are_kept() {
 async fn many_short_tasks_that_log_all_have_their_lines() {
     let (stage, _gate) = play().await;
     let info = *Registry::new().with::<Play>().get("Play").expect("registered").info();
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("a clock");
+    let clock = stage.clock().await;
     let parameters = json!({"moves": [{"Log": ["Info", "one", 1]}, {"Log": ["Warn", "two", 1]}]});
     let tasks: Vec<NewTask> = (0..2_000).map(|_| NewTask::new(clock.new_id(), info, parameters.clone())).collect();
     enqueue(&stage.pool, &tasks).await.expect("an enqueue");
@@ -479,5 +479,8 @@ async fn bad_requests_for_a_log_are_told_what_is_wrong() {
         stage.http.get(format!("{address}/log")).header("accept", "image/png").send().await.expect("an answer");
     assert_eq!(response.status(), 406);
     let response = stage.http.post(format!("{address}/log")).send().await.expect("an answer");
-    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET".parse().expect("a header")));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["allow"]),
+        (405, &"GET, HEAD".parse().expect("a header"))
+    );
 }

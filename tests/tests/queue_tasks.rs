@@ -7,7 +7,7 @@ use longhaul::queue_task;
 use longhaul_model::problem::ProblemKind;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::find::TaskFilter;
-use longhaul_model::{DatabaseClock, Outcome, Registry, Resources, RunContext, RunError, State, TaskType};
+use longhaul_model::{Outcome, Registry, Resources, RunContext, RunError, State, TaskType};
 use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
 use longhaul_worker::Settings;
 use schemars::JsonSchema;
@@ -82,7 +82,7 @@ fn control() -> Settings {
 }
 
 async fn jobs(stage: &Stage, job: &Job, count: usize) -> Vec<Uuid> {
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let clock = stage.clock().await;
     let tasks: Vec<NewTask> = (0..count).map(|_| NewTask::of(clock.new_id(), job).expect("JSON")).collect();
     for batch in tasks.chunks(2_000) {
         enqueue(&stage.pool, batch).await.expect("stored");
@@ -222,6 +222,69 @@ async fn every_criterion_narrows_the_filter() {
     assert_eq!((found.ids, found.last), (ours[1..].to_vec(), Some(ours[2])), "a window is what was looked at");
 }
 
+/// How many rows of `longhaul.task` a statement has read so far in this transaction.
+async fn rows_read(connection: &mut sqlx::PgConnection) -> i64 {
+    sqlx::query_scalar(
+        "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+          WHERE relid = 'longhaul.task'::regclass",
+    )
+    .fetch_one(connection)
+    .await
+    .expect("statistics")
+}
+
+#[tokio::test]
+async fn what_failed_is_found_without_a_walk_along_the_table() {
+    let (stage, failing) = stage().await;
+    failing.0.store(true, Ordering::SeqCst);
+    let worker = stage.worker(quick_worker()).await;
+    jobs(&stage, &Job { tenant: Some("a".to_owned()), ..Job::default() }, 3).await;
+    let all = async |state: &str, number: i64| {
+        let sql = format!("SELECT count(*) FROM longhaul.tasks WHERE state = '{state}'");
+        until(state, async || (count(&stage, &sql).await == number).then_some(())).await;
+    };
+    all("Failed", 3).await;
+    failing.0.store(false, Ordering::SeqCst);
+    jobs(&stage, &Job::default(), 2_000).await;
+    all("Succeeded", 2_000).await;
+    failing.0.store(true, Ordering::SeqCst);
+    jobs(&stage, &Job { tenant: Some("b".to_owned()), ..Job::default() }, 2).await;
+    all("Failed", 5).await;
+    worker.stop().await;
+
+    let failed = TaskFilter { states: vec![State::Failed], ..TaskFilter::default() };
+    let both = TaskFilter { states: vec![State::Failed, State::Cancelled], ..TaskFilter::default() };
+    let code = |code: &str| TaskFilter { error_code: Some(code.to_owned()), ..both.clone() };
+    for (filter, fit, looked_at) in [
+        (failed.clone(), 5, 5),
+        (TaskFilter { key: Some("a".to_owned()), ..failed.clone() }, 3, 5),
+        (code("broken"), 5, 5),
+        (code("other"), 0, 0),
+        (TaskFilter { types: vec!["Errand".to_owned()], ..failed.clone() }, 0, 0),
+    ] {
+        let mut transaction = stage.pool.begin().await.expect("a transaction");
+        let before = rows_read(&mut transaction).await;
+        let found = filter.find(&mut *transaction, Uuid::nil(), Uuid::max(), 100).await.expect("an answer");
+        assert_eq!(found.ids.len(), fit, "{filter:?}: one look finds all of them");
+        let read = rows_read(&mut transaction).await - before;
+        assert!(read <= looked_at, "{filter:?}: {read} rows of {looked_at}");
+    }
+    // In steps.
+    let (mut after, mut ids) = (Uuid::nil(), Vec::new());
+    while let found = failed.find(&stage.pool, after, Uuid::max(), 2).await.expect("an answer")
+        && let Some(last) = found.last
+    {
+        ids.extend(found.ids);
+        after = last;
+    }
+    assert_eq!(ids.len(), 5);
+    assert!(ids.is_sorted());
+}
+
+async fn count(stage: &Stage, sql: &str) -> i64 {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&stage.pool).await.expect("a number")
+}
+
 #[tokio::test]
 async fn a_killed_worker_neither_skips_nor_doubles_what_is_cancelled() {
     let (stage, _) = stage().await;
@@ -239,6 +302,28 @@ async fn a_killed_worker_neither_skips_nor_doubles_what_is_cancelled() {
     assert_eq!(ended["Result"], json!({"Cancelled": 4_000, "Requested": 0, "Ended": 0}), "{ended}");
     assert_eq!(states(&stage).await, [row("Job", "Cancelled", 4_000)]);
     second.stop().await;
+}
+
+#[tokio::test]
+async fn a_filter_that_names_nothing_changes_nothing_also_when_it_comes_from_sql() {
+    let (stage, _) = stage().await;
+    jobs(&stage, &Job::default(), 3).await;
+    let worker = stage.worker(control()).await;
+    for (name, parameters) in [("CancelTasks", json!({})), ("CancelTasks", json!({"Types": [], "States": []}))]
+        .into_iter()
+        .chain([("RetryTasks", json!({}))])
+    {
+        let id: String = sqlx::query_scalar("SELECT longhaul.enqueue($1, $2)")
+            .bind(name)
+            .bind(&parameters)
+            .fetch_one(&stage.pool)
+            .await
+            .expect("stored");
+        let ended = stage.ended(&json!({"Self": format!("/api/backgroundtask/{id}")})).await;
+        assert_eq!((&ended["State"], &ended["Error"]["code"]), (&json!("Failed"), &json!("not-runnable")), "{ended}");
+    }
+    assert_eq!(states(&stage).await, [row("Job", "Queued", 3)]);
+    worker.stop().await;
 }
 
 #[tokio::test]

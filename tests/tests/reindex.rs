@@ -77,7 +77,7 @@ async fn what_is_too_long_to_be_indexed_whole_is_told_in_the_log() {
     let worker = stage.worker(quick_worker()).await;
     fill_project(&stage.pool, ONE, 20).await;
     sqlx::query(
-        "UPDATE records.entity SET fields = jsonb_build_object('Text', repeat('early ', 50000) || 'late')
+        "UPDATE records.entity SET fields = jsonb_build_object('Text', repeat('early ', 170000) || 'late')
           WHERE key IN ('TST-3', 'TST-7')",
     )
     .execute(&stage.pool)
@@ -91,7 +91,7 @@ async fn what_is_too_long_to_be_indexed_whole_is_told_in_the_log() {
         .as_array()
         .expect("items")
         .iter()
-        .filter_map(|line| Some(line["Line"].as_str()?.split_once(": its fields have")?.0))
+        .filter_map(|line| Some(line["Line"].as_str()?.split_once(" has more text")?.0.split_once(" (")?.0))
         .collect();
     keys.sort_unstable();
     assert_eq!((keys, &log["Items"][0]["Level"]), (vec!["TST-3", "TST-7"], &json!("Warn")));
@@ -267,5 +267,19 @@ async fn hits_are_paged_without_gap_or_overlap() {
             .map(|link| link["Href"].as_str().expect("an address").to_owned());
     }
     assert_eq!(seen.len(), 55);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn generating_projects_does_not_queue_for_statistics() {
+    let stage = Stage::new().await;
+    let worker = stage.worker(quick_worker()).await;
+    // Someone else gathers them, and takes long.
+    let mut other = stage.pool.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE records.entity IN SHARE UPDATE EXCLUSIVE MODE").execute(&mut *other).await.expect("a lock");
+    let request = json!({"Type": "GenerateTestProject", "Parameters": {"Entities": 10}});
+    let started = stage.start(&request).await;
+    assert_eq!(stage.ended(&started).await["State"], "Succeeded");
+    other.rollback().await.expect("the lock goes");
     worker.stop().await;
 }

@@ -47,16 +47,16 @@ impl TaskType for Fetch {
     async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
         match self.ask(&context)? {
             Answer::Page => Outcome::with_result("a page"),
-            // Any error by `?`: tried again by the policy.
+            // Any error by `?`: retried by the policy.
             Answer::Nothing => Err(std::io::Error::other("the connection was cut"))?,
-            // No attempt can go better: failed now.
+            // Another attempt can't help: the task fails now.
             Answer::Gone => Err(RunError::permanent(GONE, "There is no such page any more.")),
-            // The other side said when: in exactly that time. Spends an attempt.
+            // The other system requested a delay: retry after exactly that time. Counts as an attempt.
             Answer::Busy { retry_after_ms } => {
                 let delay = Duration::from_millis(retry_after_ms);
-                Err(RunError::retry_after(delay, BUSY, "The server asks for patience."))
+                Err(RunError::retry_after(delay, BUSY, "The server is busy."))
             }
-            // Nothing went wrong, it is too early: spends no attempt.
+            // Not an error, only too early: does not count as an attempt.
             Answer::NotYet { look_again_ms } => Ok(Outcome::Snooze(Duration::from_millis(look_again_ms))),
         }
     }

@@ -57,7 +57,16 @@ async fn the_api_can_neither_remove_history_nor_write_outcomes_nor_take_tasks() 
             "INSERT INTO longhaul.lease (worker_id, number, task_ids) VALUES (1, 1, '{}')",
             "UPDATE longhaul.worker SET lost_at = now()",
             "UPDATE longhaul.queue SET max_running = 1",
+            "UPDATE longhaul.task_type SET paused_at = NULL",
+            "INSERT INTO longhaul.audit (at, who, deed) VALUES (now() - interval '1 year', 'key:other', 'x')",
+            "INSERT INTO longhaul.audit (number, who, deed) OVERRIDING SYSTEM VALUE VALUES (1, 'key:other', 'x')",
+            "UPDATE longhaul.audit SET who = 'key:other'",
+            "DELETE FROM longhaul.audit",
             "INSERT INTO longhaul.reader_tenant VALUES ('test_longhaul_api', 'acme')",
+            "INSERT INTO longhaul.role_type VALUES ('public', 'CancelTasks')",
+            "SELECT longhaul.grant_types('public', 'CancelTasks')",
+            "SELECT longhaul.cancel_through(gen_random_uuid(), '{}')",
+            "SELECT longhaul.note_change('key:other', 'x', '{}', NULL)",
             "DELETE FROM records.project",
             "INSERT INTO records.project VALUES (gen_random_uuid(), 'mine')",
             "INSERT INTO search.index VALUES (gen_random_uuid(), 1, 1)",
@@ -87,12 +96,23 @@ async fn the_worker_can_set_neither_trackers_nor_schedules_nor_queues() {
             "INSERT INTO records.upload (id, name, content) VALUES (gen_random_uuid(), 'x', '')",
             "INSERT INTO longhaul.schedule (name, cron, time_zone, type, missed) VALUES ('x', '* * * * *', 'UTC', 'Reindex', 'Skip')",
             "DELETE FROM longhaul.schedule",
+            "UPDATE longhaul.schedule SET parameters = '{}'",
+            "UPDATE longhaul.schedule SET paused = false",
+            "UPDATE longhaul.task_type SET paused_at = NULL",
+            "INSERT INTO longhaul.audit (who, deed) VALUES ('key:other', 'x')",
+            "CREATE TABLE search.document_1 ()",
+            "CREATE VIEW search.mine AS SELECT 1",
+            "CREATE FUNCTION search.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT clock_timestamp() + interval '2 days' $$",
             "SELECT longhaul.set_queue('default', paused => true)",
             "SELECT longhaul.pause_type('Reindex')",
             "UPDATE longhaul.queue SET max_running = 1",
             "UPDATE longhaul.attempt_error SET error = '{}'",
             "UPDATE longhaul.task_log SET line = ''",
             "INSERT INTO longhaul.reader_tenant VALUES ('test_longhaul_worker', 'acme')",
+            "INSERT INTO longhaul.role_type VALUES ('public', 'CancelTasks')",
+            "SELECT longhaul.grant_types('public', 'CancelTasks')",
+            "SELECT longhaul.note_change('key:other', 'x', '{}', NULL)",
+            "SELECT longhaul.enqueue('Reindex')",
             "CREATE TABLE longhaul.mine ()",
             "CREATE TABLE records.mine ()",
             "TRUNCATE longhaul.task",
@@ -228,7 +248,7 @@ async fn every_table_and_view_has_been_decided_about() {
                              WHERE t.attrelid = c.oid AND r.rolname IN ('longhaul_api', 'longhaul_worker'))",
     )
     // For the owner alone.
-    .bind(["longhaul.granted", "longhaul.reader_tenant", "longhaul.tenant_task"])
+    .bind(["longhaul.granted", "longhaul.reader_tenant", "longhaul.role_type", "longhaul.tenant_task"])
     .fetch_all(&stage.pool)
     .await
     .expect("tables");
@@ -236,6 +256,83 @@ async fn every_table_and_view_has_been_decided_about() {
         forgotten.is_empty(),
         "say in migrations/roles/*.sql who may do what with {forgotten:?}, or list them here if only the owner may"
     );
+}
+
+/// What does not pin its search_path runs what its caller puts there.
+#[tokio::test]
+async fn every_function_pins_its_search_path() {
+    let stage = Stage::new().await;
+    let unpinned: Vec<String> = sqlx::query_scalar(
+        "SELECT p.oid::regprocedure::text FROM pg_proc p
+          WHERE p.pronamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)
+            AND NOT coalesce(p.proconfig, '{}') @> ARRAY['search_path=pg_catalog, pg_temp'] ORDER BY 1",
+    )
+    .fetch_all(&stage.pool)
+    .await
+    .expect("functions");
+    assert_eq!(unpinned, [""; 0]);
+}
+
+/// As a worker that could create in some schema did: a clock of its own.
+#[tokio::test]
+async fn the_audit_goes_by_no_clock_but_the_server_s() {
+    let stage = Stage::new().await;
+    for sql in [
+        "INSERT INTO longhaul.audit (who, deed) VALUES ('key:ci', 'startTask')",
+        "CREATE SCHEMA elsewhere",
+        "GRANT USAGE, CREATE ON SCHEMA elsewhere TO longhaul_worker",
+    ] {
+        sqlx::raw_sql(sql).execute(&stage.pool).await.expect(sql);
+    }
+    let mut worker = connect(&stage.logins().worker).await;
+    for sql in [
+        "CREATE FUNCTION elsewhere.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT clock_timestamp() + interval '2 days' $$",
+        "SET search_path = elsewhere, pg_catalog",
+    ] {
+        sqlx::raw_sql(sql).execute(&mut worker).await.expect(sql);
+    }
+    assert_eq!(refused(&mut worker, "DELETE FROM longhaul.audit").await.as_deref(), Some(FORBIDDEN));
+}
+
+/// What workers of earlier releases could make in schema `search` stays theirs.
+#[tokio::test]
+async fn an_administrator_hands_over_nothing_that_is_not_known() {
+    let server = Server::start(Options::temporary().durable(false)).await.expect("a server");
+    server.ensure_database("ours").await.expect("a database");
+    let admin = PgPool::connect(&server.url("ours")).await.expect("the database answers");
+    longhaul_tasks::migrate(&admin).await.expect("the migrations fit");
+    sqlx::raw_sql(
+        "GRANT CREATE ON SCHEMA search TO longhaul_worker;
+         SET ROLE longhaul_worker;
+         CREATE FUNCTION search.take() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$ SELECT $$;
+         CREATE VIEW search.mine AS SELECT 1 AS one;
+         CREATE TABLE search.other ();
+         CREATE TABLE search.document_1 (entity_id uuid NOT NULL, tsv tsvector NOT NULL);
+         CREATE TABLE search.document_2 (entity_id uuid NOT NULL, tsv tsvector NOT NULL);
+         ALTER TABLE search.document_2 ENABLE ROW LEVEL SECURITY;
+         RESET ROLE",
+    )
+    .execute(&admin)
+    .await
+    .expect("made");
+    let grants = [roles::QUEUE_GRANTS, longhaul_tasks::GRANTS];
+    sqlx::raw_sql(AssertSqlSafe(roles::script(&grants, true))).execute(&admin).await.expect("the script works");
+    let theirs: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'search'::regnamespace AND c.relkind IN ('r', 'v')
+            AND c.relowner = 'longhaul_worker'::regrole
+         UNION ALL
+         SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'search'::regnamespace AND p.proowner = 'longhaul_worker'::regrole
+          ORDER BY 1",
+    )
+    .fetch_all(&admin)
+    .await
+    .expect("owners");
+    assert_eq!(theirs, ["document_2", "mine", "other", "take"]);
+    let may_create: bool = sqlx::query_scalar("SELECT has_schema_privilege('longhaul_worker', 'search', 'CREATE')")
+        .fetch_one(&admin)
+        .await
+        .expect("an answer");
+    assert!(!may_create);
 }
 
 #[tokio::test]

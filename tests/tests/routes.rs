@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use longhaul_api::Rate;
+use longhaul_api::access::Keys;
+use longhaul_api::session::{Login, SessionSettings};
 use longhaul_model::store::api_key;
-use longhaul_tests::{SERVER_SECRET, Stage, keys_only, make_key};
+use longhaul_tests::{SERVER_SECRET, Stage, address, keys_only, make_key};
 use serde_json::{Value, json};
 
 /// What an operation asks of its caller.
@@ -64,6 +67,7 @@ const TABLE: &[(&str, Needs)] = &[
     ("resumeType", EDIT_QUEUES),
     ("listWorkers", VIEW_QUEUES),
     ("getOverview", VIEW_QUEUES),
+    ("getFindings", VIEW_QUEUES),
     ("listAudit", Permission("Administration/Audit/View")),
     ("getMetrics", Permission("Administration/Metrics/View")),
     ("listSchedules", VIEW_SCHEDULES),
@@ -170,8 +174,7 @@ fn operations(document: &Value) -> Vec<(String, String, Needs)> {
             };
             assert_eq!(operation["security"], named, "{method} {path}");
             used.push(id);
-            let address = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
-            found.push((method.to_uppercase(), address.collect::<Vec<_>>().join("/"), needs));
+            found.push((method.to_uppercase(), address(document, path), needs));
         }
     }
     for (id, _) in TABLE {
@@ -182,7 +185,7 @@ fn operations(document: &Value) -> Vec<(String, String, Needs)> {
 
 #[tokio::test]
 async fn every_operation_asks_for_what_its_row_says() {
-    let stage = Stage::builder(longhaul_tasks::registry()).gate(keys_only).start().await;
+    let stage = Stage::builder(longhaul_tasks::registry()).authenticators(keys_only).start().await;
     let key = async |name: &str, permissions: &[&str]| {
         make_key(&stage.pool, name, permissions, None, Some(SERVER_SECRET)).await.expose().to_owned()
     };
@@ -265,4 +268,81 @@ async fn every_operation_asks_for_what_its_row_says() {
         let status = ask(Some(entitled)).await;
         assert!(status != 401 && status != 403 && status < 500, "{method} {path} as entitled: {status}");
     }
+}
+
+/// The same operations, by callers who may do everything: from another site's page, at a
+/// name that is not ours, with a session too, and beside so many requests without credentials.
+#[tokio::test]
+async fn every_operation_refuses_other_sites_and_names_and_nobody_locks_callers_out() {
+    let many = std::num::NonZeroU32::new(1_000_000).expect("many");
+    let login = |pool: &sqlx::PgPool| {
+        let keys = Keys::new(pool.clone(), Some(SERVER_SECRET));
+        Login::new(pool.clone(), SessionSettings::default(), Some(keys), None)
+    };
+    let stage = Stage::builder(longhaul_tasks::registry())
+        .authenticators(keys_only)
+        .login(login)
+        .api(move |settings| settings.limits.rate = Some(Rate { per_second: many, burst: many }))
+        .start()
+        .await;
+    let key = make_key(&stage.pool, "all", &["*"], None, Some(SERVER_SECRET)).await;
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    let client = client.expect("a client");
+    let form = client.post(format!("{}/login", stage.base_url)).header("sec-fetch-site", "same-origin");
+    let opened = form.body(format!("key={}", key.expose())).send().await.expect("an answer");
+    let set = opened.headers()["set-cookie"].to_str().expect("ASCII").to_owned();
+    let cookie = set.split(';').next().expect("a value").to_owned();
+    let bearer = format!("Bearer {}", key.expose());
+
+    let mut bare = 0;
+    // With a login there are more of them than the table has rows.
+    let mut all = Vec::new();
+    for (path, item) in stage.openapi["paths"].as_object().expect("paths") {
+        let address = address(&stage.openapi, path);
+        for (method, operation) in item.as_object().expect("operations") {
+            all.push((method.to_uppercase(), address.clone(), operation["security"] == json!([])));
+        }
+    }
+    for (method, path, is_public) in all {
+        let ask = async |headers: &[(&str, &str)]| {
+            let request = client.request(method.parse().expect("a method"), format!("{}{path}", stage.base_url));
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            request.send().await.expect("an answer").status().as_u16()
+        };
+        let safe = matches!(method.as_str(), "GET" | "HEAD");
+        for credentials in [("authorization", bearer.as_str()), ("cookie", cookie.as_str())] {
+            let status = ask(&[credentials, ("origin", "https://evil.example")]).await;
+            assert!(
+                status == 403 || safe && status != 401,
+                "{method} {path} from another site with {}: {status}",
+                credentials.0
+            );
+            let status = ask(&[credentials, ("sec-fetch-site", "same-origin"), ("host", "evil.example")]).await;
+            assert!(
+                status == 421 || safe && is_public,
+                "{method} {path} at another name with {}: {status}",
+                credentials.0
+            );
+        }
+        if !is_public {
+            // Pages lead to the login.
+            let status = ask(&[("sec-fetch-site", "same-origin")]).await;
+            assert!(matches!(status, 401 | 303), "{method} {path}: {status}");
+            bare += 1;
+        }
+        // Not those that begin and end sessions.
+        if !path.starts_with("/log") {
+            for credentials in [("authorization", bearer.as_str()), ("cookie", cookie.as_str())] {
+                let status = ask(&[credentials, ("sec-fetch-site", "same-origin")]).await;
+                assert!(!matches!(status, 401 | 403 | 421 | 429), "{method} {path} with {}: {status}", credentials.0);
+            }
+        }
+    }
+    assert!(bare >= 80, "{bare} requests without credentials");
+    for _ in bare..150 {
+        let request = client.get(format!("{}/api/queues", stage.base_url));
+        assert_eq!(request.send().await.expect("an answer").status(), 401);
+    }
+    let request = client.get(format!("{}/api/queues", stage.base_url)).bearer_auth(key.expose());
+    assert_eq!(request.send().await.expect("an answer").status(), 200);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longhaul_model::store::cron::{self, NewSchedule, fire};
 use longhaul_model::store::task_type;
-use longhaul_model::{Missed, Outcome, Registry, RunContext, RunError, TaskType};
+use longhaul_model::{Missed, Outcome, Registry, RunContext, RunError, TaskOptions, TaskType};
 use longhaul_tests::{RunningWorker, Stage, quick_worker, until};
 use reqwest::Method;
 use schemars::JsonSchema;
@@ -56,8 +56,7 @@ fn new_schedule(name: &str, cron: &str, missed: Missed) -> NewSchedule {
         time_zone: "Europe/Berlin".to_owned(),
         type_name: "Tick".to_owned(),
         parameters: json!({}),
-        queue: None,
-        priority: None,
+        options: TaskOptions::default(),
         key: None,
         unique_key: None,
         missed,

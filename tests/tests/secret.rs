@@ -7,8 +7,8 @@ use longhaul_devdb::{Options, Server};
 use longhaul_model::schemars::{self, JsonSchema};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::{
-    CreateContext, CreateError, DatabaseClock, Keyring, Outcome, Progress, Registry, Resources, RunContext, RunError,
-    Secret, SecretKey, TaskType, redacted,
+    CreateContext, CreateError, Keyring, Outcome, Progress, Registry, Resources, RunContext, RunError, Secret,
+    SecretKey, TaskType, redacted,
 };
 use longhaul_tests::{Stage, quick_worker};
 use serde::{Deserialize, Serialize};
@@ -100,17 +100,18 @@ fn request(parameters: Value) -> Value {
 
 /// Every value of every row of every table and view, as text.
 async fn everything(pool: &PgPool) -> String {
-    let relations: Vec<String> = sqlx::query_scalar(
-        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    let relations: Vec<(String, bool)> = sqlx::query_as(
+        "SELECT c.oid::regclass::text, c.relkind = 'v' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE c.relkind IN ('r', 'v') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')",
     )
     .fetch_all(pool)
     .await
     .expect("tables");
     let mut all = String::new();
-    for relation in relations {
+    for (relation, is_view) in relations {
         let sql = format!("SELECT coalesce(string_agg(t::text, chr(10)), '') FROM {relation} t");
         let rows: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(pool).await.expect(&relation);
+        assert!(!is_view || !rows.contains("$sealed"), "what people read shows a sealed secret: {relation}");
         all.push_str(&format!("== {relation}\n{rows}\n"));
     }
     all
@@ -198,6 +199,19 @@ async fn a_secret_reaches_the_handler_and_nothing_else() {
         for path in ["", "/log"] {
             let (_, body) = stage.get(&format!("/api/backgroundtask/{id}{path}")).await;
             bodies.push_str(&body.to_string());
+        }
+        // Parameters and failed attempts are shown as on the page, by the same rule.
+        let page = reqwest::get(format!("{}/tasks/{id}", stage.base_url)).await.expect("a page");
+        bodies.push_str(&page.text().await.expect("text"));
+        let shown: Value = sqlx::query_scalar("SELECT parameters FROM longhaul.tasks WHERE public_id = $1")
+            .bind(&id)
+            .fetch_one(&stage.pool)
+            .await
+            .expect("parameters");
+        let (_, body) = stage.get(&format!("/api/backgroundtask/{id}")).await;
+        assert_eq!(body["Parameters"], shown);
+        if id.starts_with("fetchmail") {
+            assert_eq!(body["Parameters"]["password"], "[redacted]", "{body}");
         }
     }
     assert!(bodies.contains("[redacted]"), "{bodies}");
@@ -304,7 +318,7 @@ async fn sql_can_not_store_a_secret_in_plain_text_and_rust_seals_it() {
         let error = error.as_database_error().expect("of the database");
         assert_eq!(error.code().as_deref(), Some("0A000"), "{error}");
     }
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     let task = FetchMail { user: "ada".into(), password: Secret::new(PASSWORD.into()), fail: false, children: 0 };
     let error = NewTask::of(clock.new_id(), &task).expect_err("it has a secret");
     assert!(error.to_string().contains("NewTask::sealed"), "{error}");
@@ -348,4 +362,86 @@ async fn a_dump_of_the_whole_server_has_no_secret_in_plain_text() {
         }
     }
     assert!(seen > 500 && user, "{seen} files");
+}
+
+/// A stolen login of the API may store tasks and change schedules; what was sealed for
+/// others it can neither use for a task of its own nor send elsewhere.
+#[tokio::test]
+async fn what_was_sealed_for_one_task_or_schedule_opens_for_no_other_and_beside_nothing_else() {
+    let (stage, given) = stage(Some(keyring())).await;
+    let first = stage.start(&request(json!({"user": "ada", "password": PASSWORD}))).await;
+    let schedule = json!({"Name": "nightly", "Cron": "0 0 3 * * *", "Type": "FetchMail",
+                          "Parameters": {"user": "cron", "password": PASSWORD}});
+    let made = stage.http.post(format!("{}/api/schedules", stage.base_url)).json(&schedule).send().await;
+    assert_eq!(made.expect("an answer").status(), 201);
+    let api = PgPool::connect(&stage.logins().api).await.expect("the API's login");
+    let copy = |from: &str, made_by: &str, change: &str| {
+        format!(
+            "WITH copied AS (
+                INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by, state)
+                SELECT longhaul.new_id(), 'FetchMail', 'default', 5, 1, parameters || '{change}', '{made_by}', 'Queued'
+                  FROM {from} RETURNING id)
+             INSERT INTO longhaul.ready (queue, priority, id) SELECT 'default', 5, id FROM copied"
+        )
+    };
+    for sql in [
+        copy("longhaul.task WHERE created_by IS NULL", "key:eve", "{}"),
+        copy("longhaul.task WHERE created_by IS NULL", "schedule:nightly", "{}"),
+        copy("longhaul.schedule", "key:eve", "{}"),
+        copy("longhaul.schedule", "schedule:other", "{}"),
+        copy("longhaul.schedule", "schedule:nightly", "{\"user\": \"eve\"}"),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&api).await.expect(&sql);
+    }
+    let moved = "UPDATE longhaul.schedule SET parameters = parameters || '{\"user\": \"mallory\"}'";
+    let run = async || {
+        let url = format!("{}/api/schedules/nightly/run", stage.base_url);
+        let response = stage.http.post(url).send().await.expect("an answer");
+        response.json::<Value>().await.expect("a body")
+    };
+    let honest = run().await;
+    sqlx::raw_sql(moved).execute(&api).await.expect("changed");
+    let sent_elsewhere = run().await;
+
+    let worker = stage.worker(quick_worker()).await;
+    for body in [&first, &honest] {
+        assert_eq!(stage.ended(body).await["State"], "Succeeded");
+    }
+    let ended = stage.ended(&sent_elsewhere).await;
+    assert_eq!(ended["Error"]["code"], "not-runnable", "{ended}");
+    longhaul_tests::until("all to end", async || {
+        (stage.value::<i64>("SELECT count(*) FROM longhaul.task WHERE finished_at IS NULL").await == 0).then_some(())
+    })
+    .await;
+    let failed: i64 = stage.value("SELECT count(*) FROM longhaul.task WHERE error ->> 'code' = 'not-runnable'").await;
+    assert_eq!(failed, 6);
+    assert_eq!(given.0.lock().expect("not poisoned").as_slice(), [PASSWORD, PASSWORD]);
+    worker.stop().await;
+}
+
+/// As a release stored them that bound a secret to type and place.
+#[tokio::test]
+async fn what_earlier_releases_sealed_still_opens() {
+    let (stage, given) = stage(Some(keyring())).await;
+    let text = serde_json::to_vec(PASSWORD).expect("JSON");
+    for bound_to in [&b"FetchMail\0/password"[..], b"FetchMail"] {
+        let sealed = keyring().seal(bound_to, text.clone()).expect("sealed");
+        sqlx::query(
+            "WITH stored AS (
+                INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, state)
+                VALUES (longhaul.new_id(), 'FetchMail', 'default', 5, 1, $1, 'Queued') RETURNING id)
+             INSERT INTO longhaul.ready (queue, priority, id) SELECT 'default', 5, id FROM stored",
+        )
+        .bind(json!({"user": "ada", "password": {"$sealed": sealed}}))
+        .execute(&stage.pool)
+        .await
+        .expect("stored");
+    }
+    let worker = stage.worker(quick_worker()).await;
+    longhaul_tests::until("both to run", async || {
+        let given = given.0.lock().expect("not poisoned");
+        (given.as_slice() == [PASSWORD, PASSWORD]).then_some(())
+    })
+    .await;
+    worker.stop().await;
 }

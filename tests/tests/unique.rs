@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longhaul::store::{NewTask, Stored, enqueue_unique};
 use longhaul_model::store::cron::{self, NewSchedule, fire};
-use longhaul_model::{DatabaseClock, Missed, Outcome, Registry, RunContext, RunError, TaskType};
+use longhaul_model::{Missed, Outcome, Registry, RunContext, RunError, TaskOptions, TaskType};
 use longhaul_tests::{Stage, quick_worker, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ async fn wrong_unique_arguments_are_errors_that_say_what_to_change() {
 #[tokio::test]
 async fn rust_gets_the_task_that_is_there_inside_its_transaction() {
     let stage = stage().await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the time");
+    let clock = stage.clock().await;
     let task = |kind: &str| NewTask::of(clock.new_id(), &Single { kind: kind.to_owned() }).expect("JSON");
     let first = task("a");
     let long = "ä".repeat(400);
@@ -242,8 +242,7 @@ async fn a_schedule_without_a_unique_key_makes_a_task_each_time() {
         time_zone: "UTC".to_owned(),
         type_name: "Single".to_owned(),
         parameters: json!({"kind": "a"}),
-        queue: None,
-        priority: None,
+        options: TaskOptions::default(),
         key: None,
         unique_key: None,
         missed: Missed::All,

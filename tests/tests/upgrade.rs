@@ -42,7 +42,8 @@ async fn old_database() -> (TestDatabase, PgPool) {
         let pool = PgPool::connect(&url).await?;
         first_release().run(&pool).await?;
         sqlx::raw_sql(
-            "INSERT INTO longhaul.task_type (name, id_prefix, queue, max_attempts) VALUES ('T', 't-', 'q', 5)",
+            "INSERT INTO longhaul.task_type (name, id_prefix, queue, max_attempts) VALUES
+                ('T', 't-', 'q', 5), ('CancelTasks', 'canceltasks_', 'control', 5)",
         )
         .execute(&pool)
         .await?;
@@ -248,6 +249,13 @@ async fn rights_on_the_function_of_sql_outlive_its_replacement() {
         .await
         .expect("an answer");
     assert!(comment.is_some());
+    // What it could start it still can, but for what acts on the queue itself.
+    let types: Vec<(String, String)> = sqlx::query_as("SELECT role, type FROM longhaul.role_type ORDER BY type")
+        .fetch_all(&pool)
+        .await
+        .expect("grants");
+    assert_eq!(types, [(role.clone(), "T".to_owned())]);
+    run(format!("SET ROLE {role}; SELECT longhaul.enqueue('T'); RESET ROLE")).await;
     run(format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 

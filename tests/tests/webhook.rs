@@ -59,14 +59,21 @@ fn header<'a>(request: &'a Request, name: &str) -> &'a str {
 
 /// As the specification says, from nothing but the request and the secret.
 fn verify(request: &Request, secret: &str) {
+    assert!(verifies(request, secret), "the signature is right");
+}
+
+/// Whether one of the signatures is that of this secret.
+fn verifies(request: &Request, secret: &str) -> bool {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("the prefix")).expect("base64");
     let (id, timestamp) = (header(request, "webhook-id"), header(request, "webhook-timestamp"));
     let mut signed = format!("{id}.{timestamp}.").into_bytes();
     signed.extend_from_slice(&request.body);
-    let signature = header(request, "webhook-signature").strip_prefix("v1,").expect("version 1");
-    let signature = STANDARD.decode(signature).expect("base64");
-    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &key), &signed, &signature).expect("the signature is right");
     assert!(timestamp.parse::<i64>().is_ok_and(|seconds| seconds > 1_700_000_000), "{timestamp}");
+    header(request, "webhook-signature").split(' ').any(|signature| {
+        let signature = signature.strip_prefix("v1,").expect("version 1");
+        let signature = STANDARD.decode(signature).expect("base64");
+        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &key), &signed, &signature).is_ok()
+    })
 }
 
 /// The webhook's messages, once the last one is in this state.
@@ -286,4 +293,152 @@ async fn a_bad_webhook_is_told_what_is_wrong() {
     let (status, problem) =
         send(&keyless, reqwest::Method::POST, "/api/webhooks", Some(&json!({"Url": "http://127.0.0.1/"}))).await;
     assert_eq!((status, &problem["code"]), (500, &json!("no-secret-key")));
+}
+
+/// A secret of these bytes.
+fn secret(byte: u8) -> String {
+    format!("whsec_{}", STANDARD.encode([byte; 32]))
+}
+
+#[tokio::test]
+async fn a_secret_is_changed_with_an_overlap_in_which_both_count() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let stage = stage(settings()).await;
+    let _worker = stage.worker(quick_worker()).await;
+    let (first, second, third) = (secret(1), secret(2), secret(3));
+    let webhook = subscribe(&stage, json!({"Url": server.uri(), "Secret": first})).await;
+    let path = format!("/api/webhook/{webhook}");
+    let change = async |body: Value| {
+        let (status, body) = send(&stage, reqwest::Method::PATCH, &path, Some(&body)).await;
+        assert_eq!(status, 200, "{body}");
+        assert!(!body.to_string().contains("whsec_"), "{body}");
+        body
+    };
+    let mut sent = 0;
+    let mut signed_with = async || {
+        send(&stage, reqwest::Method::POST, &format!("{path}/ping"), None).await;
+        sent += 1;
+        let requests = received(&server, sent).await;
+        let request = &requests[sent - 1];
+        let count = header(request, "webhook-signature").split(' ').count();
+        (count, [&first, &second, &third].map(|secret| verifies(request, secret)))
+    };
+    let (_, shown) = stage.get(&path).await;
+    assert_eq!(shown["OldSecretUntil"], Value::Null);
+    assert_eq!(signed_with().await, (1, [true, false, false]));
+
+    let shown = change(json!({"Secret": second})).await;
+    assert!(shown["OldSecretUntil"].is_string(), "{shown}");
+    let hours = "SELECT round(extract(epoch FROM old_secret_until - now()) / 3600)::int FROM records.webhook";
+    assert_eq!(stage.value::<i32>(hours).await, 24);
+    assert_eq!(signed_with().await, (2, [true, true, false]));
+    // The same request again does not make the new one the old one.
+    change(json!({"Secret": second})).await;
+    assert_eq!(signed_with().await, (2, [true, true, false]));
+    // Neither is stored or shown in plain text; only the new one is shown at all.
+    let stored: String = stage.value("SELECT w::text FROM records.webhook w").await;
+    let (_, told) = stage.get(&format!("{path}/secret")).await;
+    assert_eq!(told, json!({"Secret": second}));
+    assert!(
+        !stored.contains("whsec_") && stage.value::<bool>("SELECT old_secret LIKE '1:%' FROM records.webhook").await
+    );
+
+    // Another change: the one before it counts, for as long as was asked for.
+    change(json!({"Secret": third, "OldSecretHours": 48})).await;
+    assert_eq!(stage.value::<i32>(hours).await, 48);
+    assert_eq!(signed_with().await, (2, [false, true, true]));
+    // Its time is over.
+    sqlx::query("UPDATE records.webhook SET old_secret_until = now()").execute(&stage.pool).await.expect("set");
+    assert_eq!(signed_with().await, (1, [false, false, true]));
+    let (_, shown) = stage.get(&path).await;
+    assert_eq!(shown["OldSecretUntil"], Value::Null);
+
+    // One that others know counts no longer at once.
+    change(json!({"Secret": first, "OldSecretHours": 0})).await;
+    assert_eq!(signed_with().await, (1, [true, false, false]));
+    change(json!({"Secret": second})).await;
+    change(json!({"OldSecretHours": 0})).await;
+    assert_eq!(signed_with().await, (1, [false, true, false]));
+    assert!(stage.value::<bool>("SELECT old_secret IS NULL FROM records.webhook").await);
+    for hours in [-1, 721] {
+        let body = json!({"OldSecretHours": hours});
+        let (status, problem) = send(&stage, reqwest::Method::PATCH, &path, Some(&body)).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (400, &json!("/OldSecretHours")), "{problem}");
+    }
+}
+
+/// In how many seconds the task that waits is tried again, once it waits.
+async fn wait_for(stage: &Stage, state: &str) -> f64 {
+    until(&format!("a delivery to be {state}"), async || {
+        let sql = "SELECT extract(epoch FROM run_at - now())::float8 FROM longhaul.tasks \
+                    WHERE type = 'DeliverWebhook' AND state::text = $1";
+        sqlx::query_scalar(sql).bind(state).fetch_optional(&stage.pool).await.expect("an answer")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_to_be_left_alone_is_until_then() {
+    let server = receiver(ResponseTemplate::new(429).insert_header("retry-after", "900")).await;
+    let stage = stage(settings()).await;
+    let _worker = stage.worker(quick_worker()).await;
+    let webhook = subscribe(&stage, json!({"Url": server.uri()})).await;
+    stage.start(&json!({"Type": "Reindex", "Parameters": {}})).await;
+    let wait = wait_for(&stage, "Retrying").await;
+    assert!((840.0..=900.0).contains(&wait), "{wait} s");
+    // Another message waits as long, and spends no attempt on it; a ping is sent.
+    stage.start(&json!({"Type": "Reindex", "Parameters": {}})).await;
+    let wait = wait_for(&stage, "Scheduled").await;
+    assert!((840.0..=900.0).contains(&wait), "{wait} s");
+    assert_eq!(received(&server, 1).await.len(), 1);
+    send(&stage, reqwest::Method::POST, &format!("/api/webhook/{webhook}/ping"), None).await;
+    assert_eq!(received(&server, 2).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_short_wait_that_a_receiver_asks_for_does_not_use_up_the_attempts() {
+    let server = receiver(ResponseTemplate::new(503).insert_header("retry-after", "0")).await;
+    let stage = stage(settings()).await;
+    let _worker = stage.worker(quick_worker()).await;
+    subscribe(&stage, json!({"Url": server.uri()})).await;
+    stage.start(&json!({"Type": "Reindex", "Parameters": {}})).await;
+    let wait = wait_for(&stage, "Retrying").await;
+    assert!(wait > 2.0, "the policy's 5 s, and not {wait} s");
+}
+
+#[tokio::test]
+async fn an_address_is_stored_as_it_was_read_whatever_was_pasted_around_it() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let stage = stage(settings()).await;
+    let _worker = stage.worker(quick_worker()).await;
+    let url = format!("{}/hooks/", server.uri());
+    let webhook = subscribe(&stage, json!({"Url": format!(" {}\n", url.replace("http", "HTTP"))})).await;
+    let path = format!("/api/webhook/{webhook}");
+    assert_eq!(stage.get(&path).await.1["Url"], json!(url));
+    let (status, shown) = send(&stage, reqwest::Method::PATCH, &path, Some(&json!({"Url": format!("\t{url}")}))).await;
+    assert_eq!((status, &shown["Url"]), (200, &json!(url)), "{shown}");
+    send(&stage, reqwest::Method::POST, &format!("{path}/ping"), None).await;
+    assert_eq!(received(&server, 1).await[0].url.path(), "/hooks/");
+}
+
+#[tokio::test]
+async fn what_a_connection_to_a_receiver_died_of_is_written_down() {
+    let plain = MockServer::start().await;
+    let stage = stage(settings()).await;
+    let _worker = stage.worker(quick_worker()).await;
+    for (url, told) in [
+        ("http://127.0.0.1:1/".to_owned(), "connection was refused"),
+        // No name server has to be asked to know that there is no such name.
+        (format!("http://{}.invalid/", "a".repeat(70)), "name can't be resolved"),
+        (format!("https://{}/", plain.address()), "TLS handshake failed"),
+    ] {
+        let webhook = subscribe(&stage, json!({"Url": url})).await;
+        send(&stage, reqwest::Method::POST, &format!("/api/webhook/{webhook}/ping"), None).await;
+        let tried = until("a try", async || {
+            let (_, page) = stage.get(&format!("/api/webhookdeliveries?webhook={webhook}")).await;
+            page["Items"][0]["Attempts"].get(0).cloned()
+        })
+        .await;
+        assert!(tried["Error"].as_str().is_some_and(|error| error.contains(told)), "{url}: {tried}");
+    }
 }

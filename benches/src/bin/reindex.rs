@@ -8,7 +8,11 @@
 //! Every run starts a real worker process on a private, durable PostgreSQL. The
 //! result is checked: every entity is in the index once, and a sample of them is
 //! found by a word of their own.
+//!
+//! `reindex 100000 path/to/longhaul` measures that program, of an earlier release, and this
+//! build's in turn, on the same project.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -16,6 +20,7 @@ use anyhow::{Context, ensure};
 use longhaul_devdb::{Options, Server};
 use longhaul_model::DatabaseClock;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
+use longhaul_tasks::search::{SearchRequest, search};
 use longhaul_tests::fill_project;
 use serde_json::json;
 use sqlx::PgPool;
@@ -32,10 +37,14 @@ async fn main() -> anyhow::Result<()> {
         Some(sizes) => sizes.split(',').map(str::parse).collect::<Result<_, _>>()?,
         None => SIZES.to_vec(),
     };
+    let mut programs = vec![("this", std::env::current_exe()?.with_file_name("longhaul"))];
+    if let Some(other) = std::env::args().nth(2) {
+        programs.insert(0, ("other", PathBuf::from(other)));
+    }
     println!(
-        "| entities | relationships | run | seconds | entities/s | worker peak MiB | worker CPU s | index MiB | WAL MiB |"
+        "| program | entities | relationships | run | seconds | entities/s | worker peak MiB | worker CPU s | index MiB | WAL MiB | search ms |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let mut results = Vec::new();
     for entities in sizes {
         let server = Server::start(Options::temporary().setting("max_wal_size", "4GB")).await?;
@@ -46,21 +55,26 @@ async fn main() -> anyhow::Result<()> {
         let project = fill_project(&pool, Uuid::now_v7(), entities).await;
         sqlx::raw_sql("VACUUM ANALYZE").execute(&pool).await?;
         for run in 1..=RUNS {
-            let measured = measure(&pool, &url, project.id, entities).await?;
-            println!(
-                "| {entities} | {} | {run} | {:.2} | {:.0} | {:.1} | {:.2} | {:.0} | {:.0} |",
-                entities * 2,
-                measured.seconds,
-                entities as f64 / measured.seconds,
-                measured.peak_mib,
-                measured.cpu_seconds,
-                measured.index_mib,
-                measured.wal_mib
-            );
-            results.push(json!({
-                "entities": entities, "run": run, "seconds": measured.seconds, "peak_mib": measured.peak_mib,
-                "cpu_seconds": measured.cpu_seconds, "index_mib": measured.index_mib, "wal_mib": measured.wal_mib,
-            }));
+            for (name, program) in &programs {
+                let measured = measure(program, &pool, &url, project.id, entities).await?;
+                let searches = search_times(&pool, project.id, entities).await?;
+                println!(
+                    "| {name} | {entities} | {} | {run} | {:.2} | {:.0} | {:.1} | {:.2} | {:.0} | {:.0} | {} |",
+                    entities * 2,
+                    measured.seconds,
+                    entities as f64 / measured.seconds,
+                    measured.peak_mib,
+                    measured.cpu_seconds,
+                    measured.index_mib,
+                    measured.wal_mib,
+                    searches.iter().map(|ms| format!("{ms:.2}")).collect::<Vec<_>>().join(" "),
+                );
+                results.push(json!({
+                    "program": name, "entities": entities, "run": run, "seconds": measured.seconds,
+                    "peak_mib": measured.peak_mib, "cpu_seconds": measured.cpu_seconds,
+                    "index_mib": measured.index_mib, "wal_mib": measured.wal_mib, "search_ms": searches,
+                }));
+            }
         }
         server.stop().await?;
     }
@@ -76,8 +90,8 @@ struct Measured {
     wal_mib: f64,
 }
 
-async fn measure(pool: &PgPool, url: &str, project: Uuid, entities: i64) -> anyhow::Result<Measured> {
-    let mut worker = start_worker(url)?;
+async fn measure(program: &Path, pool: &PgPool, url: &str, project: Uuid, entities: i64) -> anyhow::Result<Measured> {
+    let mut worker = start_worker(program, url)?;
     let wal: String = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(pool).await?;
     let id = DatabaseClock::learn(pool).await?;
     let registry = longhaul_tasks::registry();
@@ -112,11 +126,29 @@ async fn measure(pool: &PgPool, url: &str, project: Uuid, entities: i64) -> anyh
     Ok(Measured { seconds, peak_mib, cpu_seconds, index_mib, wal_mib })
 }
 
-/// The program from the same build as this benchmark.
-fn start_worker(url: &str) -> anyhow::Result<Child> {
-    let program = std::env::current_exe()?.with_file_name("longhaul");
+fn start_worker(program: &Path, url: &str) -> anyhow::Result<Child> {
     ensure!(program.exists(), "{} is missing: run cargo build --release first", program.display());
     Ok(Command::new(program).arg("work").env("DATABASE_URL", url).stderr(Stdio::null()).kill_on_drop(true).spawn()?)
+}
+
+/// Milliseconds of a search for a rare word, a word in a hundred documents or so, both, a word
+/// in all, a phrase, and a key: medians.
+async fn search_times(pool: &PgPool, project: Uuid, entities: i64) -> anyhow::Result<Vec<f64>> {
+    let mut medians = Vec::new();
+    let key = format!("TST-{}", entities / 2);
+    for query in ["own7", "word31", "word31 entity", "entity", "\"entity number\" word31", &key] {
+        let mut times = Vec::new();
+        for _ in 0..15 {
+            let request = SearchRequest { query, project_id: Some(project), limit: 20, offset: 0 };
+            let began = Instant::now();
+            let hits = search(pool, request).await?;
+            times.push(began.elapsed().as_secs_f64() * 1_000.0);
+            ensure!(hits.total > 0, "{query} found nothing");
+        }
+        times.sort_by(f64::total_cmp);
+        medians.push(times[times.len() / 2]);
+    }
+    Ok(medians)
 }
 
 async fn check(pool: &PgPool, project: Uuid, entities: i64) -> anyhow::Result<()> {
@@ -128,13 +160,8 @@ async fn check(pool: &PgPool, project: Uuid, entities: i64) -> anyhow::Result<()
     let counts: (i64, i64) = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await?;
     ensure!(counts == (entities, entities), "the index has {counts:?} documents and entities instead of {entities}");
     for number in (1..=entities).step_by(usize::try_from(entities / 100)?) {
-        let request = longhaul_tasks::search::SearchRequest {
-            query: &format!("own{number}"),
-            project_id: Some(project),
-            limit: 1,
-            offset: 0,
-        };
-        let hits = longhaul_tasks::search::search(pool, request).await?;
+        let request = SearchRequest { query: &format!("own{number}"), project_id: Some(project), limit: 1, offset: 0 };
+        let hits = search(pool, request).await?;
         let key = hits.page.first().map(|hit| hit.key.as_str());
         ensure!(key == Some(&*format!("TST-{number}")), "own{number} found {key:?}");
     }

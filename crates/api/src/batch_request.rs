@@ -1,25 +1,81 @@
 //! Many tasks as a client asks for them: the body of a batch.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use longhaul_model::store::linked::{IfChildFailed, IfFailed};
-use longhaul_model::{Entry, ParameterError, Registry, escape};
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use longhaul_model::{Registry, Shape, closed};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::ApiError;
-use crate::task_request::TaskRequest;
+use crate::complaints::Complaints;
+use crate::negotiation::values;
+use crate::task_request::{BatchedRequest, TaskRequest, Wanted, read_at};
 
 /// Tasks in one request at most.
-pub(crate) const TASKS_AT_ONCE: usize = 10_000;
+const TASKS_AT_ONCE: usize = 10_000;
+/// So many others may all of its tasks together wait for.
+const AFTER_AT_ONCE: usize = 100_000;
 
-/// One task of a batch, its type found and its parameters checked.
-pub(crate) struct Wanted<'a> {
-    /// Where it stands, as a JSON pointer.
-    pub(crate) place: String,
-    pub(crate) entry: &'a Entry,
-    pub(crate) request: TaskRequest,
+/// Tasks to start, in one transaction.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct BatchRequest {
+    /// The tasks; either these or a `Map`.
+    #[schemars(
+        with = "Option<Vec<BatchedRequest>>",
+        length(min = 1, max = TASKS_AT_ONCE),
+        extend("x-expected" = format!("A list of 1 to {TASKS_AT_ONCE} tasks is expected."))
+    )]
+    tasks: Option<Vec<Value>>,
+    #[schemars(with = "Option<MapRequest>")]
+    map: Option<Value>,
+    #[schemars(with = "Option<ParentRequest>")]
+    parent: Option<Value>,
+}
+
+/// One task for each value of a list; all else that is asked is asked of each.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schemars(transform = closed)]
+pub(crate) struct MapRequest {
+    #[serde(flatten)]
+    task: TaskRequest,
+    /// The parameter that is set to each of the values.
+    #[schemars(extend("x-expected" = "The name of a parameter is expected."))]
+    over: String,
+    /// What it is set to.
+    #[schemars(
+        length(min = 1, max = TASKS_AT_ONCE),
+        extend("x-expected" = format!("A list of 1 to {TASKS_AT_ONCE} values is expected."))
+    )]
+    values: Vec<Value>,
+}
+
+/// The tasks become the children of one more task of the type Batch.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct ParentRequest {
+    /// If a child fails; `Continue` if left out.
+    #[schemars(extend("x-expected" = "Continue, Cancel or Ignore is expected."))]
+    if_failed: Option<IfChildFailed>,
+    #[schemars(with = "Option<ThenRequest>")]
+    then: Option<Value>,
+}
+
+/// A task that runs when the parent has completed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schemars(transform = closed)]
+pub(crate) struct ThenRequest {
+    #[serde(flatten)]
+    task: TaskRequest,
+    /// If the parent fails; `Run` if left out.
+    #[schemars(extend("x-expected" = "Run, Cancel or Fail is expected."))]
+    if_failed: Option<IfFailed>,
 }
 
 /// What stands for all tasks together.
@@ -29,8 +85,8 @@ pub(crate) struct WantedParent<'a> {
     pub(crate) then: Option<(Wanted<'a>, IfFailed)>,
 }
 
-/// A batch whose envelope is in order.
-pub(crate) struct BatchRequest<'a> {
+/// A batch that was asked for, everything about it checked.
+pub(crate) struct WantedBatch<'a> {
     pub(crate) tasks: Vec<Wanted<'a>>,
     /// Which task has which name.
     pub(crate) names: HashMap<String, usize>,
@@ -39,195 +95,150 @@ pub(crate) struct BatchRequest<'a> {
     pub(crate) mapped: bool,
 }
 
-/// Everything that is wrong, and whether it is about parameters only.
-struct Complaints {
-    errors: Vec<ParameterError>,
-    only_parameters: bool,
-}
-
-impl Complaints {
-    fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.only_parameters = false;
-        self.errors.push(ParameterError { pointer: pointer.into(), message: message.into() });
-    }
-}
-
-impl<'a> BatchRequest<'a> {
-    /// Reads a batch, or says everything that is wrong with it.
-    pub(crate) fn read(registry: &'a Registry, json: Value, now: DateTime<Utc>) -> Result<Self, ApiError> {
-        let mut complaints = Complaints { errors: Vec::new(), only_parameters: true };
-        let batch = Self::read_all(registry, json, now, &mut complaints);
-        match (batch, complaints.errors.is_empty(), complaints.only_parameters) {
-            (Some(batch), true, _) => Ok(batch),
-            (_, false, true) => Err(ApiError::invalid_parameters(complaints.errors)),
-            _ => Err(ApiError::invalid_request(complaints.errors)),
-        }
+impl BatchRequest {
+    /// Reads a batch, or says everything that is wrong with it. What a `Map` stands for may
+    /// have no more bytes and values than could have been sent, `limit` bytes.
+    pub(crate) fn read(
+        registry: &Registry,
+        json: Value,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<WantedBatch<'_>, ApiError> {
+        let mut complaints = Complaints::default();
+        let batch = Self::read_all(registry, json, limit, now, &mut complaints);
+        complaints.into_result()?;
+        batch.ok_or_else(|| ApiError::internal("a batch without a complaint could not be read"))
     }
 
-    fn read_all(registry: &'a Registry, json: Value, now: DateTime<Utc>, complaints: &mut Complaints) -> Option<Self> {
-        let Value::Object(mut members) = json else {
-            complaints.add("", "An object with the member Tasks is expected.");
-            return None;
-        };
-        let map = members.remove("Map").filter(|value| !value.is_null());
-        let list = members.remove("Tasks").filter(|value| !value.is_null());
-        let parent = members.remove("Parent").filter(|value| !value.is_null());
-        refuse_others(&members, "", "Tasks, Map, Parent", complaints);
-        let mapped = map.is_some();
-        let list: Vec<(String, Value)> = match (list, map) {
-            (Some(_), Some(_)) => {
+    fn read_all<'a>(
+        registry: &'a Registry,
+        json: Value,
+        limit: usize,
+        now: DateTime<Utc>,
+        complaints: &mut Complaints,
+    ) -> Option<WantedBatch<'a>> {
+        static SHAPE: LazyLock<Shape<BatchRequest>> =
+            LazyLock::new(|| Shape::leaving(&["/properties/Tasks/items", "/properties/Map", "/properties/Parent"]));
+        static TASK: LazyLock<Shape<BatchedRequest>> = LazyLock::new(Shape::new);
+        static MAP: LazyLock<Shape<MapRequest>> = LazyLock::new(Shape::new);
+        let given = |name: &str| json.get(name).is_some_and(|given| !given.is_null());
+        match (given("Tasks"), given("Map")) {
+            (true, true) => {
                 complaints.add("/Map", "Give Tasks or Map, not both.");
                 return None;
             }
-            (None, None) => {
+            (false, false) if json.is_object() => {
                 complaints.add("/Tasks", "This member is required: a list of tasks.");
-                return None;
             }
-            (Some(list), None) => tasks(list, complaints)?,
-            (None, Some(map)) => expand(map, complaints)?,
-        };
-        let mut names = HashMap::new();
-        let mut wanted = Vec::with_capacity(list.len());
-        for (place, mut json) in list {
-            if let Some(name) = json.as_object_mut().and_then(|members| members.remove("Name"))
-                && !name.is_null()
-            {
-                match name.as_str().filter(|name| (1..=100).contains(&name.chars().count())) {
-                    Some(name) if names.contains_key(name) => {
-                        complaints.add(format!("{place}/Name"), "Another task of this request has that name.");
-                    }
-                    Some(name) => drop(names.insert(name.to_owned(), wanted.len())),
-                    None => complaints.add(format!("{place}/Name"), "A string of 1 to 100 characters is expected."),
-                }
-            }
-            wanted.extend(read_task(registry, place, json, now, complaints));
+            _ => {}
         }
-        let parent = match parent {
+        if let Some(detail) = json.get("Map").and_then(|map| too_large(map, limit)) {
+            complaints.add_size(detail);
+            return None;
+        }
+        let request = read_at(&SHAPE, json, "", complaints)?;
+        let mapped = request.map.is_some();
+        let (mut tasks, mut names, mut after) = (Vec::new(), HashMap::new(), 0);
+        let map = request.map.and_then(|map| read_at(&MAP, map, "/Map", complaints));
+        if let Some(MapRequest { task, over, values }) = map {
+            tasks = task.check_each(registry, (&over, values), now, complaints);
+            if tasks.iter().map(|task| task.envelope.after.len()).sum::<usize>() > AFTER_AT_ONCE {
+                complaints.add(
+                    "/Map/After",
+                    format!("All tasks of a request may have at most {AFTER_AT_ONCE} dependencies."),
+                );
+            }
+        }
+        for (number, json) in request.tasks.into_iter().flatten().enumerate() {
+            let place = format!("/Tasks/{number}");
+            if complaints.are_many() {
+                break;
+            }
+            after += json["After"].as_array().map_or(0, Vec::len);
+            if after > AFTER_AT_ONCE {
+                let message = format!("All tasks of a request may have at most {AFTER_AT_ONCE} dependencies.");
+                complaints.add(format!("{place}/After"), message);
+                break;
+            }
+            let Some(BatchedRequest { task, name }) = read_at(&TASK, json, &place, complaints) else { continue };
+            match name {
+                Some(name) if names.contains_key(&name) => {
+                    complaints.add(format!("{place}/Name"), "Another task of this request has that name.");
+                }
+                Some(name) => drop(names.insert(name, tasks.len())),
+                None => {}
+            }
+            tasks.extend(task.check(registry, place, now, complaints));
+        }
+        let parent = match request.parent {
             None if mapped => Some(WantedParent { if_failed: IfChildFailed::default(), then: None }),
             None => None,
-            Some(parent) => read_parent(registry, parent, now, complaints),
+            Some(parent) => ParentRequest::read(registry, parent, now, complaints),
         };
-        Some(BatchRequest { tasks: wanted, names, parent, mapped })
+        Some(WantedBatch { tasks, names, parent, mapped })
     }
 }
 
-fn tasks(list: Value, complaints: &mut Complaints) -> Option<Vec<(String, Value)>> {
-    match list {
-        Value::Array(list) if (1..=TASKS_AT_ONCE).contains(&list.len()) => {
-            Some(list.into_iter().enumerate().map(|(number, task)| (format!("/Tasks/{number}"), task)).collect())
-        }
-        Value::Array(list) => {
-            complaints.add("/Tasks", format!("1 to {TASKS_AT_ONCE} tasks are expected; there are {}.", list.len()));
-            None
-        }
-        _ => {
-            complaints.add("/Tasks", "A list of tasks is expected.");
-            None
-        }
+impl ParentRequest {
+    fn read<'a>(
+        registry: &'a Registry,
+        json: Value,
+        now: DateTime<Utc>,
+        complaints: &mut Complaints,
+    ) -> Option<WantedParent<'a>> {
+        static SHAPE: LazyLock<Shape<ParentRequest>> = LazyLock::new(|| Shape::leaving(&["/properties/Then"]));
+        let ParentRequest { if_failed, then } = read_at(&SHAPE, json, "/Parent", complaints)?;
+        let then = then.and_then(|then| ThenRequest::read(registry, then, now, complaints));
+        Some(WantedParent { if_failed: if_failed.unwrap_or_default(), then })
     }
 }
 
-/// One task for each value of a list: `Parameters` with the member `Over` set to it.
-fn expand(map: Value, complaints: &mut Complaints) -> Option<Vec<(String, Value)>> {
-    const EXPECTED: &str = "An object with Type, Over (the name of a parameter), Values (a list), and Parameters for \
-                            what they have in common is expected.";
-    let Value::Object(mut members) = map else {
-        complaints.add("/Map", EXPECTED);
-        return None;
-    };
-    let (type_name, over, values) = (members.remove("Type"), members.remove("Over"), members.remove("Values"));
-    let common = members.remove("Parameters").filter(|value| !value.is_null()).unwrap_or_else(|| json!({}));
-    refuse_others(&members, "/Map", "Type, Over, Values, Parameters", complaints);
-    match (type_name, over, values, common) {
-        (Some(type_name), Some(Value::String(over)), Some(Value::Array(values)), Value::Object(common)) => {
-            if !(1..=TASKS_AT_ONCE).contains(&values.len()) {
-                let message = format!("1 to {TASKS_AT_ONCE} values are expected; there are {}.", values.len());
-                complaints.add("/Map/Values", message);
-                return None;
-            }
-            let task = |(number, value)| {
-                let mut parameters = common.clone();
-                parameters.insert(over.clone(), value);
-                (format!("/Map/Values/{number}"), json!({"Type": type_name, "Parameters": parameters}))
-            };
-            Some(values.into_iter().enumerate().map(task).collect())
+impl ThenRequest {
+    fn read<'a>(
+        registry: &'a Registry,
+        json: Value,
+        now: DateTime<Utc>,
+        complaints: &mut Complaints,
+    ) -> Option<(Wanted<'a>, IfFailed)> {
+        static SHAPE: LazyLock<Shape<ThenRequest>> = LazyLock::new(Shape::new);
+        const PLACE: &str = "/Parent/Then";
+        let ThenRequest { task, if_failed } = read_at(&SHAPE, json, PLACE, complaints)?;
+        let wanted = task.check(registry, PLACE.to_owned(), now, complaints)?;
+        if !wanted.envelope.after.is_empty() {
+            complaints.add("/Parent/Then/After", "It already waits for the parent; omit this member.");
         }
-        _ => {
-            complaints.add("/Map", EXPECTED);
-            None
-        }
-    }
-}
-
-fn read_parent<'a>(
-    registry: &'a Registry,
-    parent: Value,
-    now: DateTime<Utc>,
-    complaints: &mut Complaints,
-) -> Option<WantedParent<'a>> {
-    let Value::Object(mut members) = parent else {
-        complaints.add("/Parent", "An object is expected; all of its members may be left out: IfFailed, Then.");
-        return None;
-    };
-    let if_failed = take(&mut members, "/Parent", "Continue, Cancel or Ignore", complaints);
-    let then = members.remove("Then").filter(|value| !value.is_null());
-    refuse_others(&members, "/Parent", "IfFailed, Then", complaints);
-    let then = then.and_then(|mut then| {
         // It is there to learn of the end, whatever that is.
-        let if_failed = match &mut then {
-            Value::Object(members) => take(members, "/Parent/Then", "Run, Cancel or Fail", complaints),
-            _ => None,
-        };
-        let wanted = read_task(registry, "/Parent/Then".to_owned(), then, now, complaints)?;
-        if !wanted.request.after.is_empty() {
-            complaints.add("/Parent/Then/After", "It waits for the parent already; leave this out.");
-        }
         Some((wanted, if_failed.unwrap_or(IfFailed::Run)))
-    });
-    Some(WantedParent { if_failed: if_failed.unwrap_or_default(), then })
-}
-
-/// Takes `IfFailed`.
-fn take<T: DeserializeOwned>(
-    members: &mut Map<String, Value>,
-    place: &str,
-    words: &str,
-    complaints: &mut Complaints,
-) -> Option<T> {
-    let value = members.remove("IfFailed").filter(|value| !value.is_null())?;
-    let word = T::deserialize(value).ok();
-    if word.is_none() {
-        complaints.add(format!("{place}/IfFailed"), format!("{words} is expected."));
-    }
-    word
-}
-
-fn read_task<'a>(
-    registry: &'a Registry,
-    place: String,
-    json: Value,
-    now: DateTime<Utc>,
-    complaints: &mut Complaints,
-) -> Option<Wanted<'a>> {
-    let Some(request) = TaskRequest::read(json, &place, now, &mut complaints.errors) else {
-        complaints.only_parameters = false;
-        return None;
-    };
-    match registry.get(&request.type_name) {
-        Ok(entry) => {
-            let wrong = entry.validate(&request.parameters);
-            complaints.errors.extend(wrong.into_iter().map(|error| error.below(&place)));
-            Some(Wanted { place, entry, request })
-        }
-        Err(unknown) => {
-            complaints.add(format!("{place}/Type"), format!("{unknown}."));
-            None
-        }
     }
 }
 
-fn refuse_others(members: &Map<String, Value>, place: &str, known: &str, complaints: &mut Complaints) {
-    for name in members.keys() {
-        complaints.add(format!("{place}/{}", escape(name)), format!("Unknown member; the known ones are {known}."));
-    }
+/// What a `Map` would become as `Tasks`, if that is more than could have been sent.
+fn too_large(map: &Value, limit: usize) -> Option<String> {
+    let list = map.get("Values")?.as_array()?;
+    let text = |value: &Value| serde_json::to_string(value).map_or(usize::MAX, |text| text.len());
+    let of_each =
+        || map.as_object().into_iter().flatten().filter(|(name, _)| !["Over", "Values"].contains(&name.as_str()));
+    // As in `{"Type":…,"Parameters":{…,"over":…}},`.
+    let over = map.get("Over").and_then(Value::as_str).map_or(0, str::len);
+    let each = of_each()
+        .fold(20 + over, |bytes, (name, value)| bytes.saturating_add(name.len() + 4).saturating_add(text(value)));
+    let bytes = list.iter().fold(each.saturating_mul(list.len()), |bytes, value| bytes.saturating_add(text(value)));
+    let each = 1 + of_each().map(|(_, value)| values(value)).sum::<usize>();
+    let count = list.iter().fold(each.saturating_mul(list.len()), |count, value| count + values(value));
+    (bytes > limit || count > limit / 10).then(|| {
+        format!(
+            "The Map expands to {bytes} bytes with {count} values; a batch may have at most {limit} bytes and {} \
+             values. Send fewer Values at once, or smaller Parameters.",
+            limit / 10
+        )
+    })
+}
+
+/// Type and parameters of the first task that a batch's `Map` stands for, if its form is
+/// right: whoever may not start that one need not have the others made.
+pub(crate) fn first_of_map(body: &Value) -> Option<(&str, Value)> {
+    let map = body.get("Map")?;
+    let mut parameters = map.get("Parameters").and_then(Value::as_object).cloned().unwrap_or_default();
+    parameters.insert(map.get("Over")?.as_str()?.to_owned(), map.get("Values")?.get(0)?.clone());
+    Some((map.get("Type")?.as_str()?, Value::Object(parameters)))
 }

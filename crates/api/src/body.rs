@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use longhaul_model::store::linked::Family;
 use longhaul_model::store::read::Task;
-use longhaul_model::{Problem, Report, ReportLink, State, StepState, TimeLeft, wire_fraction};
+use longhaul_model::{Problem, Report, ReportLink, State, StepState, TaskAddress, TimeLeft, wire_fraction};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use crate::error::help;
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "Task", example = example())]
 pub struct TaskBody {
-    /// True for every end: succeeded, failed, cancelled.
+    /// True once the task has succeeded, failed or been cancelled.
     pub complete: bool,
     /// 0 while unknown.
     #[schemars(range(min = 0))]
@@ -32,7 +32,7 @@ pub struct TaskBody {
     pub progress_in_percent: f64,
     /// Prefix and guid.
     pub id: String,
-    /// What is being done now.
+    /// The message, which describes the current work.
     pub message: Option<String>,
     /// The address of this task.
     #[serde(rename = "Self")]
@@ -46,14 +46,18 @@ pub struct TaskBody {
     #[schemars(with = "String", regex(pattern = WHOLE_SECONDS))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<String>,
-    /// Where the task is in its life.
+    /// The creator; not shown.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(crate) created_by: Option<String>,
+    /// The task's state.
     pub state: State,
     /// Its type's name.
     #[serde(rename = "Type")]
     pub type_name: String,
-    /// Attempts begun so far.
+    /// Number of attempts started so far.
     pub attempt: u16,
-    /// What the handler returned, once succeeded.
+    /// The result of the handler, once the task has succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Value")]
     pub result: Option<Value>,
@@ -61,27 +65,27 @@ pub struct TaskBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Problem")]
     pub error: Option<Value>,
-    /// The steps that it is at, from the outermost; or was at, if it did not succeed.
-    /// Only of task types that have steps.
+    /// The current steps, from the outermost; the last ones if the task did not succeed. Only for
+    /// task types with steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<StepState>")]
     pub steps: Option<Value>,
-    /// How long it will still take, while it runs and that is known.
+    /// The estimated time left, while the task runs and it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "TimeLeftBody")]
     pub time_left: Option<TimeLeftBody>,
     /// Addresses that belong to the task.
     pub links: Vec<Link>,
-    /// For how many other tasks it waits.
+    /// Number of open dependencies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<i32>,
-    /// The id of the task whose child it is.
+    /// The id of its parent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// How its children ended so far.
+    /// Its completed children by state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
-    /// What its handler put at the top of the body ([`Report`]).
+    /// Members that its handler added to the body ([`Report`]).
     #[serde(flatten)]
     pub members: Map<String, Value>,
 }
@@ -91,11 +95,11 @@ pub struct TaskBody {
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "TimeLeft")]
 pub struct TimeLeftBody {
-    /// The best guess.
+    /// The estimate.
     pub seconds: i64,
-    /// In nine of ten cases it takes this long at least …
+    /// The lower end of the 90 % interval.
     pub low: i64,
-    /// … and this long at most.
+    /// The upper end of the 90 % interval.
     pub high: i64,
 }
 
@@ -105,8 +109,9 @@ impl From<TimeLeft> for TimeLeftBody {
     }
 }
 
-/// The members above, which a handler's report can't replace.
-const OWN: [&str; 20] = [
+/// The members that a task's body has or may have, also where more of the task is shown: a
+/// handler's report can't replace them.
+pub(crate) const OWN: [&str; 35] = [
     "Complete",
     "TotalElements",
     "ProcessedElements",
@@ -127,6 +132,23 @@ const OWN: [&str; 20] = [
     "WaitsFor",
     "Parent",
     "Family",
+    "RunAt",
+    // Of lists …
+    "Queue",
+    "Priority",
+    "MaxAttempts",
+    "CreatedBy",
+    "Worker",
+    "LastError",
+    "Tags",
+    "TimeoutSeconds",
+    // … and of one task.
+    "Key",
+    "BeganAt",
+    "Parameters",
+    "Checkpoint",
+    "FailedAttempts",
+    "WaitsBecause",
 ];
 
 /// An address and what it is.
@@ -152,7 +174,7 @@ impl TaskBody {
     #[must_use]
     pub fn new(task: Task, id_prefix: &str, base_url: &str) -> Self {
         let id = format!("{id_prefix}{}", task.id);
-        let self_url = format!("{base_url}/api/backgroundtask/{id}");
+        let self_url = TaskAddress::BackgroundTask.of(base_url, &id);
         let succeeded = task.state == State::Succeeded;
         let Report { result, mut members, links } = task.result.map(Report::from_stored).unwrap_or_default();
         members.retain(|name, _| !OWN.contains(&name.as_str()));
@@ -173,6 +195,7 @@ impl TaskBody {
             self_url,
             finished_at: task.finished_at.map(whole_seconds),
             run_at: task.run_at.map(whole_seconds),
+            created_by: task.created_by,
             state: task.state,
             type_name: task.type_name,
             attempt: task.attempt,
@@ -188,7 +211,7 @@ impl TaskBody {
 }
 
 /// A task's problem, with where it is explained.
-fn explained(mut error: Value, base_url: &str) -> Value {
+pub(crate) fn explained(mut error: Value, base_url: &str) -> Value {
     let help = error["code"].as_str().and_then(|code| help(code, base_url));
     if let (Some(help), Some(problem)) = (help, error.as_object_mut()) {
         problem.insert("help".to_owned(), help.into());
@@ -264,10 +287,8 @@ mod tests {
     #[test]
     fn every_member_of_the_body_is_its_own() {
         let body = body(Report::new().with_result(1).expect("JSON"));
-        let mut names: Vec<&str> = body.as_object().expect("an object").keys().map(String::as_str).collect();
-        let mut own = OWN.to_vec();
-        names.sort_unstable();
-        own.sort_unstable();
-        assert_eq!(names, own);
+        for name in body.as_object().expect("an object").keys() {
+            assert!(OWN.contains(&name.as_str()), "{name}");
+        }
     }
 }

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use longhaul_model::store::audit::{Deed, record};
+use longhaul_model::store::audit::{AuditEntry, record};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_model::store::{Line, is_unavailable};
+use longhaul_model::store::failure::{MAY_BE_DONE, NOT_DONE, what_became_of_it};
+use longhaul_model::store::{DEADLINE, StickyConnection, is_passing, is_refusal, within};
 use longhaul_telemetry::Metrics;
 use sqlx::{Acquire, PgPool};
 use tokio::sync::{mpsc, oneshot};
 
-/// Stores tasks for many requests at once. While one commit is under way, what
-/// arrives gathers and goes with the next: no request waits for company, and
-/// under load a commit is shared by hundreds. Every caller is answered after the
-/// commit that holds its task.
+/// Stores the tasks of many requests in one commit. Tasks that arrive during a commit are stored by
+/// the next one: no request waits for others, and under load hundreds share a commit. Every caller
+/// gets its answer after the commit of its task.
 #[derive(Debug, Clone)]
 pub struct Enqueuer {
     requests: mpsc::Sender<Request>,
@@ -23,21 +23,24 @@ pub struct Enqueuer {
 #[derive(Debug)]
 struct Request {
     task: NewTask,
-    deed: Option<Deed>,
+    deed: Option<AuditEntry>,
     answer: oneshot::Sender<Result<DateTime<Utc>, EnqueueError>>,
 }
 
 /// Why a task was not stored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EnqueueError {
-    /// The database does not answer. If it was cut off in the middle of the
-    /// commit, the task may be stored all the same.
-    #[error("the database does not answer")]
-    Unavailable,
+    /// The database does not answer or does not accept writes. The text also says whether the
+    /// task may still have been stored.
+    #[error("{0}")]
+    Unavailable(String),
     /// The database refused it; the cause is in the log.
     #[error("the database refused the task: {0}")]
     Refused(Arc<str>),
 }
+
+/// The error while the process shuts down.
+const NO_WRITER: &str = "The process is shutting down.";
 
 /// Tasks in one statement at most.
 const TASKS_AT_ONCE: usize = 500;
@@ -47,10 +50,9 @@ const LETS_RUN: usize = 8;
 const WAITING: usize = 10_000;
 
 impl Enqueuer {
-    /// Starts the writer on the current tokio runtime. It ends when the last clone of
-    /// the enqueuer is dropped. There is one: commits that notify wait for each other in
-    /// PostgreSQL, so that a second writer would only make each batch half as large
-    /// (docs/performance.md).
+    /// Starts the writer on the current tokio runtime. It ends when the last clone of the enqueuer
+    /// is dropped. One writer is enough: commits that notify wait for each other in PostgreSQL, so
+    /// that a second writer would only halve the batches (docs/adr/0008-performance-history.md).
     #[must_use]
     pub fn start(pool: &PgPool) -> Self {
         Self::start_measured(pool, Metrics::new())
@@ -59,30 +61,31 @@ impl Enqueuer {
     /// The same, with these instruments.
     pub(crate) fn start_measured(pool: &PgPool, metrics: Metrics) -> Self {
         let (requests, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(write_batches(Line::new(pool), metrics, waiting));
+        tokio::spawn(write_batches(StickyConnection::new(pool), metrics, waiting));
         Self { requests }
     }
 
-    /// Stores one task; returns when it was accepted, after the commit.
+    /// Stores one task. Returns the time of its acceptance, after the commit.
     ///
     /// # Errors
-    /// When the task could not be stored.
+    /// If the task could not be stored.
     pub async fn enqueue(&self, task: NewTask) -> Result<DateTime<Utc>, EnqueueError> {
         self.enqueue_as(task, None).await
     }
 
-    /// The same, and writes down who does it, if that is known.
+    /// The same, with an audit entry if there is one.
     ///
     /// # Errors
-    /// When the task could not be stored.
-    pub async fn enqueue_as(&self, task: NewTask, deed: Option<Deed>) -> Result<DateTime<Utc>, EnqueueError> {
+    /// If the task could not be stored.
+    pub async fn enqueue_as(&self, task: NewTask, deed: Option<AuditEntry>) -> Result<DateTime<Utc>, EnqueueError> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { task, deed, answer }).await.map_err(|_| EnqueueError::Unavailable)?;
-        answered.await.unwrap_or(Err(EnqueueError::Unavailable))
+        let ends = |done: &str| EnqueueError::Unavailable(format!("{NO_WRITER} {done}"));
+        self.requests.send(Request { task, deed, answer }).await.map_err(|_| ends(NOT_DONE))?;
+        answered.await.unwrap_or_else(|_| Err(ends(MAY_BE_DONE)))
     }
 }
 
-async fn write_batches(mut line: Line, metrics: Metrics, mut waiting: mpsc::Receiver<Request>) {
+async fn write_batches(mut sticky: StickyConnection, metrics: Metrics, mut waiting: mpsc::Receiver<Request>) {
     loop {
         let mut batch = Vec::new();
         gather(&waiting).await;
@@ -91,18 +94,18 @@ async fn write_batches(mut line: Line, metrics: Metrics, mut waiting: mpsc::Rece
         }
         let (tasks, rest): (Vec<NewTask>, Vec<_>) =
             batch.into_iter().map(|request| (request.task, (request.deed, request.answer))).unzip();
-        let (deeds, answers): (Vec<Option<Deed>>, Vec<_>) = rest.into_iter().unzip();
-        let result = store(&mut line, &tasks, &deeds, &metrics).await;
-        let refused = matches!(&result, Err(error) if !is_unavailable(error));
+        let (deeds, answers): (Vec<Option<AuditEntry>>, Vec<_>) = rest.into_iter().unzip();
+        let result = within(DEADLINE, store(&mut sticky, &tasks, &deeds, &metrics)).await;
+        let refused = matches!(&result, Err(error) if is_refusal(error));
         if refused && tasks.len() > 1 {
             // One of them is at fault: the others must not suffer.
             for ((task, deed), answer) in tasks.iter().zip(&deeds).zip(answers) {
                 let (task, deed) = (std::slice::from_ref(task), std::slice::from_ref(deed));
-                let result = store(&mut line, task, deed, &metrics).await;
-                let _client_gone = answer.send(result.map_err(|error| told(&error)));
+                let result = within(DEADLINE, store(&mut sticky, task, deed, &metrics)).await;
+                let _client_gone = answer.send(result.map_err(|error| enqueue_error(&error)));
             }
         } else {
-            let result = result.map_err(|error| told(&error));
+            let result = result.map_err(|error| enqueue_error(&error));
             for answer in answers {
                 let _client_gone = answer.send(result.clone());
             }
@@ -112,7 +115,7 @@ async fn write_batches(mut line: Line, metrics: Metrics, mut waiting: mpsc::Rece
 
 /// Lets those who were just answered go on: if the next thing they do is to store another
 /// task, it goes with those that wait already. Else two halves of the producers would take
-/// turns, each with half of a batch (docs/performance.md). This waits for nobody: it only
+/// turns, each with half of a batch (docs/adr/0008-performance-history.md). This waits for nobody: it only
 /// lets run what can run.
 async fn gather(waiting: &mpsc::Receiver<Request>) {
     for _ in 0..LETS_RUN {
@@ -125,14 +128,14 @@ async fn gather(waiting: &mpsc::Receiver<Request>) {
 }
 
 async fn store(
-    line: &mut Line,
+    sticky: &mut StickyConnection,
     tasks: &[NewTask],
-    deeds: &[Option<Deed>],
+    deeds: &[Option<AuditEntry>],
     metrics: &Metrics,
 ) -> sqlx::Result<DateTime<Utc>> {
-    let deeds: Vec<Deed> = deeds.iter().flatten().cloned().collect();
+    let deeds: Vec<AuditEntry> = deeds.iter().flatten().cloned().collect();
     let asked = Instant::now();
-    let mut connection = line.take().await?;
+    let mut connection = sticky.take().await?;
     metrics.waited_for_connection("api", asked.elapsed());
     let began = Instant::now();
     let accepted_at = if deeds.is_empty() {
@@ -144,13 +147,17 @@ async fn store(
         transaction.commit().await?;
         accepted_at
     };
-    line.keep(connection);
+    sticky.keep(connection);
     metrics.api().stored(tasks.len(), began.elapsed());
     metrics.api().accepted(tasks.iter().map(|task| task.info.name));
     Ok(accepted_at)
 }
 
-pub(crate) fn told(error: &sqlx::Error) -> EnqueueError {
+pub(crate) fn enqueue_error(error: &sqlx::Error) -> EnqueueError {
     tracing::warn!(%error, "tasks could not be stored");
-    if is_unavailable(error) { EnqueueError::Unavailable } else { EnqueueError::Refused(error.to_string().into()) }
+    if is_passing(error) {
+        EnqueueError::Unavailable(what_became_of_it(error))
+    } else {
+        EnqueueError::Refused(error.to_string().into())
+    }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use longhaul_model::{CreateError, ParameterError, Problem, ProblemKind, TraceContext};
 use schemars::JsonSchema;
@@ -25,11 +25,12 @@ macro_rules! kinds {
 
 kinds! {
     NOT_JSON = ("not-json", 400, "The body is not JSON");
+    AMBIGUOUS_REQUEST = ("ambiguous-request", 400, "The end of the request is ambiguous");
     INVALID_REQUEST = ("invalid-request", 400, "The request is invalid");
     UNKNOWN_TASK_TYPE = ("unknown-task-type", 400, "There is no such task type");
     INVALID_PARAMETERS = ("invalid-parameters", 400, "The parameters are invalid");
-    UNKNOWN_PREREQUISITE = ("unknown-prerequisite", 400, "A task to wait for can't be waited for");
-    NO_CREDENTIALS = ("no-credentials", 401, "Say who you are");
+    UNKNOWN_PREREQUISITE = ("unknown-prerequisite", 400, "A dependency is invalid");
+    NO_CREDENTIALS = ("no-credentials", 401, "Authentication required");
     WRONG_CREDENTIALS = ("wrong-credentials", 401, "The credentials are not valid");
     FORBIDDEN = ("forbidden", 403, "A permission is missing");
     CROSS_SITE = ("cross-site", 403, "The request does not come from a page of this service");
@@ -37,22 +38,24 @@ kinds! {
     UNKNOWN_QUEUE = ("unknown-queue", 404, "There is no such queue");
     UNKNOWN_TYPE = ("unknown-type", 404, "There is no such task type");
     UNKNOWN_SCHEDULE = ("unknown-schedule", 404, "There is no such schedule");
-    UNKNOWN_ROUTE = ("unknown-route", 404, "There is nothing at this address");
-    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This address does not know that method");
-    NOT_ACCEPTABLE = ("not-acceptable", 406, "The answer can't be given in that form");
+    UNKNOWN_ROUTE = ("unknown-route", 404, "Not found");
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed");
+    NOT_ACCEPTABLE = ("not-acceptable", 406, "The response is not available in an accepted format");
     BODY_TOO_SLOW = ("body-too-slow", 408, "The body came too slowly");
-    TASK_ENDED = ("task-ended", 409, "The task is over");
-    TASK_OPEN = ("task-open", 409, "The task is not over");
-    UNIQUE_TASK_EXISTS = ("unique-task-exists", 409, "Another task like it is open");
+    TASK_ENDED = ("task-ended", 409, "The task has completed");
+    TASK_OPEN = ("task-open", 409, "The task has not completed");
+    UNIQUE_TASK_EXISTS = ("unique-task-exists", 409, "Another task with the same unique key is open");
     IDEMPOTENCY_KEY_REUSED = ("idempotency-key-reused", 409, "The idempotency key was used for another request");
-    SCHEDULE_EXISTS = ("schedule-exists", 409, "There is a schedule of that name");
+    SCHEDULE_EXISTS = ("schedule-exists", 409, "A schedule of that name already exists");
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large");
     URI_TOO_LONG = ("uri-too-long", 414, "The address is too long");
-    UNSUPPORTED_MEDIA_TYPE = ("unsupported-media-type", 415, "The body must be JSON");
+    UNSUPPORTED_MEDIA_TYPE = ("unsupported-media-type", 415, "Unsupported media type");
+    UNSUPPORTED_ENCODING = ("unsupported-encoding", 415, "The body must not be compressed");
+    FOREIGN_HOST = ("foreign-host", 421, "The host name is not allowed");
     TOO_MANY_REQUESTS = ("too-many-requests", 429, "Too many requests");
     HEADERS_TOO_LARGE = ("headers-too-large", 431, "The headers are too large");
-    INTERNAL = ("internal", 500, "Something went wrong on our side");
-    UNAVAILABLE = ("unavailable", 503, "The service can't answer now");
+    INTERNAL = ("internal", 500, "Internal error");
+    UNAVAILABLE = ("unavailable", 503, "The service is unavailable");
 }
 
 /// An error answer: RFC 9457 `application/problem+json` with a `code`, and for
@@ -125,14 +128,29 @@ impl ApiError {
     /// 429: this client sent more than it may; it may go on after these seconds.
     #[must_use]
     pub(crate) fn too_many_requests(seconds: u32) -> Self {
-        let detail = format!("You sent more requests than you may. Go on after {seconds} s.");
+        let detail = format!("You have exceeded your request limit. Continue after {seconds} s.");
         Self { retry_after: Some(seconds), ..Self::new(TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// 429: this client has too many streams open.
+    #[must_use]
+    pub(crate) fn too_many_streams(most: usize) -> Self {
+        let detail = format!("You have {most} open streams, the maximum per caller. Close some first.");
+        Self { retry_after: Some(RETRY_AFTER_SECONDS), ..Self::new(TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// 429: this client sends too many great bodies at once.
+    #[must_use]
+    pub(crate) fn too_many_great_bodies(most: usize) -> Self {
+        let detail =
+            format!("You are sending {most} batches or files at once, the maximum per caller. Wait until one is done.");
+        Self { retry_after: Some(RETRY_AFTER_SECONDS), ..Self::new(TOO_MANY_REQUESTS, detail) }
     }
 
     /// 500; the cause goes to the log.
     #[must_use]
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        let detail = "An unexpected error was logged under the traceId of this answer.";
+        let detail = "An unexpected error occurred. The log has it under the traceId of this response.";
         Self { cause: Some(cause.into()), ..Self::new(INTERNAL, detail) }
     }
 
@@ -142,10 +160,21 @@ impl ApiError {
         Self::new(UNAVAILABLE, detail)
     }
 
-    /// What clients are told.
+    /// The problem that clients see.
     #[must_use]
     pub fn problem(&self) -> &Problem {
         &self.problem
+    }
+
+    /// What is wrong where, if it lists that.
+    #[must_use]
+    pub fn errors(&self) -> &[ParameterError] {
+        &self.errors
+    }
+
+    /// Whether it is of this kind.
+    pub(crate) fn is(&self, kind: ProblemKind) -> bool {
+        self.problem.code == kind.code
     }
 
     /// The challenge with what was wrong, where that can be said in a header
@@ -163,9 +192,9 @@ impl ApiError {
         let detail = match errors.as_slice() {
             [only] => format!("{}: {}", only.pointer, only.message),
             several if several.len() > ERRORS_AT_MOST => {
-                format!("{} things are wrong; see errors for the first {ERRORS_AT_MOST}.", several.len())
+                format!("The request has {} errors; see errors for the first {ERRORS_AT_MOST}.", several.len())
             }
-            several => format!("{} things are wrong; see errors.", several.len()),
+            several => format!("The request has {} errors; see errors.", several.len()),
         };
         Self::new(kind, detail).with_errors(errors)
     }
@@ -182,11 +211,9 @@ impl ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        if longhaul_model::store::is_unavailable(&error) {
-            Self {
-                cause: Some(Box::new(error)),
-                ..Self::unavailable("The database does not answer; nothing was changed. Try again.")
-            }
+        if longhaul_model::store::is_passing(&error) {
+            let detail = longhaul_model::store::failure::what_became_of_it(&error);
+            Self { cause: Some(Box::new(error)), ..Self::unavailable(detail) }
         } else {
             Self::internal(error)
         }
@@ -197,13 +224,15 @@ impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         match error {
             CreateError::Forbidden { permission } => {
-                Self::new(FORBIDDEN, format!("The permission {permission} is needed to start this task."))
+                Self::new(FORBIDDEN, format!("Starting this task requires the permission {permission}."))
             }
             CreateError::Invalid(errors) => Self::invalid_parameters(errors),
-            CreateError::Impossible { kind, detail } => Self::new(kind, detail),
-            CreateError::Unavailable { detail } => {
-                Self::unavailable(format!("{detail} Nothing was stored; try again."))
-            }
+            CreateError::Impossible { kind, detail } | CreateError::Unseen { kind, detail } => Self::new(kind, detail),
+            CreateError::Unavailable { detail, retry_after } => Self {
+                // Up, so that nobody comes back too early.
+                retry_after: retry_after.map(|wait| wait.as_secs_f64().ceil() as u32),
+                ..Self::unavailable(format!("{detail} Nothing was stored; try again."))
+            },
             CreateError::Internal(cause) => Self::internal(cause),
         }
     }
@@ -274,12 +303,16 @@ impl ResponseError for ApiError {
         }
         if status == StatusCode::UNAUTHORIZED {
             // RFC 6750, 3: no error code if the request has no credentials at all.
-            let wrong = self.problem.code == WRONG_CREDENTIALS.code;
+            let wrong = self.is(WRONG_CREDENTIALS);
             let challenge = if wrong { self.challenge_after_wrong() } else { CHALLENGE.to_owned() };
             response.insert_header((WWW_AUTHENTICATE, challenge));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE || self.retry_after.is_some() {
             response.insert_header((RETRY_AFTER, self.retry_after.unwrap_or(RETRY_AFTER_SECONDS)));
+        }
+        if self.is(UNSUPPORTED_ENCODING) {
+            // RFC 9110, 12.5.3: what the client may send instead.
+            response.insert_header((ACCEPT_ENCODING, "identity"));
         }
         if status == StatusCode::REQUEST_TIMEOUT {
             // What is left of the body is not waited for (RFC 9110, 15.5.9).

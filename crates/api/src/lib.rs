@@ -1,16 +1,21 @@
-//! The HTTP API: stores tasks and answers `202` once they are durable, shows
-//! how far they are, and carries the routes that task types bring along.
+//! The HTTP API: stores tasks and answers `202` once they are durable, shows their progress, and
+//! serves the routes of task types.
 //!
 //! One file an endpoint in `endpoint/`; [`ApiError`] is the one table of error
 //! codes. The wire contract is quoted where a rule comes from it.
 
 pub mod access;
 mod app;
+mod app_builder;
 mod batch_request;
 mod body;
+mod complaints;
+mod control;
+mod ending;
 mod endpoint;
 mod enqueuer;
 mod error;
+mod html;
 mod limit;
 mod manage;
 mod negotiation;
@@ -18,23 +23,31 @@ pub mod oauth;
 mod observe;
 pub mod openapi;
 mod page;
+mod patience;
+mod query_string;
 mod reading;
+mod return_path;
 mod schedule;
 mod server;
 pub mod session;
+mod settings;
 mod start;
 mod stream;
 mod task_request;
 
-pub use access::{Access, Caller, Gate};
-pub use app::{App, AppBuilder, AppSettings};
+pub use access::{Access, Authenticators, Caller};
+pub use app::App;
+pub use app_builder::AppBuilder;
 pub use body::{Link, TaskBody, TimeLeftBody};
 pub use enqueuer::{EnqueueError, Enqueuer};
 pub use error::{ApiError, KINDS};
 pub use limit::{Limits, Rate};
-pub use manage::Deed;
-pub use negotiation::{idempotency_key, json_response, must_accept_json, parse_json, read_json, unreadable};
+pub use manage::TaskAction;
+pub use negotiation::{
+    idempotency_key, json_response, must_accept_json, must_send_bytes, parse_json, read_json, unreadable,
+};
 pub use openapi::{Operation, Resource, Routes};
 pub use reading::read_as_request;
 pub use server::{BoundServer, bind, bind_unix};
+pub use settings::AppSettings;
 pub use start::{StartTask, accepted_response};

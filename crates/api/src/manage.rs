@@ -2,20 +2,29 @@
 //! dashboard's buttons share, so that both follow the same rules and are written down
 //! alike.
 
-use longhaul_model::CreateError;
-use longhaul_model::store::cancel::{Cancelled, Chosen, Retried, cancel, chosen, lock_free, retry};
+use std::collections::{HashMap, HashSet};
+
+use actix_web::ResponseError;
+use longhaul_model::store::audit::record;
+use longhaul_model::store::cancel::{
+    Cancelled, Chosen, Reached, Retried, cancel, chosen, lock_free, reached_by_cancel, reached_by_retry, retry,
+    retry_within,
+};
+use longhaul_model::store::failure::sqlstate;
 use longhaul_model::store::read::{Sight, Task};
-use serde_json::{Value, json};
+use longhaul_model::{Batch, Holder, TaskType};
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::access::permission::MANAGE_TASKS;
 use crate::endpoint::{find_managed, unknown_task};
+use crate::error::FORBIDDEN;
 use crate::{ApiError, App, Caller};
 
 /// What is done to tasks that were chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum TaskAction {
     /// They are cancelled.
     Cancel,
     /// Those that failed or were cancelled run again.
@@ -61,14 +70,10 @@ impl App {
         task: &Task,
         id_prefix: &str,
     ) -> Result<Option<Retried>, ApiError> {
-        if !caller.may(MANAGE_TASKS) {
-            for own in chosen(self.pool(), &[task.id], Sight::All).await? {
-                self.must_be_allowed_again(caller, &own.type_name, own.parameters).await?;
-            }
-        }
+        let allowed = self.allowed_again(caller, &[task.id]).await?;
         let mut transaction = self.pool().begin().await?;
         let public_id = format!("{id_prefix}{}", task.id);
-        let outcome = retried(caller, &mut transaction, task.id, &public_id, &task.type_name).await?;
+        let outcome = retried(caller, &mut transaction, task.id, &public_id, &task.type_name, &allowed).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
@@ -77,46 +82,123 @@ impl App {
     /// manages. How many were changed.
     ///
     /// # Errors
-    /// 403 if one is to run again that the caller could not start now; nothing is
-    /// changed then.
-    pub async fn change_tasks(&self, caller: &Caller, ids: &[Uuid], deed: Deed) -> Result<usize, ApiError> {
-        let mut found = chosen(self.pool(), ids, caller.sight(&[MANAGE_TASKS])).await?;
-        if deed == Deed::Retry && !caller.may(MANAGE_TASKS) {
-            for task in &mut found {
-                self.must_be_allowed_again(caller, &task.type_name, task.parameters.take()).await?;
-            }
-        }
+    /// 403 if one is to run again that the caller could not start now, or a part of it; nothing
+    /// is changed then.
+    pub async fn change_tasks(&self, caller: &Caller, ids: &[Uuid], action: TaskAction) -> Result<usize, ApiError> {
+        let found = chosen(self.pool(), ids, caller.sight(&[MANAGE_TASKS])).await?;
+        let found_ids: Vec<Uuid> = found.iter().map(|task| task.id).collect();
+        let allowed = match action {
+            TaskAction::Retry => self.allowed_again(caller, &found_ids).await?,
+            TaskAction::Cancel => Allowed::All,
+        };
         let mut changed = 0;
         let mut transaction = self.pool().begin().await?;
         // Those that a worker writes just now come last, each waited for.
-        let free = lock_free(&mut transaction, &found.iter().map(|task| task.id).collect::<Vec<_>>()).await?;
+        let free = lock_free(&mut transaction, &found_ids).await?;
         for task in found.iter().filter(|task| free.contains(&task.id)) {
-            changed += usize::from(change(caller, &mut transaction, task, deed).await?);
+            changed += usize::from(change(caller, &mut transaction, task, action, &allowed).await?);
         }
         transaction.commit().await?;
         for task in found.iter().filter(|task| !free.contains(&task.id)) {
             let mut transaction = self.pool().begin().await?;
-            changed += usize::from(change(caller, &mut transaction, task, deed).await?);
+            changed += usize::from(change(caller, &mut transaction, task, action, &allowed).await?);
             transaction.commit().await?;
         }
         Ok(changed)
     }
 
-    /// Refuses to run a stored task of the caller's own again if it could not start it
-    /// now. Parameters that its `create` step finds wrong by now do not count, unless the
-    /// caller's permissions are for some projects: then "there is none" may mean that it
-    /// is not in one of them.
-    async fn must_be_allowed_again(&self, caller: &Caller, type_name: &str, stored: Value) -> Result<(), ApiError> {
-        if caller.may_everything() {
-            return Ok(());
+    /// Which tasks the caller may run again when it runs these again: of what would run again
+    /// with them, its own, as far as it could start them now. What waited for one of these and
+    /// is not among them stays as it ended, and so does what waited for that.
+    ///
+    /// # Errors
+    /// 403 if it could not start one of these now, or one of the parts of a batch, which can't
+    /// run again without it.
+    async fn allowed_again(&self, caller: &Caller, ids: &[Uuid]) -> Result<Allowed, ApiError> {
+        if caller.may(MANAGE_TASKS) {
+            return Ok(Allowed::All);
         }
-        let entry = self.inner.registry.get(type_name).map_err(ApiError::internal)?;
-        match entry.create_again(stored, &self.create_context(caller)).await {
-            Err(CreateError::Invalid(_) | CreateError::Impossible { .. }) if !caller.grants().are_limited() => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(()) => Ok(()),
+        let sight = caller.sight(&[MANAGE_TASKS]);
+        let mut asked: HashMap<Uuid, Option<ApiError>> = HashMap::new();
+        self.ask_again(caller, ids, &mut asked).await?;
+        if let Some(refusal) = ids.iter().find_map(|id| asked.get_mut(id).and_then(Option::take)) {
+            return Err(refusal);
+        }
+        let mut left = Vec::new();
+        loop {
+            let reached = reached_by_retry(self.pool(), ids, sight, &left).await?;
+            let new: Vec<Uuid> = reached.iter().map(|task| task.id).filter(|id| !asked.contains_key(id)).collect();
+            self.ask_again(caller, &new, &mut asked).await?;
+            let before = left.len();
+            let refused = |task: &&Reached| !task.is_part && asked.get(&task.id).is_some_and(Option::is_some);
+            left.extend(reached.iter().filter(refused).map(|task| task.id));
+            if left.len() > before {
+                // What they led to may not be reached any more.
+                continue;
+            }
+            for part in reached.iter().filter(|task| task.is_part) {
+                if !caller.manages(part.created_by.as_deref()) {
+                    return Err(part_of_others());
+                }
+                if let Some(refusal) = asked.get_mut(&part.id).and_then(Option::take) {
+                    return Err(refusal);
+                }
+            }
+            let these = ids.iter().copied().chain(reached.iter().map(|task| task.id)).collect();
+            return Ok(Allowed::These { these, left });
         }
     }
+
+    /// Asks whether the caller could start these tasks now; what refused each is added.
+    async fn ask_again(
+        &self,
+        caller: &Caller,
+        ids: &[Uuid],
+        asked: &mut HashMap<Uuid, Option<ApiError>>,
+    ) -> Result<(), ApiError> {
+        for some in ids.chunks(PARAMETERS_AT_ONCE) {
+            for task in chosen(self.pool(), some, Sight::All).await? {
+                // No worker runs a batch itself: its parts are asked for.
+                let allowed = if task.type_name == Batch::NAME {
+                    Ok(())
+                } else {
+                    let holder = Holder::Task { id: task.id, created_by: task.created_by.as_deref() };
+                    self.must_be_allowed(caller, &task.type_name, task.parameters, holder).await
+                };
+                match allowed {
+                    // That nobody can tell now is no refusal.
+                    Err(error) if error.status_code().is_server_error() => return Err(error),
+                    allowed => asked.insert(task.id, allowed.err()),
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// So many tasks have their parameters read at once.
+const PARAMETERS_AT_ONCE: usize = 100;
+
+/// Which tasks a caller may run again.
+enum Allowed {
+    All,
+    /// These; and of what waited for them, nothing of others and not what is `left`.
+    These {
+        these: HashSet<Uuid>,
+        left: Vec<Uuid>,
+    },
+}
+
+fn part_of_others() -> ApiError {
+    let detail = format!(
+        "A child of this batch belongs to another caller, and retrying a batch retries all of its children that did \
+         not succeed. This requires the permission {MANAGE_TASKS}."
+    );
+    ApiError::new(FORBIDDEN, detail)
+}
+
+fn just_changed() -> ApiError {
+    ApiError::unavailable("The tasks that would be retried with it have just changed; nothing was done. Try again.")
 }
 
 /// Whether it was changed.
@@ -124,18 +206,22 @@ async fn change(
     caller: &Caller,
     transaction: &mut PgConnection,
     task: &Chosen,
-    deed: Deed,
-) -> Result<bool, sqlx::Error> {
+    action: TaskAction,
+    allowed: &Allowed,
+) -> Result<bool, ApiError> {
     let Chosen { id, public_id, type_name, .. } = task;
-    Ok(match deed {
-        Deed::Cancel => {
+    Ok(match action {
+        TaskAction::Cancel => {
             cancelled(caller, transaction, *id, public_id, type_name).await?.is_some_and(|was| was != Cancelled::Ended)
         }
-        Deed::Retry => retried(caller, transaction, *id, public_id, type_name).await? == Some(Retried::Queued),
+        TaskAction::Retry => {
+            retried(caller, transaction, *id, public_id, type_name, allowed).await? == Some(Retried::Queued)
+        }
     })
 }
 
-/// Cancels it, and writes down who did, if there was something to cancel.
+/// Cancels it, and writes down who did, if there was something to cancel, and its children
+/// that are cancelled with it.
 async fn cancelled(
     caller: &Caller,
     transaction: &mut PgConnection,
@@ -143,24 +229,71 @@ async fn cancelled(
     public_id: &str,
     type_name: &str,
 ) -> sqlx::Result<Option<Cancelled>> {
+    let reached = match caller.created_by() {
+        Some(_) => reached_by_cancel(&mut *transaction, &[id]).await?,
+        None => Vec::new(),
+    };
     let outcome = cancel(&mut *transaction, id).await?;
     if outcome.is_some_and(|outcome| outcome != Cancelled::Ended) {
-        caller.note(transaction, "cancelTask", public_id, Some(json!({"Type": type_name}))).await?;
+        note(caller, transaction, "cancelTask", (public_id, type_name), &reached).await?;
     }
     Ok(outcome)
 }
 
-/// Runs it again, and writes down who did, if it does.
+/// Runs it again, and writes down who did, if it does, and what runs again with it.
+///
+/// # Errors
+/// 503 if by now something would run again with it that is not among the allowed.
 async fn retried(
     caller: &Caller,
     transaction: &mut PgConnection,
     id: Uuid,
     public_id: &str,
     type_name: &str,
-) -> sqlx::Result<Option<Retried>> {
-    let outcome = retry(&mut *transaction, id).await?;
+    allowed: &Allowed,
+) -> Result<Option<Retried>, ApiError> {
+    let (reached, outcome) = match allowed {
+        Allowed::All => {
+            let reached = match caller.created_by() {
+                Some(_) => reached_by_retry(&mut *transaction, &[id], Sight::All, &[]).await?,
+                None => Vec::new(),
+            };
+            (reached, retry(&mut *transaction, id).await?)
+        }
+        Allowed::These { these, left } => {
+            let reached = reached_by_retry(&mut *transaction, &[id], caller.sight(&[MANAGE_TASKS]), left).await?;
+            if reached.iter().any(|task| !these.contains(&task.id)) {
+                return Err(just_changed());
+            }
+            let only_of: Vec<Uuid> = these.iter().copied().collect();
+            let outcome = retry_within(&mut *transaction, id, &only_of).await;
+            // A part of a batch has ended meanwhile.
+            (reached, outcome.map_err(|error| if is_denied(&error) { just_changed() } else { error.into() })?)
+        }
+    };
     if outcome == Some(Retried::Queued) {
-        caller.note(transaction, "retryTask", public_id, Some(json!({"Type": type_name}))).await?;
+        note(caller, transaction, "retryTask", (public_id, type_name), &reached).await?;
     }
     Ok(outcome)
+}
+
+/// SQLSTATE insufficient_privilege.
+fn is_denied(error: &sqlx::Error) -> bool {
+    sqlstate(error).as_deref() == Some("42501")
+}
+
+/// Writes down what is done to a task and to those that it reaches, each in a row.
+async fn note(
+    caller: &Caller,
+    transaction: &mut PgConnection,
+    deed: &str,
+    (public_id, type_name): (&str, &str),
+    reached: &[Reached],
+) -> sqlx::Result<()> {
+    let own = caller.audit_entry(deed, public_id, Some(json!({"Type": type_name})));
+    let others = reached.iter().filter_map(|task| {
+        let details = json!({"Type": task.type_name, "Through": public_id});
+        caller.audit_entry(deed, task.public_id.as_str(), Some(details))
+    });
+    record(transaction, &own.into_iter().chain(others).collect::<Vec<_>>()).await
 }

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use longhaul_model::ParameterError;
+use longhaul_model::{FileKind, ParameterError, beyond_64_bits};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -60,28 +60,46 @@ pub(crate) fn received_json(
 
 /// A body of a request as JSON. Objects and arrays may be 127 deep (serde_json's limit),
 /// and there may be one value for every ten bytes of the limit: what is read takes many
-/// times the memory that it has on the wire.
+/// times the memory that it has on the wire. Whole numbers have 64 bits at most: greater ones
+/// would be rounded.
 ///
 /// # Errors
-/// 400 when it is not JSON, or is deeper or more than that.
+/// 400 when it is not JSON, is deeper or more than that, or has such a number.
 pub fn parse_json(limit: usize, body: &[u8]) -> Result<Value, ApiError> {
     let most = limit / 10;
     // Every value but the first has a comma, a bracket, a brace or a colon before it.
     let marks = body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{' | b':')).count();
-    let value = serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.")))?;
+    let value = serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(NOT_JSON, format!("The body could not be read as JSON: {error}.{}", hint(body)))
+    })?;
+    let invalid = |message| Err(ApiError::invalid_request(vec![ParameterError { pointer: String::new(), message }]));
+    if let Some(number) = std::str::from_utf8(body).ok().and_then(beyond_64_bits) {
+        let digits: String = number.chars().take(40).collect();
+        return invalid(format!(
+            "The number {digits} has more than 64 bits and would be rounded; send it as a string."
+        ));
+    }
     // Texts may have such characters, so the quick count only says that all is well.
     if marks >= most && values(&value) > most {
-        return Err(ApiError::invalid_request(vec![ParameterError {
-            pointer: String::new(),
-            message: format!("The body has more than {most} values."),
-        }]));
+        return invalid(format!("The body has more than {most} values."));
     }
     Ok(value)
 }
 
+/// What a body is that is not JSON, if it is something that people take for it.
+fn hint(body: &[u8]) -> String {
+    if body.starts_with(b"\xef\xbb\xbf") {
+        return " It begins with a byte order mark: send it in UTF-8 without one.".to_owned();
+    }
+    match FileKind::of(body) {
+        FileKind::Json | FileKind::JsonArray | FileKind::Empty | FileKind::Text | FileKind::Binary => String::new(),
+        FileKind::Utf16 => " It is text in UTF-16: send it in UTF-8.".to_owned(),
+        kind => format!(" It is {kind}."),
+    }
+}
+
 /// How many values there are, in all depths.
-fn values(value: &Value) -> usize {
+pub(crate) fn values(value: &Value) -> usize {
     1 + match value {
         Value::Array(inner) => inner.iter().map(values).sum(),
         Value::Object(inner) => inner.values().map(values).sum(),
@@ -113,9 +131,9 @@ pub fn unreadable(error: &actix_web::Error, limit: usize) -> ApiError {
     if is_late(error) {
         ApiError::new(BODY_TOO_SLOW, "The body came too slowly; nothing was done. Send it again.")
     } else if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
-        ApiError::new(PAYLOAD_TOO_LARGE, format!("A request body may have {limit} bytes at most."))
+        ApiError::new(PAYLOAD_TOO_LARGE, format!("A request body may have at most {limit} bytes."))
     } else {
-        ApiError::new(NOT_JSON, "The body did not arrive whole.")
+        ApiError::new(NOT_JSON, "The body did not arrive completely.")
     }
 }
 
@@ -136,7 +154,7 @@ pub fn must_accept_json(request: &HttpRequest) -> Result<(), ApiError> {
     }
     Err(ApiError::new(
         NOT_ACCEPTABLE,
-        "This address answers application/json only; send Accept: application/json or none.",
+        "This address answers only with application/json; send Accept: application/json or no Accept.",
     ))
 }
 
@@ -206,6 +224,22 @@ pub(crate) fn must_send_json(request: &HttpRequest) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::new(UNSUPPORTED_MEDIA_TYPE, "Send the body as UTF-8 JSON with Content-Type: application/json."))
+}
+
+/// 415 if the body is declared as the parts of a form: whoever takes a file as it is would
+/// take the marks between the parts for the file's.
+///
+/// # Errors
+/// The 415.
+pub fn must_send_bytes(request: &HttpRequest) -> Result<(), ApiError> {
+    let declared = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !declared.trim_start().to_ascii_lowercase().starts_with("multipart/") {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        UNSUPPORTED_MEDIA_TYPE,
+        "Send the file as it is, not as a part of a form; with curl by --data-binary @FILE instead of -F.",
+    ))
 }
 
 #[cfg(test)]

@@ -4,20 +4,26 @@ use chrono::{DateTime, Utc};
 use longhaul_model::Registry;
 
 use crate::batch_request::BatchRequest;
-use crate::{ApiError, endpoint, parse_json};
+use crate::schedule::ScheduleRequest;
+use crate::task_request::StartRequest;
+use crate::{ApiError, parse_json};
 
-/// Reads bytes as `POST /api/backgroundtasks` and `POST /api/backgroundtasks/batch` read
-/// their bodies, up to where the database is asked, with bodies up to `limit` bytes.
+/// Reads bytes as the API reads the bodies of `POST /api/backgroundtasks`, of
+/// `POST /api/backgroundtasks/batch` and of `POST /api/schedules`, by the same functions, up to
+/// where the database is asked, with bodies up to `limit` bytes.
 ///
 /// # Errors
-/// What the API would answer, first of the one, then of the other.
+/// What the API would answer, in this order.
 pub fn read_as_request(
     registry: &Registry,
     limit: usize,
     body: &[u8],
     now: DateTime<Utc>,
-) -> (Result<(), ApiError>, Result<(), ApiError>) {
-    let task = parse_json(limit, body).and_then(|json| endpoint::read_task(registry, json, now));
-    let batch = parse_json(limit, body).and_then(|json| BatchRequest::read(registry, json, now).map(|_| ()));
-    (task, batch)
+) -> [Result<(), ApiError>; 3] {
+    let json = || parse_json(limit, body);
+    [
+        json().and_then(|json| StartRequest::read(registry, json, now)).map(drop),
+        json().and_then(|json| BatchRequest::read(registry, json, limit, now)).map(drop),
+        json().and_then(|json| ScheduleRequest::read(registry, json, None, now)).map(drop),
+    ]
 }

@@ -1,16 +1,19 @@
 //! A cron schedule as the wire shows it and as clients ask for it.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
-use longhaul_model::store::cron::{NewSchedule, Schedule};
-use longhaul_model::{CronError, CronSchedule, Missed, ParameterError, escape, has_nul};
+use longhaul_model::store::cron::{self, NewSchedule, Schedule, Starts};
+use longhaul_model::{CronError, CronSchedule, Holder, Missed, NAME_BYTES, Parameters, Registry, Shape, closed};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::body::{Link, WHOLE_SECONDS, whole_seconds};
-use crate::{ApiError, App};
-
-const MEMBERS: &str = "Name, Cron, TimeZone, Type, Parameters, Queue, Priority, Missed, Paused";
+use crate::complaints::Complaints;
+use crate::error::UNKNOWN_SCHEDULE;
+use crate::task_request::{OptionsRequest, WantedOptions, find_type, read_at, read_parameters};
+use crate::{ApiError, App, Caller};
 
 /// A cron schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -23,13 +26,31 @@ pub(crate) struct ScheduleBody {
     #[serde(rename = "Type")]
     type_name: String,
     parameters: Value,
-    /// If not the type's.
+    /// The queue of the tasks. Default: that of the type.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
-    /// If not the type's.
+    /// The queue of the tasks. Default: that of the type.
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<i16>,
-    /// What becomes of firings that no worker was there for.
+    /// Whose each task is, in a queue where keys take turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Only one task of the type with this key is open at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_key: Option<String>,
+    /// For so many seconds the unique key keeps others out; if not the type's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_for: Option<f64>,
+    /// If not the type's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<i16>,
+    /// If not the type's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_seconds: Option<f64>,
+    /// Words by which lists find its tasks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    /// How to handle missed firings.
     #[schemars(extend("enum" = ["Skip", "Once", "All"]))]
     missed: String,
     paused: bool,
@@ -72,6 +93,12 @@ impl ScheduleBody {
             parameters: schedule.parameters,
             queue: schedule.queue,
             priority: schedule.priority,
+            key: schedule.key,
+            unique_key: schedule.unique_key,
+            unique_for: schedule.unique_seconds,
+            max_attempts: schedule.max_attempts,
+            timeout_seconds: schedule.timeout_seconds,
+            tags: schedule.tags,
             missed: schedule.missed,
             paused: schedule.state == "paused",
             state: schedule.state,
@@ -86,135 +113,197 @@ impl ScheduleBody {
     }
 }
 
-/// Reads what a client asked for, or everything that is wrong with it. `named`
-/// is the name in the address, if there is one; the body may leave it out then.
-pub(crate) fn read(app: &App, json: Value, named: Option<&str>, now: DateTime<Utc>) -> Result<NewSchedule, ApiError> {
-    let Value::Object(members) = json else {
-        return Err(ApiError::invalid_request(vec![ParameterError {
-            pointer: String::new(),
-            message: format!("An object with the members {MEMBERS} is expected."),
-        }]));
-    };
-    let mut reader = Reader { members, errors: Vec::new() };
-    let name = match (reader.text("/Name"), named) {
-        (Some(name), Some(named)) if name != named => {
-            reader.complain("/Name", "It must be the name in the address, or be left out.");
-            name
-        }
-        (Some(name), _) => name,
-        (None, Some(named)) => named.to_owned(),
-        (None, None) => reader.missing("/Name"),
-    };
-    if !is_name(&name) {
-        reader.complain("/Name", "A letter or digit, then at most 99 of letters, digits, '.', '_', '-' are expected.");
-    }
-    let cron = reader.text("/Cron").unwrap_or_else(|| reader.missing("/Cron"));
-    let time_zone = reader.text("/TimeZone").unwrap_or_else(|| "UTC".to_owned());
-    let type_name = reader.text("/Type").unwrap_or_else(|| reader.missing("/Type"));
-    let parameters = reader.take("/Parameters").unwrap_or_else(|| Value::Object(Map::new()));
-    let queue = reader.text("/Queue");
-    if queue.as_ref().is_some_and(|queue| queue.is_empty() || queue.len() > 100 || queue.contains('\0')) {
-        reader.complain("/Queue", "A name of 1 to 100 characters is expected.");
-    }
-    let priority = reader.take("/Priority").and_then(|value| {
-        let priority = value.as_u64().and_then(|number| u8::try_from(number).ok()).filter(|number| *number <= 9);
-        if priority.is_none() {
-            reader.complain("/Priority", "A number from 0 (first) to 9 (last) is expected.");
-        }
-        priority
-    });
-    let missed = reader.text("/Missed").map_or(Missed::Once, |word| {
-        Missed::by_name(&word).unwrap_or_else(|| {
-            reader.complain("/Missed", "Skip, Once or All is expected.");
-            Missed::Once
-        })
-    });
-    let paused = reader.take("/Paused").is_some_and(|value| {
-        value.as_bool().unwrap_or_else(|| {
-            reader.complain("/Paused", "true or false is expected.");
-            false
-        })
-    });
-    let unknown: Vec<String> = reader.members.keys().map(|name| format!("/{}", escape(name))).collect();
-    for pointer in unknown {
-        reader.complain(&pointer, &format!("Unknown member; the known ones are {MEMBERS}."));
-    }
-    if !reader.errors.iter().any(|error| error.pointer == "/Type") {
-        match app.inner.registry.get(&type_name) {
-            Ok(_) if !parameters.is_object() => reader.complain("/Parameters", "An object is expected."),
-            Ok(_) if has_nul(&parameters) => {
-                reader.complain("/Parameters", "The character U+0000 can't be stored; leave it out.");
-            }
-            Ok(entry) => reader.errors.extend(entry.validate(&parameters)),
-            Err(unknown) => reader.complain("/Type", &format!("{unknown}.")),
-        }
-    }
-    let mut next_at = None;
-    if !reader.errors.iter().any(|error| error.pointer == "/Cron" || error.pointer == "/TimeZone") {
-        match CronSchedule::new(&cron, &time_zone, now) {
-            Ok(schedule) => next_at = schedule.next_after(now),
-            Err(error @ CronError::TimeZone(_)) => reader.complain("/TimeZone", &format!("{error}.")),
-            Err(error @ CronError::Expression(_)) => reader.complain("/Cron", &error.to_string()),
-            Err(error @ CronError::Never) => reader.complain("/Cron", &format!("{error}.")),
-        }
-    }
-    if !reader.errors.is_empty() {
-        return Err(ApiError::invalid_request(reader.errors));
-    }
-    let entry = app.inner.registry.get(&type_name).map_err(ApiError::internal)?;
-    let keys = entry.keys(&parameters)?;
-    let parameters = entry.to_store(parameters, app.resources())?;
-    let (key, unique_key) = (keys.key, keys.unique_key);
-    Ok(NewSchedule {
-        name,
-        cron,
-        time_zone,
-        type_name,
-        parameters,
-        queue,
-        priority,
-        key,
-        unique_key,
-        missed,
-        paused,
-        next_at,
-    })
+/// A cron expression and the task that it starts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schemars(transform = closed)]
+pub(crate) struct ScheduleRequest {
+    /// May be omitted if the address contains it.
+    #[schemars(regex(pattern = NAME), extend("x-expected" = NAME_EXPECTED))]
+    name: Option<String>,
+    /// Five fields, or six with seconds first, or a nickname such as @daily.
+    #[schemars(required)]
+    cron: Option<String>,
+    /// A name of the IANA database. Default: UTC.
+    time_zone: Option<String>,
+    /// The name of a task type.
+    #[serde(rename = "Type")]
+    #[schemars(required)]
+    type_name: Option<String>,
+    /// The parameters of each task.
+    #[schemars(extend("x-expected" = "An object is expected."))]
+    parameters: Option<Map<String, Value>>,
+    /// What becomes of firings that no worker was there for; `Once` if left out.
+    #[schemars(extend("x-expected" = "Skip, Once or All is expected."))]
+    missed: Option<Missed>,
+    /// Whether the schedule is paused.
+    #[schemars(extend("x-expected" = "true or false is expected."))]
+    paused: Option<bool>,
+    #[serde(flatten)]
+    options: OptionsRequest,
 }
 
-/// The form that `schedule_name_form` (migrations) asks for.
-pub(crate) fn is_name(name: &str) -> bool {
-    name.len() <= 100
+/// The form of a name, which `schedule_name_form` (migrations) asks for, and [`is_name`].
+const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$";
+const NAME_EXPECTED: &str = "A letter or digit, then at most 99 of letters, digits, '.', '_', '-' are expected.";
+
+/// A schedule that was asked for, everything about it checked.
+pub(crate) struct WantedSchedule<'a> {
+    name: String,
+    parameters: Parameters<'a>,
+    next_at: Option<DateTime<Utc>>,
+    cron: String,
+    time_zone: String,
+    options: WantedOptions,
+    missed: Missed,
+    paused: bool,
+}
+
+impl ScheduleRequest {
+    /// Reads what a client asked for, or says everything that is wrong with it. `named`
+    /// is the name in the address, if there is one; the body may leave it out then.
+    pub(crate) fn read<'a>(
+        registry: &'a Registry,
+        json: Value,
+        named: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<WantedSchedule<'a>, ApiError> {
+        let mut complaints = Complaints::default();
+        let wanted = Self::read_all(registry, json, named, now, &mut complaints);
+        complaints.into_whole_result()?;
+        wanted.ok_or_else(|| ApiError::internal("a schedule without a complaint could not be read"))
+    }
+
+    fn read_all<'a>(
+        registry: &'a Registry,
+        json: Value,
+        named: Option<&str>,
+        now: DateTime<Utc>,
+        complaints: &mut Complaints,
+    ) -> Option<WantedSchedule<'a>> {
+        static SHAPE: LazyLock<Shape<ScheduleRequest>> = LazyLock::new(Shape::new);
+        match (json.get("Name").filter(|name| !name.is_null()), named) {
+            (Some(name), Some(named)) if name.is_string() && name != named => {
+                complaints.add("/Name", "It must be the name in the address, or be omitted.");
+            }
+            (None, Some(named)) if !is_name(named) => complaints.add("/Name", NAME_EXPECTED),
+            (None, None) if json.is_object() => complaints.add("/Name", "This member is required."),
+            _ => {}
+        }
+        let request = read_at(&SHAPE, json, "", complaints)?;
+        let options = request.options.check("", complaints);
+        let time_zone = request.time_zone.unwrap_or_else(|| "UTC".to_owned());
+        let next_at = request.cron.as_deref().and_then(|cron| match CronSchedule::new(cron, &time_zone, now) {
+            Ok(schedule) => schedule.next_after(now),
+            Err(error) => {
+                match error {
+                    CronError::TimeZone(_) => complaints.add("/TimeZone", format!("{error}.")),
+                    CronError::Expression(_) => complaints.add("/Cron", error.to_string()),
+                    CronError::Never => complaints.add("/Cron", format!("{error}.")),
+                }
+                None
+            }
+        });
+        let entry = request.type_name.and_then(|type_name| find_type(registry, &type_name, "", complaints));
+        let parameters = request.parameters.unwrap_or_default();
+        let parameters = entry.and_then(|entry| read_parameters(entry, parameters, "", complaints));
+        if let Some(parameters) = &parameters {
+            options.check_keys(parameters, "", complaints);
+        }
+        Some(WantedSchedule {
+            name: request.name.or(named.map(str::to_owned))?,
+            parameters: parameters?,
+            next_at,
+            cron: request.cron?,
+            time_zone,
+            options,
+            missed: request.missed.unwrap_or(Missed::Once),
+            paused: request.paused.unwrap_or_default(),
+        })
+    }
+}
+
+impl WantedSchedule<'_> {
+    /// The schedule to store: secrets are sealed.
+    pub(crate) fn into_new(self, app: &App) -> Result<NewSchedule, ApiError> {
+        let keys = self.parameters.keys_unless(self.options.key, self.options.unique_key.as_deref());
+        let type_name = self.parameters.entry().info().name.to_owned();
+        let parameters = self.parameters.into_stored(Holder::Schedule(&self.name), app.resources())?;
+        Ok(NewSchedule {
+            name: self.name,
+            cron: self.cron,
+            time_zone: self.time_zone,
+            type_name,
+            parameters,
+            options: self.options.options,
+            key: keys.key,
+            unique_key: keys.unique_key,
+            missed: self.missed,
+            paused: self.paused,
+            next_at: self.next_at,
+        })
+    }
+}
+
+impl App {
+    /// Lets a paused schedule go on, if the caller could start its task itself.
+    ///
+    /// # Errors
+    /// 404 if there is no such schedule, 403 or whatever the type's `create` step refuses
+    /// with, 503 if it is being changed.
+    pub async fn resume_schedule(&self, caller: &Caller, name: &str) -> Result<(), ApiError> {
+        let starts = self.startable(caller, name).await?;
+        let schedule = cron::schedule(self.pool(), name).await?.ok_or_else(|| unknown(name))?;
+        let mut transaction = self.pool().begin().await?;
+        if !cron::resume(&mut *transaction, name, &starts, schedule.next_after(self.now())).await? {
+            return Err(just_changed());
+        }
+        caller.note(&mut transaction, "resumeSchedule", name, None).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Pauses a schedule.
+    ///
+    /// # Errors
+    /// 404 if there is no such schedule.
+    pub async fn pause_schedule(&self, caller: &Caller, name: &str) -> Result<(), ApiError> {
+        must_be_name(name)?;
+        let mut transaction = self.pool().begin().await?;
+        if !cron::pause(&mut *transaction, name).await? {
+            return Err(unknown(name));
+        }
+        caller.note(&mut transaction, "pauseSchedule", name, None).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// What a schedule starts, if the caller could start it itself.
+    pub(crate) async fn startable(&self, caller: &Caller, name: &str) -> Result<Starts, ApiError> {
+        must_be_name(name)?;
+        let starts = cron::starts(self.pool(), name).await?.ok_or_else(|| unknown(name))?;
+        let holder = Holder::Schedule(name);
+        self.must_be_allowed(caller, &starts.type_name, starts.parameters.clone(), holder).await?;
+        Ok(starts)
+    }
+}
+
+/// 404 for what no schedule can be called; the database might not even take it.
+pub(crate) fn must_be_name(name: &str) -> Result<(), ApiError> {
+    if is_name(name) { Ok(()) } else { Err(unknown(name)) }
+}
+
+pub(crate) fn unknown(name: &str) -> ApiError {
+    let name: String = name.chars().take(100).collect();
+    ApiError::new(UNKNOWN_SCHEDULE, format!("There is no schedule {name}."))
+}
+
+/// Someone else has changed or removed it.
+pub(crate) fn just_changed() -> ApiError {
+    ApiError::unavailable("The schedule has just been changed; nothing was done. Try again.")
+}
+
+/// Whether a schedule can have this name.
+fn is_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-}
-
-struct Reader {
-    members: Map<String, Value>,
-    errors: Vec<ParameterError>,
-}
-
-impl Reader {
-    fn complain(&mut self, pointer: &str, message: &str) {
-        self.errors.push(ParameterError { pointer: pointer.to_owned(), message: message.to_owned() });
-    }
-
-    /// A member that is there and not null.
-    fn take(&mut self, pointer: &str) -> Option<Value> {
-        self.members.remove(&pointer[1..]).filter(|value| !value.is_null())
-    }
-
-    fn text(&mut self, pointer: &str) -> Option<String> {
-        match self.take(pointer)? {
-            Value::String(text) => Some(text),
-            _ => {
-                self.complain(pointer, "A string is expected.");
-                Some(String::new())
-            }
-        }
-    }
-
-    fn missing(&mut self, pointer: &str) -> String {
-        self.complain(pointer, "This member is required.");
-        String::new()
-    }
 }

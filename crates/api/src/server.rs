@@ -2,11 +2,13 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::ServiceConfig;
 use actix_web::{App as ActixApp, HttpServer};
+use longhaul_telemetry::Vitals;
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
@@ -18,14 +20,27 @@ pub struct BoundServer {
     app: App,
 }
 
+/// How long a connection stays open without a request. Reverse proxies close theirs after 60 s
+/// (nginx' `keepalive_timeout` of an upstream) and expect the server to wait longer: a request that
+/// meets a connection as the server closes it is lost.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a client may take to read the rest of a response after which the connection closes.
+/// The default, one second, cuts off the last bytes of a stream for a slow reader.
+const LAST_BYTES: Duration = Duration::from_secs(10);
+
 /// How long requests under way may take once the server stops.
 const DRAIN_SECONDS: u64 = 10;
+/// How often each thread of the server shows that it goes on.
+const BEAT: Duration = Duration::from_secs(1);
+/// A thread that has not for so long is stuck.
+const STUCK: Duration = Duration::from_secs(30);
 
 /// Serves the app on a listener that is already bound (so that its address is
 /// known, and a taken port is an error before anything starts).
 ///
 /// # Errors
-/// When the operating system refuses the listener.
+/// If the operating system refuses the listener.
 pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
     let head_patience = app.inner.settings.limits.head_patience;
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -34,40 +49,62 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
         let app = app.clone();
         move || {
             let metrics = app.inner.metrics.clone();
+            actix_web::rt::spawn(beat(metrics.vitals().clone()));
             let routes = |config: &mut ServiceConfig| app.configure(config);
             ActixApp::new()
                 .configure(routes)
+                .wrap(from_fn(crate::patience::answer_in_time))
                 .wrap(from_fn(crate::limit::guard))
                 .wrap(from_fn(move |request, next| observe(metrics.clone(), request, next)))
         }
     })
     .workers(workers)
     .max_connections(connections)
+    // Before it listens: later it is not heard of.
+    .on_connect(crate::limit::on_connect)
     .listen(listener)?
     .client_request_timeout(head_patience)
+    .keep_alive(KEEP_ALIVE)
+    .client_disconnect_timeout(LAST_BYTES)
     .shutdown_timeout(DRAIN_SECONDS)
     .disable_signals()
     .run();
     Ok(BoundServer { server, app })
 }
 
+/// Shows that this thread of the server goes on, for as long as it does.
+async fn beat(vitals: Vitals) {
+    let pulse = vitals.watch("HTTP server", STUCK);
+    let mut ticks = actix_web::rt::time::interval(BEAT);
+    loop {
+        ticks.tick().await;
+        pulse.beat(STUCK);
+    }
+}
+
 /// The same on a socket in the file system, with one thread: for the process itself,
 /// or for a proxy on the same machine. Who may write to the socket may connect.
 ///
 /// # Errors
-/// When the operating system refuses the listener.
+/// If the operating system refuses the listener.
 pub fn bind_unix(app: App, listener: UnixListener) -> std::io::Result<BoundServer> {
     let head_patience = app.inner.settings.limits.head_patience;
     let server = HttpServer::new({
         let app = app.clone();
         move || {
             let routes = |config: &mut ServiceConfig| app.configure(config);
-            ActixApp::new().configure(routes).wrap(from_fn(crate::limit::guard))
+            ActixApp::new()
+                .configure(routes)
+                .wrap(from_fn(crate::patience::answer_in_time))
+                .wrap(from_fn(crate::limit::guard))
         }
     })
     .workers(1)
+    .on_connect(crate::limit::on_connect)
     .listen_uds(listener)?
     .client_request_timeout(head_patience)
+    .keep_alive(KEEP_ALIVE)
+    .client_disconnect_timeout(LAST_BYTES)
     .shutdown_timeout(0)
     .disable_signals()
     .run();
@@ -79,7 +116,7 @@ impl BoundServer {
     /// streams end at once.
     ///
     /// # Errors
-    /// When the server breaks down.
+    /// If the server breaks down.
     pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
         let handle = self.server.handle();
         let stopper = tokio::spawn(async move {

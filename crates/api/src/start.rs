@@ -7,17 +7,22 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use chrono::{DateTime, Utc};
 use longhaul_model::store::enqueue::NewTask;
-use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed_as, find};
+use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed_as, find, is_kept};
 use longhaul_model::store::linked::{Dependency, IfFailed, LinkError, not_of};
 use longhaul_model::store::read::{self, Task};
-use longhaul_model::{CreateContext, CreateError, Entry, Progress, Resources, State, split_public_id};
+use longhaul_model::{
+    CreateContext, CreateError, Entry, Holder, ParameterError, Parameters, Progress, Resources, State, TaskAddress,
+    TaskOptions, split_public_id,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::access::permission::VIEW_TASKS;
-use crate::enqueuer::told;
+use crate::access::missing;
+use crate::access::permission::{PLACE_TASKS, VIEW_TASKS};
+use crate::enqueuer::enqueue_error;
 use crate::error::{IDEMPOTENCY_KEY_REUSED, UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE, UNKNOWN_TASK_TYPE};
 use crate::negotiation::json_with;
+use crate::task_request::{Wanted, WantedOptions};
 use crate::{ApiError, App, Caller, EnqueueError, TaskBody};
 
 /// A request to start a task.
@@ -39,8 +44,31 @@ pub struct StartTask<'a> {
     pub idempotency_key: Option<String>,
     /// The tasks that it waits for; see [`App::prerequisite`].
     pub after: Vec<(Uuid, IfFailed)>,
+    /// What it has of its own, instead of what its type says.
+    pub options: TaskOptions,
     /// What the answer shows instead of the `create` step's progress.
     pub progress: Option<Progress>,
+}
+
+/// A request to start a task whose parameters were read.
+pub(crate) struct Start<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) parameters: Parameters<'a>,
+    pub(crate) run_at: Option<DateTime<Utc>>,
+    pub(crate) timing: Option<String>,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) after: Vec<(Uuid, IfFailed)>,
+    pub(crate) options: WantedOptions,
+    pub(crate) progress: Option<Progress>,
+}
+
+/// Refuses tasks whose place among others was chosen by someone who may not do so.
+pub(crate) fn must_be_allowed_to_place<'a>(
+    caller: &Caller,
+    tasks: impl IntoIterator<Item = &'a Wanted<'a>>,
+) -> Result<(), ApiError> {
+    let chosen = tasks.into_iter().any(|task| task.envelope.options.choose_a_place());
+    if chosen && !caller.may(PLACE_TASKS) { Err(missing(PLACE_TASKS)) } else { Ok(()) }
 }
 
 impl App {
@@ -51,20 +79,34 @@ impl App {
     /// # Errors
     /// A refusal, with everything that is wrong; nothing is stored then.
     pub async fn start_task(&self, request: StartTask<'_>) -> Result<TaskBody, ApiError> {
-        let (registry, caller) = (&self.inner.registry, request.caller);
-        let entry = registry
-            .get(request.type_name)
+        let StartTask { caller, type_name, parameters, run_at, timing, idempotency_key, after, options, progress } =
+            request;
+        let entry = self
+            .inner
+            .registry
+            .get(type_name)
             .map_err(|unknown| ApiError::new(UNKNOWN_TASK_TYPE, format!("{unknown}.")))?;
+        let parameters = entry.read(parameters).map_err(ApiError::invalid_parameters)?;
+        let options = WantedOptions { options, ..WantedOptions::default() };
+        self.start(Start { caller, parameters, run_at, timing, idempotency_key, after, options, progress }).await
+    }
+
+    /// The same with parameters that were read.
+    pub(crate) async fn start(&self, request: Start<'_>) -> Result<TaskBody, ApiError> {
+        let caller = request.caller;
         let key = request.idempotency_key.map(|key| {
-            // What does not fit its type has no fingerprint, and is refused below.
-            let parameters = entry.fingerprint(&request.parameters, self.resources()).unwrap_or_default();
-            let mut asked = format!("{} {parameters}", request.type_name);
+            // Without the key to seal secrets there is none; `create` refuses them below.
+            let parameters = request.parameters.fingerprint(self.resources()).unwrap_or_default();
+            let mut asked = format!("{} {parameters}", request.parameters.entry().info().name);
             if let Some(timing) = &request.timing {
                 asked.push(' ');
                 asked.push_str(timing);
             }
             for (on, if_failed) in &request.after {
                 asked.push_str(&format!(" after {on} {}", if_failed.name()));
+            }
+            if request.options != WantedOptions::default() {
+                asked.push_str(&format!(" with {}", serde_json::to_string(&request.options).unwrap_or_default()));
             }
             // Each caller has keys of its own. A subject may have spaces, a key has none.
             let key = caller.created_by().map_or(key.clone(), |subject| format!("{subject} {key}"));
@@ -78,16 +120,16 @@ impl App {
         }
         let earlier: Vec<Uuid> = request.after.iter().map(|(on, _)| *on).collect();
         self.must_see(caller, &earlier).await?;
-        let created = entry.create(&request.parameters, &self.create_context(caller)).await?;
+        let created = request.parameters.create(&self.create_context(caller)).await?;
         let progress = request.progress.unwrap_or(created);
-        let task = self.new_task(caller, entry, request.parameters, request.run_at, progress)?;
+        let task = self.new_task(caller, request.parameters, request.run_at, request.options, progress)?;
         let dependencies: Vec<Dependency> = request
             .after
             .iter()
             .map(|(on, if_failed)| Dependency { task: task.id, on: *on, if_failed: *if_failed })
             .collect();
         let public_id = format!("{}{}", task.info.id_prefix, task.id);
-        let deed = caller.deed("startTask", public_id, Some(json!({"Type": task.info.name})));
+        let deed = caller.audit_entry("startTask", public_id, Some(json!({"Type": task.info.name})));
         let accepted_at = if key.is_none() && task.unique_key.is_none() && dependencies.is_empty() {
             self.inner.enqueuer.enqueue_as(task.clone(), deed).await
         } else {
@@ -101,14 +143,12 @@ impl App {
                     Ok(accepted_at)
                 }
                 Ok(stored) => return self.repeated(caller, stored).await,
-                Err(LinkError::Database(error)) => Err(told(&error)),
+                Err(LinkError::Database(error)) => Err(enqueue_error(&error)),
                 Err(error) => return Err(unlinked(&error)),
             }
         };
         let accepted_at = accepted_at.map_err(|error| match error {
-            EnqueueError::Unavailable => {
-                ApiError::unavailable("The database does not answer; the task was most likely not stored. Try again.")
-            }
+            EnqueueError::Unavailable(why) => ApiError::unavailable(why),
             EnqueueError::Refused(_) => ApiError::internal(error),
         })?;
         Ok(self.accepted(task, accepted_at))
@@ -118,20 +158,30 @@ impl App {
     pub(crate) fn new_task(
         &self,
         caller: &Caller,
-        entry: &Entry,
-        parameters: Value,
+        parameters: Parameters<'_>,
         run_at: Option<DateTime<Utc>>,
+        options: WantedOptions,
         progress: Progress,
     ) -> Result<NewTask, ApiError> {
-        let keys = entry.keys(&parameters)?;
-        Ok(NewTask {
+        let (entry, keys) = (parameters.entry(), parameters.keys_unless(options.key, options.unique_key.as_deref()));
+        let id = self.inner.clock.new_id();
+        let parameters = parameters.into_stored(Holder::task(id), self.resources())?;
+        let task = NewTask {
             progress,
             run_at,
             created_by: caller.created_by().map(str::to_owned),
             key: keys.key,
             unique_key: keys.unique_key,
-            ..NewTask::new(self.inner.clock.new_id(), *entry.info(), entry.to_store(parameters, self.resources())?)
-        })
+            options: options.options,
+            ..NewTask::new(id, *entry.info(), parameters)
+        };
+        match task.check() {
+            Ok(()) => Ok(task),
+            Err(refused) => Err(ApiError::invalid_parameters(vec![ParameterError {
+                pointer: "/Parameters".to_owned(),
+                message: refused.to_string(),
+            }])),
+        }
     }
 
     /// The body of a task just after it was accepted.
@@ -176,6 +226,12 @@ impl App {
         &self.inner.resources
     }
 
+    /// What `Location` names when this task is started.
+    pub(crate) fn location(&self, body: &TaskBody) -> String {
+        let entry = self.inner.registry.get(&body.type_name);
+        entry.map_or_else(|_| TaskAddress::default(), |entry| entry.info().location).of(self.base_url(), &body.id)
+    }
+
     fn body(&self, entry: &Entry, task: Task) -> TaskBody {
         TaskBody::new(task, entry.info().id_prefix, self.base_url())
     }
@@ -186,22 +242,35 @@ impl App {
         CreateContext::new(self.pool().clone(), self.inner.resources.clone(), Arc::clone(caller.grants()), created_by)
     }
 
-    /// Refuses what the caller could not start itself. What else the `create` step says
-    /// does not count: it looks at this moment.
+    /// Refuses a task of a schedule or one that is to run again, with the parameters as they
+    /// are stored, if the caller could not start it itself. That its `create` step finds it
+    /// impossible now does not count: the step looks at this moment.
     pub(crate) async fn must_be_allowed(
         &self,
         caller: &Caller,
         type_name: &str,
-        parameters: &Value,
+        stored: Value,
+        holder: Holder<'_>,
     ) -> Result<(), ApiError> {
         if caller.may_everything() {
             return Ok(());
         }
         let entry = self.inner.registry.get(type_name).map_err(ApiError::internal)?;
-        match entry.create(parameters, &self.create_context(caller)).await {
-            Err(error @ (CreateError::Forbidden { .. } | CreateError::Unavailable { .. })) => Err(error.into()),
-            _ => Ok(()),
-        }
+        let created = entry.create_again(stored, holder, &self.create_context(caller)).await?;
+        Ok(unless_of_this_moment(caller, created)?)
+    }
+
+    /// The same for parameters as they were sent.
+    pub(crate) async fn must_be_allowed_to_start(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        parameters: Value,
+    ) -> Result<(), ApiError> {
+        // What does not fit is complained about later.
+        let Ok(parameters) = entry.read(parameters) else { return Ok(()) };
+        let created = parameters.create(&self.create_context(caller)).await.map(drop);
+        Ok(unless_of_this_moment(caller, created)?)
     }
 
     /// Refuses tasks to wait for that the caller must not know of, as if there were
@@ -219,7 +288,11 @@ impl App {
     async fn repeated(&self, caller: &Caller, stored: Stored) -> Result<TaskBody, ApiError> {
         match stored {
             Stored::Existing(id) => {
-                let task = self.stored(id).await?;
+                let task = match read::task(self.pool(), id).await? {
+                    Some(task) => task,
+                    None if is_kept(self.pool(), id).await? => return Err(gone()),
+                    None => self.stored(id).await?,
+                };
                 if !caller.sees(task.created_by.as_deref()) {
                     return Err(taken_by_other());
                 }
@@ -228,15 +301,15 @@ impl App {
             }
             Stored::New(_) | Stored::KeyReused => Err(ApiError::new(
                 IDEMPOTENCY_KEY_REUSED,
-                "This Idempotency-Key came with another request before; choose a new one.",
+                "This Idempotency-Key was used for another request; choose a new one.",
             )),
         }
     }
 
     async fn stored(&self, id: Uuid) -> Result<Task, ApiError> {
-        read::task(self.pool(), id)
-            .await?
-            .ok_or_else(|| ApiError::unavailable("The task that was started before has just been flushed; try again."))
+        read::task(self.pool(), id).await?.ok_or_else(|| {
+            ApiError::unavailable("The task that was started with this key has just been deleted; try again.")
+        })
     }
 
     pub(crate) async fn read_task(&self, id: Uuid) -> Result<TaskBody, ApiError> {
@@ -246,9 +319,25 @@ impl App {
     }
 }
 
-/// Another task like it is open, and whoever asks must not know it.
-fn taken_by_other() -> ApiError {
-    ApiError::new(UNIQUE_TASK_EXISTS, "Someone else has started the same, and it is not over. Nothing was stored.")
+/// What a `create` step refuses whoever asks, whenever. If the caller's permissions are for
+/// some projects, "there is none" may mean that it is not in one of them.
+fn unless_of_this_moment(caller: &Caller, created: Result<(), CreateError>) -> Result<(), CreateError> {
+    match created {
+        Err(CreateError::Invalid(_) | CreateError::Impossible { .. }) if !caller.grants().are_limited() => Ok(()),
+        other => other,
+    }
+}
+
+/// The same was started before, and keeps others out for longer than its task is kept.
+fn gone() -> ApiError {
+    let detail = "The task with the same unique key has been deleted, but its key is not free yet. Nothing was \
+                  stored.";
+    ApiError::new(UNIQUE_TASK_EXISTS, detail)
+}
+
+/// Another task with the same unique key is open, and the caller may not see it.
+pub(crate) fn taken_by_other() -> ApiError {
+    ApiError::new(UNIQUE_TASK_EXISTS, "Another caller has an open task with the same unique key. Nothing was stored.")
 }
 
 /// Tasks could not be tied to those that they are to wait for.
@@ -259,10 +348,11 @@ pub(crate) fn unlinked(error: &LinkError) -> ApiError {
     ApiError::new(UNKNOWN_PREREQUISITE, format!("{error}. Nothing was stored."))
 }
 
-/// `202` with the body of a task that was started, and its `Location`.
+/// `202` with the body of a task that was started, and its `Location`, which is the address
+/// that its type chose ([`TaskType::LOCATION`](longhaul_model::TaskType::LOCATION)).
 #[must_use]
-pub fn accepted_response(body: &TaskBody) -> HttpResponse {
+pub fn accepted_response(app: &App, body: &TaskBody) -> HttpResponse {
     let mut response = HttpResponse::build(StatusCode::ACCEPTED);
-    response.insert_header((LOCATION, body.self_url.as_str()));
+    response.insert_header((LOCATION, app.location(body)));
     json_with(&mut response, body)
 }

@@ -37,5 +37,15 @@ pub fn page(name: &str) -> Option<&'static Page> {
 /// program's own task types are its own to explain.
 #[must_use]
 pub fn error_path(code: &str) -> Option<String> {
-    page("errors").filter(|page| page.row(code).is_some()).map(|_| format!("/docs/errors#{code}"))
+    row_path("errors", code)
+}
+
+/// The path at which an API explains why a task waits, by the reason's code.
+#[must_use]
+pub fn reason_path(code: &str) -> Option<String> {
+    row_path("queues", code)
+}
+
+fn row_path(name: &str, row: &str) -> Option<String> {
+    page(name).filter(|page| page.row(row).is_some()).map(|_| format!("/docs/{name}#{row}"))
 }

@@ -70,6 +70,9 @@ mod tests {
     #[test]
     fn a_row_is_told_a_cell_a_line() {
         let row = page("errors").and_then(|page| page.section("task-ended")).expect("a row");
-        assert!(row.starts_with("code: `task-ended`\nstatus: 409\ntitle: The task is over\nwhat to do: "), "{row}");
+        assert!(
+            row.starts_with("code: `task-ended`\nstatus: 409\ntitle: The task has completed\nwhat to do: "),
+            "{row}"
+        );
     }
 }

@@ -49,7 +49,7 @@ impl Client {
 
     async fn body(response: reqwest::Response, expected: StatusCode) -> anyhow::Result<Value> {
         let status = response.status();
-        let body: Value = response.json().await.context("the answer is not JSON")?;
+        let body: Value = response.json().await.context("the response is not JSON")?;
         if status != expected {
             bail!("the API answered {status}: {}", body["detail"].as_str().unwrap_or("no detail"));
         }
@@ -59,7 +59,7 @@ impl Client {
     /// Draws a bar from what the API says until the task is complete; returns the
     /// last body.
     pub(crate) async fn watch(&self, task: &Value) -> anyhow::Result<Value> {
-        let url = task["Self"].as_str().context("the body has no Self")?.to_owned();
+        let url = task["Self"].as_str().context("the response has no Self")?.to_owned();
         let bar = ProgressBar::new(0);
         bar.set_style(ProgressStyle::with_template("  {bar:40} {percent:>3}% {pos}/{len} {wide_msg}")?);
         loop {

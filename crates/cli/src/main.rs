@@ -16,7 +16,7 @@ use self::trackers::TrackerArgs;
 /// What this program does besides serving and working.
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show the main job end to end, on a PostgreSQL that is thrown away.
+    /// Demonstrate the main features on a temporary PostgreSQL.
     #[command(after_help = "Examples:\n  longhaul demo\n  longhaul demo --once\n\nDocumentation: longhaul docs README")]
     Demo(command::demo::Demo),
     /// Import records from newline-delimited JSON, plain or gzip.
@@ -24,7 +24,7 @@ enum Command {
         after_help = "Example:\n  longhaul import samples/timezones.ndjson\n\nDocumentation: longhaul docs import"
     )]
     Import(command::import::Import),
-    /// Write this machine's Debian packages as records to import.
+    /// Write this machine's Debian packages as an import file.
     #[command(after_help = "Example:\n  longhaul corpus > packages.ndjson\n\nDocumentation: longhaul docs import")]
     Corpus(command::corpus::Corpus),
     /// Measure the engine on a database of its own.
@@ -35,7 +35,7 @@ enum Command {
 fn main() -> ExitCode {
     Program::new(longhaul_tasks::registry())
         .with_name("longhaul")
-        .with_about("Durable background tasks on PostgreSQL that always tell you how far they are")
+        .with_about("Durable background tasks on PostgreSQL with live, accurate progress")
         .with_secret_keys()
         .with_settings(TrackerArgs::provide)
         .with_settings(WebhookArgs::provide)

@@ -8,7 +8,7 @@ use longhaul_tasks::trackers::{TrackerSettings, Trackers};
 /// How task types reach external trackers; the same for API and worker.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TrackerArgs {
-    /// Talk to trackers at loopback and private addresses and without TLS, too.
+    /// Also allow trackers at loopback and private addresses and without TLS.
     #[arg(long, env = "LONGHAUL_ALLOW_PRIVATE_TRACKERS")]
     allow_private_trackers: bool,
 }
@@ -23,7 +23,7 @@ impl TrackerArgs {
             allow_private: self.allow_private_trackers,
             ..TrackerSettings::default()
         };
-        let trackers = Trackers::new(settings).context("no HTTP client for trackers could be made")?;
+        let trackers = Trackers::new(settings).context("the HTTP client for trackers could not be created")?;
         Ok(resources.with(trackers))
     }
 }

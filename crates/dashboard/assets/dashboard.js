@@ -16,6 +16,7 @@ const EVERY = 2500;
 let live = store.get("live") !== "no";
 let appended = false;
 let events = null;
+let polling = null;
 
 document.addEventListener("DOMContentLoaded", () => {
   theme();
@@ -24,11 +25,31 @@ document.addEventListener("DOMContentLoaded", () => {
   if (document.body.hasAttribute("data-live-page")) {
     liveButton();
     follow();
-    setInterval(() => { if (live && !document.hidden && !appended) refresh(); }, EVERY);
-    document.addEventListener("visibilitychange", () => { if (live && !document.hidden && !appended) refresh(); });
+    polling = setInterval(look, EVERY);
+    document.addEventListener("visibilitychange", look);
   }
   further();
 });
+
+function look() {
+  if (polling && live && !document.hidden && !appended) refresh();
+}
+
+/* What is over does not change any more. */
+function hold() {
+  clearInterval(polling);
+  polling = null;
+  document.getElementById("live").hidden = true;
+}
+
+/* Whether the server answers: nothing is live while it does not. */
+function answers(yes) {
+  document.getElementById("stale").hidden = yes;
+  const button = document.getElementById("live");
+  if (!button) return;
+  button.classList.toggle("down", !yes);
+  button.querySelector(".word").textContent = yes ? "Live" : "Offline";
+}
 
 function theme() {
   const button = document.getElementById("theme");
@@ -77,7 +98,7 @@ function choosing() {
   const words = document.querySelector("[data-chosen]");
   const say = () => {
     const chosen = boxes().filter((box) => box.checked).length;
-    words.textContent = chosen ? `${chosen} chosen` : "Choose all shown";
+    words.textContent = chosen ? `${chosen} selected` : "Select all shown";
     all.checked = chosen > 0 && chosen === boxes().length;
     all.indeterminate = chosen > 0 && !all.checked;
   };
@@ -92,14 +113,15 @@ let fetching = false;
 async function refresh() {
   if (fetching) return;
   fetching = true;
-  const stale = document.getElementById("stale");
   try {
-    const response = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html" } });
+    const response = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html", "Longhaul-Refresh": "1" } });
     if (!response.ok || response.redirected) throw new Error(String(response.status));
-    put(new DOMParser().parseFromString(await response.text(), "text/html"));
-    stale.hidden = true;
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    put(page);
+    answers(true);
+    if (!page.body.hasAttribute("data-live-page")) hold();
   } catch {
-    stale.hidden = false;
+    answers(false);
   } finally {
     fetching = false;
   }
@@ -141,8 +163,8 @@ async function further() {
     const pages = page.querySelector("[data-pages]");
     document.querySelector("[data-pages]").replaceWith(pages);
     if (!rows() && !pages.querySelector("[data-further]")) {
-      document.querySelector("#list .empty .heading").textContent = "No task fits";
-      document.querySelector("#list .empty .soft").textContent = "Every task has been looked at.";
+      document.querySelector("#list .empty .heading").textContent = "No matching tasks";
+      document.querySelector("#list .empty .soft").textContent = "Every task has been searched.";
     }
   }
 }
@@ -158,6 +180,8 @@ function follow() {
     show(body);
     if (body.Complete) { events.close(); refresh(); }
   };
+  // The browser connects again by itself; meanwhile the page tells whether the server answers.
+  events.onerror = look;
   events.addEventListener("log", ({ data }) => {
     const line = JSON.parse(data);
     if (!log || line.Number <= Number(log.dataset.last)) return;
@@ -183,7 +207,11 @@ function show(body) {
   bar.value = Math.max(fraction, 0);
   bar.className = `bar bar-${state}`;
   text("percent", `${Math.floor(fraction * 100)} %`);
-  text("message", body.Message ?? "–");
+  // How it ended is told by the page.
+  if (!body.Complete) text("message", body.Message ?? "–");
+  // What held it in another state does so no more; the next fetch has what holds it now.
+  const reasons = by("reasons");
+  if (reasons && reasons.dataset.state !== body.State) reasons.replaceChildren();
   const count = (number) => number.toLocaleString("en");
   text("elements", body.TotalElements ? `${count(body.ProcessedElements)} of ${count(body.TotalElements)} elements` : "");
   const left = body.TimeLeft;

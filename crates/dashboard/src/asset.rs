@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, web};
 use longhaul_api::ApiError;
 use uuid::Uuid;
 
-use crate::respond::NO_PAGE;
+use crate::problem::NO_PAGE;
 
 /// A file.
 pub(crate) struct Asset {

@@ -13,8 +13,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::format::escaped;
-use crate::origin::must_be_ours;
-use crate::respond::WRONG_FIELD;
+use crate::problem::WRONG_FIELD;
 
 /// Fields of an address or a form, in their order.
 pub(crate) type Fields = Vec<(String, String)>;
@@ -22,9 +21,8 @@ pub(crate) type Fields = Vec<(String, String)>;
 /// What a handler extracts of a form, readable or not.
 pub(crate) type Form = Result<web::Form<Fields>, actix_web::Error>;
 
-/// The fields of a form, which must stand on a page of ours.
-pub(crate) fn sent(request: &HttpRequest, form: Form) -> Result<Fields, ApiError> {
-    must_be_ours(request)?;
+/// The fields of a form.
+pub(crate) fn sent(form: Form) -> Result<Fields, ApiError> {
     form.map(web::Form::into_inner)
         .map_err(|error| ApiError::new(WRONG_FIELD, format!("The form can't be read: {error}.")))
 }
@@ -57,6 +55,9 @@ pub(crate) struct Chosen {
     pub(crate) type_name: Option<String>,
     pub(crate) queue: Option<String>,
     pub(crate) age: Option<&'static str>,
+    /// The `code` of the error.
+    pub(crate) code: Option<String>,
+    pub(crate) tag: Option<String>,
     pub(crate) text: Option<String>,
     pub(crate) created_by: Option<String>,
     pub(crate) after: Option<Uuid>,
@@ -70,7 +71,7 @@ impl Chosen {
         let mut chosen = Self::default();
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
             if value.contains('\0') || value.chars().count() > LONGEST {
-                return Err(ApiError::new(WRONG_FIELD, format!("A filter has {LONGEST} characters at most.")));
+                return Err(ApiError::new(WRONG_FIELD, format!("A filter may have at most {LONGEST} characters.")));
             }
             match name.as_str() {
                 "state" => {
@@ -81,6 +82,8 @@ impl Chosen {
                 }
                 "type" => chosen.type_name = Some(value.clone()),
                 "queue" => chosen.queue = Some(value.clone()),
+                "code" => chosen.code = Some(value.clone()),
+                "tag" => chosen.tag = Some(value.clone()),
                 "text" => chosen.text = Some(value.clone()),
                 "by" => chosen.created_by = Some(value.clone()),
                 "age" => {
@@ -88,7 +91,7 @@ impl Chosen {
                     chosen.age = Some(known.ok_or_else(|| ApiError::new(WRONG_FIELD, "There is no such age."))?.0);
                 }
                 "after" => {
-                    let id = value.parse().map_err(|_| ApiError::new(WRONG_FIELD, "'after' is not an id."))?;
+                    let id = value.parse().map_err(|_| ApiError::new(WRONG_FIELD, "'after' must be an id."))?;
                     chosen.after = Some(id);
                 }
                 _ => {}
@@ -120,7 +123,8 @@ impl Chosen {
                 created_by: self.created_by.clone(),
                 accepted_after,
                 accepted_before,
-                error_code: None,
+                error_code: self.code.clone(),
+                tag: self.tag.clone(),
             },
             text: self.text.clone(),
         }
@@ -138,19 +142,24 @@ impl Chosen {
         Some(filter)
     }
 
+    /// The same of those that can be cancelled (`open`) or run again; `None` if the states
+    /// that are chosen have none of those.
+    pub(crate) fn changed_by(&self, open: bool) -> Option<Self> {
+        let may =
+            |state: &State| if open { !state.is_end() } else { matches!(state, State::Failed | State::Cancelled) };
+        let states: Vec<State> = if self.states.is_empty() {
+            State::ALL.into_iter().filter(may).collect()
+        } else {
+            self.states.iter().copied().filter(may).collect()
+        };
+        Some(Self { states, ..self.clone() }).filter(|changed| !changed.states.is_empty())
+    }
+
     /// The parameters of a CancelTasks (`open`) or RetryTasks task of what fits; `None`
     /// if the states that are chosen have none of those.
     pub(crate) fn parameters(&self, now: DateTime<Utc>, open: bool) -> Option<Value> {
         let mut parameters = Map::new();
-        let may =
-            |state: &State| if open { !state.is_end() } else { matches!(state, State::Failed | State::Cancelled) };
-        let all: Vec<State> = State::ALL.into_iter().filter(may).collect();
-        let states: Vec<State> =
-            if self.states.is_empty() { all } else { self.states.iter().copied().filter(may).collect() };
-        if states.is_empty() {
-            return None;
-        }
-        parameters.insert("States".to_owned(), json!(states));
+        parameters.insert("States".to_owned(), json!(self.changed_by(open)?.states));
         let (after, before) = self.bounds(now);
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -159,6 +168,8 @@ impl Chosen {
         };
         put("Types", self.type_name.as_ref().map(|name| json!([name])));
         put("Queue", self.queue.as_ref().map(|queue| json!(queue)));
+        put("ErrorCode", self.code.as_ref().map(|code| json!(code)));
+        put("Tag", self.tag.as_ref().map(|tag| json!(tag)));
         put("CreatedBy", self.created_by.as_ref().map(|by| json!(by)));
         put("AcceptedAfter", after.map(|at| json!(at)));
         put("AcceptedBefore", before.map(|at| json!(at)));
@@ -173,6 +184,8 @@ impl Chosen {
             ("type", self.type_name.clone()),
             ("queue", self.queue.clone()),
             ("age", self.age.map(str::to_owned)),
+            ("code", self.code.clone()),
+            ("tag", self.tag.clone()),
             ("text", self.text.clone()),
             ("by", self.created_by.clone()),
         ];
@@ -213,9 +226,9 @@ mod tests {
     #[test]
     fn only_states_that_can_be_cancelled_or_retried_are_asked_for() {
         let now = DateTime::UNIX_EPOCH;
-        let read = chosen(&[("state", "Failed"), ("state", "Running"), ("queue", "q")]);
-        assert_eq!(read.parameters(now, true), Some(json!({"States": ["Running"], "Queue": "q"})));
-        assert_eq!(read.parameters(now, false), Some(json!({"States": ["Failed"], "Queue": "q"})));
+        let read = chosen(&[("state", "Failed"), ("state", "Running"), ("queue", "q"), ("tag", "t")]);
+        assert_eq!(read.parameters(now, true), Some(json!({"States": ["Running"], "Queue": "q", "Tag": "t"})));
+        assert_eq!(read.parameters(now, false), Some(json!({"States": ["Failed"], "Queue": "q", "Tag": "t"})));
         assert_eq!(chosen(&[("state", "Succeeded")]).parameters(now, true), None);
     }
 }

@@ -54,7 +54,7 @@ impl Graph<'_> {
                     (edge(left + WIDTH, middle, left + WIDTH + LANE, place(shown(self.after), at) + HEIGHT / 2))
                 }
                 @if let Some(parent) = self.parent {
-                    (node(left, 0, "Part of", parent, None, false))
+                    (node(left, 0, "Parent", parent, None, false))
                 }
                 @for (at, relative) in self.before.iter().take(DRAWN).enumerate() {
                     (node(0, place(shown(self.before), at), &relative.type_name, &relative.public_id, Some(relative.state), false))

@@ -9,8 +9,9 @@ mod chart;
 mod filter;
 mod format;
 mod graph;
-mod origin;
+mod notice;
 mod page;
+mod problem;
 mod respond;
 mod shell;
 
@@ -18,58 +19,52 @@ use longhaul_api::access::permission::{EDIT_QUEUES, EDIT_SCHEDULES, VIEW_DASHBOA
 use longhaul_api::openapi::text;
 use longhaul_api::{Access, Operation, Resource, Routes};
 
-pub use respond::KINDS;
+pub use problem::KINDS;
 
 use page::{bulk, overview, queues, schedules, search, task, tasks, workers};
 
 /// Adds the pages to an API, at `/`.
 pub fn configure(routes: &mut Routes) {
+    routes.show_unknown_as(respond::refusal);
     let view = |id: &str, summary: &str| {
         operation(id, summary, Access::Permission(VIEW_DASHBOARD)).answers_bytes(200, "text/html", "The page.")
     };
-    routes.add(Resource::at("/").get(overview::show, view("showOverview", "The queue at a glance.")));
+    routes.add(Resource::at("/").get(overview::show, view("showOverview", "Overview of the queue.")));
     routes.add(Resource::at("/tasks").get(tasks::show, view("showTasks", "Tasks by filter.")));
-    routes.add(Resource::at("/tasks/all").get(bulk::ask, view("askAboutTasks", "Asks before many tasks are changed.")));
     routes.add(
-        Resource::at("/tasks/cancel").post(
-            bulk::cancel,
-            deed("cancelShownTasks", "Cancels the tasks that are named or fit.", Access::Permission(VIEW_DASHBOARD))
-                .notes_itself(),
-        ),
+        Resource::at("/tasks/all")
+            .get(bulk::ask, view("askAboutTasks", "Asks for confirmation before many tasks are changed.")),
     );
-    routes.add(
-        Resource::at("/tasks/retry").post(
-            bulk::retry,
-            deed("retryShownTasks", "Runs the tasks that are named or fit again.", Access::Permission(VIEW_DASHBOARD))
-                .notes_itself(),
-        ),
-    );
+    routes.add(Resource::at("/tasks/cancel").post(
+        bulk::cancel,
+        deed("cancelShownTasks", "Cancels selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD)),
+    ));
+    routes.add(Resource::at("/tasks/retry").post(
+        bulk::retry,
+        deed("retryShownTasks", "Retries selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD)),
+    ));
     routes.add(
         Resource::at("/tasks/{id}").get(task::show, view("showTask", "One task.").path("id", "Its `Id`.", text())),
     );
     routes.add(Resource::at("/tasks/{id}/cancel").post(
         task::cancel,
-        deed("cancelShownTask", "Cancels a task.", Access::Permission(VIEW_DASHBOARD)).notes_itself().path(
-            "id",
-            "Its `Id`.",
-            text(),
-        ),
+        deed("cancelShownTask", "Cancels a task.", Access::Permission(VIEW_DASHBOARD)).path("id", "Its `Id`.", text()),
     ));
     routes.add(Resource::at("/tasks/{id}/retry").post(
         task::retry,
-        deed("retryShownTask", "Runs a task again.", Access::Permission(VIEW_DASHBOARD)).notes_itself().path(
-            "id",
-            "Its `Id`.",
-            text(),
-        ),
+        deed("retryShownTask", "Retries a task.", Access::Permission(VIEW_DASHBOARD)).path("id", "Its `Id`.", text()),
     ));
     routes
         .add(Resource::at("/queues").get(queues::show, view("showQueues", "Queues, pauses and limits.").needs(QUEUES)));
     routes.add(
         Resource::at("/queues/{name}").post(
             queues::change,
-            deed("changeShownQueue", "Pauses or resumes a queue, changes its limits.", Access::Permission(EDIT_QUEUES))
-                .path("name", "Its name.", text()),
+            deed(
+                "changeShownQueue",
+                "Pauses or resumes a queue, or changes its limits.",
+                Access::Permission(EDIT_QUEUES),
+            )
+            .path("name", "Its name.", text()),
         ),
     );
     routes.add(
@@ -89,18 +84,19 @@ pub fn configure(routes: &mut Routes) {
             search::find,
             operation(
                 "showSearch",
-                "Leads to the task with an id, or shows the queues, types, schedules, workers and tasks that a text stands in.",
+                "Redirects to a task by its id, or shows queues, types, schedules, workers and tasks that contain a \
+                 text.",
                 Access::Permission(VIEW_DASHBOARD),
             )
             .answers_bytes(200, "text/html", "The page.")
-            .answers_nothing(303, "Leads to the page.")
+            .answers_nothing(303, "Redirects to the page.")
             .with_header("Location", "The page."),
         ),
     );
     routes.add(
         Resource::at("/assets/{file}").get(
             asset::serve,
-            Operation::new("Dashboard", "getAsset", "What pages load.")
+            Operation::new("Dashboard", "getAsset", "Static files of the pages.")
                 .needs(Access::Public)
                 .without_database()
                 .shows_refusals_as(respond::refusal)
@@ -108,7 +104,7 @@ pub fn configure(routes: &mut Routes) {
                 .answers_bytes(200, "text/css", "The file; its name changes with it.")
                 .answers_bytes(200, "text/javascript", "")
                 .answers_bytes(200, "image/svg+xml", "")
-                .problem(respond::NO_PAGE),
+                .problem(problem::NO_PAGE),
         ),
     );
 }
@@ -121,15 +117,16 @@ fn operation(id: &str, summary: &str, access: Access) -> Operation {
     Operation::new("Dashboard", id, summary)
         .needs(access)
         .shows_refusals_as(respond::refusal)
-        .problem(respond::NO_PAGE)
-        .problem(respond::WRONG_FIELD)
+        .problem(problem::NO_PAGE)
+        .problem(problem::WRONG_FIELD)
 }
 
-/// What a form does; it leads back to a page.
+/// What a form does, by the same functions as the API; it leads back to a page.
 fn deed(id: &str, summary: &str, access: Access) -> Operation {
     operation(id, summary, access)
-        .answers_nothing(303, "It is done; leads back to the page.")
+        .only_from_own_pages()
+        .notes_itself()
+        .answers_nothing(303, "Done; redirects to the page.")
         .with_header("Location", "The page.")
-        .problem(origin::FOREIGN_FORM)
-        .problem(respond::NOT_DONE)
+        .problem(problem::NOT_DONE)
 }

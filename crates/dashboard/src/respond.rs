@@ -1,36 +1,45 @@
 //! Answers: pages, redirects, and refusals as pages.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, LOCATION};
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue, LOCATION, SET_COOKIE};
 use actix_web::{HttpRequest, HttpResponse};
 use longhaul_api::ApiError;
 use longhaul_api::session::{csrf_token, html_response};
-use longhaul_model::ProblemKind;
 use maud::{Markup, html};
 
-use crate::origin::FOREIGN_FORM;
+use crate::notice::Notice;
+use crate::problem::WRONG_FIELD;
 use crate::shell::Shell;
-
-/// There is no such page.
-pub(crate) const NO_PAGE: ProblemKind =
-    ProblemKind { code: "no-page", title: "There is nothing at this address", status: 404 };
-/// What a form asked for can't be done.
-pub(crate) const NOT_DONE: ProblemKind = ProblemKind { code: "not-done", title: "That can't be done", status: 409 };
-/// A field of a form or a filter is wrong.
-pub(crate) const WRONG_FIELD: ProblemKind =
-    ProblemKind { code: "wrong-field", title: "A field is filled in wrongly", status: 400 };
-
-/// Codes of refusals by pages. `docs/errors.md` has the same table; a test compares them.
-pub const KINDS: &[ProblemKind] = &[NO_PAGE, NOT_DONE, WRONG_FIELD, FOREIGN_FORM];
 
 /// A page.
 pub(crate) fn page(markup: Markup) -> HttpResponse {
     html_response(StatusCode::OK, markup.into_string())
 }
 
+/// A page that says, once, what the form before it did.
+pub(crate) fn page_after_form(request: &HttpRequest, shell: Shell<'_>, main: Markup) -> HttpResponse {
+    let notice = Notice::of(request);
+    let mut response = page(shell.with_notice(notice).page(main));
+    if notice.is_some()
+        && let Ok(cookie) = HeaderValue::from_str(&Notice::removal())
+    {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
+}
+
 /// `303` to a page of ours.
 pub(crate) fn go(address: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, address)).insert_header((CACHE_CONTROL, "no-store")).finish()
+}
+
+/// The same to a page that says what was done.
+pub(crate) fn go_saying(address: &str, notice: Notice) -> HttpResponse {
+    let mut response = go(address);
+    if let Ok(cookie) = HeaderValue::from_str(&notice.cookie()) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// A refusal as a page. Who has a session can leave it there, too.
@@ -40,23 +49,23 @@ pub(crate) fn refusal(request: &HttpRequest, error: &ApiError) -> String {
         if request.path().starts_with("/queues/") { ("/queues", "To the queues") } else { ("/", "To the overview") };
     let problem = error.problem();
     let (heading, hint) = match StatusCode::from_u16(problem.status).unwrap_or_default() {
-        StatusCode::UNAUTHORIZED => ("Who are you?", "These pages are for people who have signed in."),
-        StatusCode::FORBIDDEN => (
-            "You may not see this",
-            "Ask whoever looks after this service for the permission, or sign in as someone else.",
-        ),
-        StatusCode::NOT_FOUND => {
-            ("There is nothing here", "It may have been there: ended tasks are kept for some days.")
+        StatusCode::UNAUTHORIZED => ("Please sign in", "These pages require a login."),
+        StatusCode::FORBIDDEN => {
+            ("You may not see this", "Ask the operator of this service for the permission, or sign in as another user.")
         }
+        StatusCode::NOT_FOUND if problem.code == "unknown-route" => {
+            ("Page not found", "Check the address, or use the search above.")
+        }
+        StatusCode::NOT_FOUND => ("Page not found", "It may have existed: completed tasks are kept for some days."),
         StatusCode::SERVICE_UNAVAILABLE => {
-            ("The database does not answer", "Tasks are safe. Reload this page in a moment; workers wait, too.")
+            ("The database does not answer", "No task is lost. Reload this page in a moment.")
         }
         StatusCode::BAD_REQUEST if problem.code == WRONG_FIELD.code => (
-            "Something is filled in wrongly",
-            "Nothing was changed. Go back in your browser, where what you entered still stands, and mend it.",
+            "A field is invalid",
+            "Nothing was changed. Go back in your browser, where your input is still present, and correct it.",
         ),
-        status if status.is_server_error() => ("Something went wrong on our side", "The cause is in the server's log."),
-        _ => ("That did not work", "Nothing was changed."),
+        status if status.is_server_error() => ("Internal error", "The cause is in the server's log."),
+        _ => ("The action failed", "Nothing was changed."),
     };
     let main = html! {
         section.refusal {

@@ -6,13 +6,14 @@ use longhaul_api::access::permission::{VIEW_QUEUES, VIEW_SCHEDULES};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::asset::{ICON, SCRIPT, STYLE};
+use crate::notice::Notice;
 
 /// What every page has around it.
 pub(crate) struct Shell<'a> {
     title: String,
     active: &'static str,
     caller: Option<&'a Caller>,
-    notice: Option<&'static str>,
+    notice: Option<Notice>,
     /// Whether the script keeps the page up to date.
     live: bool,
     search: String,
@@ -43,9 +44,9 @@ impl<'a> Shell<'a> {
         Self { title, active: "", caller: None, notice: None, live: false, search, session }
     }
 
-    /// With the news that a form left behind, by its name.
-    pub(crate) fn with_notice(mut self, name: Option<&str>) -> Self {
-        self.notice = name.and_then(notice);
+    /// With the news that a form left behind.
+    pub(crate) fn with_notice(mut self, notice: Option<Notice>) -> Self {
+        self.notice = notice;
         self
     }
 
@@ -95,8 +96,9 @@ impl<'a> Shell<'a> {
                         }
                         div.tools {
                             @if self.live {
-                                button.tool #live type="button" hidden aria-pressed="true" title="Live: press to hold still" {
-                                    span.pulse aria-hidden="true" {} "Live"
+                                button.tool #live type="button" hidden aria-pressed="true" title="Live: press to \
+                                    pause updates" {
+                                    span.pulse aria-hidden="true" {} span.word { "Live" }
                                 }
                             }
                             button.tool #theme type="button" hidden { "Theme" }
@@ -109,8 +111,8 @@ impl<'a> Shell<'a> {
                         }
                     }
                     main #main tabindex="-1" {
-                        @if let Some(notice) = self.notice { p.notice role="status" { (notice) } }
-                        p.stale #stale role="status" hidden { "The server does not answer. What you see may be out of date." }
+                        @if let Some(notice) = self.notice { p.notice.warn[!notice.is_good()] role="status" { (notice.words()) } }
+                        p.stale #stale role="status" hidden { "The server does not answer. This page may be out of date." }
                         (main)
                     }
                     footer.foot {
@@ -133,21 +135,4 @@ fn mark() -> Markup {
             path class="mark-line" d="M11.5 7h1l.3 2.4h-1.6zM11 11.2h2l.3 2.2h-2.6z" {}
         }
     }
-}
-
-/// News that a form leaves behind; its name stands in the address.
-fn notice(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "cancelled" => "The task is cancelled.",
-        "cancelling" => "Its worker has been asked to stop it.",
-        "retried" => "The task is queued again, from its last checkpoint.",
-        "many-cancelled" => {
-            "The chosen tasks are cancelled; the workers of those that ran have been asked to stop them."
-        }
-        "many-retried" => "Those of the chosen tasks that had failed or were cancelled are queued again.",
-        "none-chosen" => "No task was chosen. Tick some first.",
-        "queue-changed" => "The queue's settings are in force, on every worker.",
-        "schedule-changed" => "The schedule is changed.",
-        _ => return None,
-    })
 }

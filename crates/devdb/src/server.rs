@@ -10,10 +10,11 @@ use nix::unistd::Pid;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::binaries::{self, Binaries};
-use crate::cluster::{self, TICK};
+use crate::cluster;
 use crate::directory::{self, Directory};
 use crate::error::Error;
 use crate::options::Options;
+use crate::polling::TICK;
 use crate::watchdog::Watchdog;
 
 /// How long [`Server::stop`] waits; the watchdog itself needs at most about 15 s.
@@ -30,8 +31,8 @@ const PORT_ATTEMPTS: usize = 5;
 
 /// A private PostgreSQL server.
 ///
-/// It runs until [`stop`](Self::stop), until this value is dropped, or until
-/// the process ends in whatever way, be it by SIGKILL.
+/// It runs until [`stop`](Self::stop), until this value is dropped, or until the process ends in
+/// any way, even by SIGKILL.
 pub struct Server {
     postgres: Option<Child>,
     watchdog: Watchdog,
@@ -48,8 +49,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Says in its message what to change, for example that no PostgreSQL is
-    /// installed or that the directory is in use.
+    /// If the server can't be started. The message explains what to change, for example that no
+    /// PostgreSQL is installed or that the directory is in use.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let directory = match &options.kept {
             Some(path) => Directory::kept(path).await?,
@@ -75,15 +76,19 @@ impl Server {
         Ok(server)
     }
 
+    /// On the port of the last time, so that an address that someone noted leads here again; on
+    /// another one if somebody else has that now.
     async fn launch_on_free_port(&mut self) -> Result<(), Error> {
         let mut attempts = 1;
         loop {
-            self.port = cluster::free_port()?;
+            let last = self.directory.last_port().filter(|port| attempts == 1 && cluster::is_free(*port));
+            self.port = last.map_or_else(cluster::free_port, Ok)?;
             match self.resume().await {
                 Err(error) if attempts < PORT_ATTEMPTS && cluster::lost_the_port(&error) => {
                     attempts += 1;
                 }
-                result => return result,
+                Err(error) => return Err(error),
+                Ok(()) => return self.directory.keep_port(self.port),
             }
         }
     }
@@ -125,13 +130,13 @@ impl Server {
         self.postgres.as_ref().map(Child::id)
     }
 
-    /// Makes a database unless it exists.
+    /// Creates a database unless it exists.
     ///
     /// # Errors
     ///
     /// Fails if the server cannot be reached or refuses the name.
     pub async fn ensure_database(&self, database: &str) -> Result<(), Error> {
-        let failed = || Error::database(format!("make the database `{database}`"));
+        let failed = || Error::database(format!("create the database `{database}`"));
         let mut connection = PgConnection::connect(&self.admin_url()).await.map_err(failed())?;
         let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
             .bind(database)
@@ -202,7 +207,7 @@ impl Server {
         self.resume().await
     }
 
-    /// Stops PostgreSQL and waits for its end; a temporary directory is gone afterwards.
+    /// Stops PostgreSQL and waits for its end. Afterwards a temporary directory is removed.
     ///
     /// # Errors
     ///

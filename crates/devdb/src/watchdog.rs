@@ -19,9 +19,9 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use crate::cluster::TICK;
 use crate::error::Error;
 use crate::identity::{Identity, SHELL};
+use crate::polling::TICK;
 
 /// How long to wait for the script when a start has failed and nothing runs yet.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ impl Watchdog {
     /// The script runs as `identity`: it can then end only processes, and
     /// remove only files, of that user.
     pub(crate) fn start(identity: &Identity, remove: Option<&Path>) -> Result<Self, Error> {
-        let (reader, writer) = io::pipe().map_err(Error::io("make a pipe for", Path::new(SHELL)))?;
+        let (reader, writer) = io::pipe().map_err(Error::io("create a pipe for", Path::new(SHELL)))?;
         let script = identity
             .command(SHELL)
             .args(["-c", SCRIPT, "longhaul-devdb-watchdog"])

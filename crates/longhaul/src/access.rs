@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use longhaul_api::Gate;
+use longhaul_api::Authenticators;
 use longhaul_api::access::secret::SHORTEST_SERVER_SECRET;
 use longhaul_api::access::{IpNet, Keys};
 use longhaul_api::oauth::Tokens;
@@ -16,44 +16,48 @@ use sqlx::PgPool;
 use crate::limits::LimitSettings;
 use crate::oidc::OidcSettings;
 
-/// Who may call an API, and how it is reached. By default everyone who reaches it may
-/// do everything, and only this machine reaches it.
+/// Who may call an API, and at which address. By default every caller may do everything, and the
+/// API listens on this machine only.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessSettings {
-    /// Callers must say who they are: by an API key (see `key create`). An issuer of access
-    /// tokens has the same effect.
+    /// Require callers to authenticate with an API key (see `key create`). Configuring an OpenID
+    /// issuer has the same effect.
     #[arg(long, env = "LONGHAUL_AUTHENTICATE")]
     pub authenticate: bool,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
+    #[expect(missing_docs, reason = "a doc comment would replace the commands' own help")]
     pub secret: ServerSecret,
-    /// A proxy in front, by address or network, e.g. 10.0.0.0/8: what it says in
-    /// X-Forwarded-For is believed. May be given several times.
+    /// A trusted proxy in front, as an address or network, e.g. 10.0.0.0/8. Its X-Forwarded-For
+    /// header is trusted. May be repeated.
     #[arg(long = "trusted-proxy", env = "LONGHAUL_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// Listen where others can reach it although everyone may do everything.
+    /// A host name that clients may use for the API, in addition to that of --base-url, localhost
+    /// and IP addresses. May be repeated.
+    #[arg(long = "allowed-host", env = "LONGHAUL_ALLOWED_HOSTS", value_delimiter = ',', value_parser = host_name)]
+    pub allowed_hosts: Vec<String>,
+    /// Listen on addresses that others can reach even without authentication.
     #[arg(long, env = "LONGHAUL_OPEN_TO_ALL")]
     pub open_to_all: bool,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
+    #[expect(missing_docs, reason = "a doc comment would replace the commands' own help")]
     pub oidc: OidcSettings,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
+    #[expect(missing_docs, reason = "a doc comment would replace the commands' own help")]
     pub limits: LimitSettings,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would take the place of the commands' own help")]
+    #[expect(missing_docs, reason = "a doc comment would replace the commands' own help")]
     pub sessions: SessionLifetimes,
 }
 
-/// How long people who logged in stay so.
+/// How long a login lasts.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sessions")]
 pub struct SessionLifetimes {
-    /// Seconds without a request after which a session ends.
+    /// Seconds of inactivity after which a session ends.
     #[arg(long, env = "LONGHAUL_SESSION_IDLE", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(120..=2_592_000))]
     pub session_idle: u64,
-    /// Seconds after the login at which a session ends, however it is used.
+    /// Seconds after the login at which a session ends, regardless of use.
     #[arg(long, env = "LONGHAUL_SESSION_WHOLE", default_value_t = 43_200, value_parser = clap::value_parser!(u64).range(120..=2_592_000))]
     pub session_whole: u64,
 }
@@ -73,9 +77,10 @@ impl SessionLifetimes {
 /// What API keys are hashed with.
 #[derive(Clone, Default, Args)]
 pub struct ServerSecret {
-    /// What API keys are hashed with, 32 characters or more; the same for every `serve`
-    /// and `key create`. Better given by the environment than on a command line.
-    #[arg(long, env = "LONGHAUL_SECRET", hide_env_values = true, value_parser = server_secret)]
+    /// The secret that keys the hashes of API keys and sessions, at least 32 characters; the same
+    /// for every `serve` and `key create`. Set it in the environment rather than on the command line.
+    // Read later: the parser of the command line would repeat a bad one in its complaint.
+    #[arg(long, env = "LONGHAUL_SECRET", hide_env_values = true)]
     pub secret: Option<String>,
 }
 
@@ -85,11 +90,19 @@ impl std::fmt::Debug for ServerSecret {
     }
 }
 
-fn server_secret(text: &str) -> Result<String, String> {
-    if text.len() >= SHORTEST_SERVER_SECRET {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("{SHORTEST_SERVER_SECRET} characters or more are expected, e.g. of `openssl rand -base64 32`"))
+impl ServerSecret {
+    /// The secret, if one was given.
+    ///
+    /// # Errors
+    /// If it is too short. The message does not repeat it.
+    pub(crate) fn get(&self) -> anyhow::Result<Option<&str>> {
+        match self.secret.as_deref() {
+            Some(secret) if secret.len() < SHORTEST_SERVER_SECRET => bail!(
+                "LONGHAUL_SECRET is too short: it must have at least {SHORTEST_SERVER_SECRET} characters, e.g. from \
+                 `openssl rand -base64 32`"
+            ),
+            secret => Ok(secret),
+        }
     }
 }
 
@@ -98,47 +111,58 @@ fn network(text: &str) -> Result<IpNet, String> {
     text.parse().or_else(|_| one()).map_err(|_| "an address or a network such as 10.0.0.0/8 is expected".to_owned())
 }
 
+fn host_name(text: &str) -> Result<String, String> {
+    let is_name =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if !text.is_empty() && is_name(text) {
+        Ok(text.trim_end_matches('.').to_owned())
+    } else {
+        Err("a name without scheme and port is expected, such as longhaul.example.internal".to_owned())
+    }
+}
+
 impl AccessSettings {
-    /// Whether callers must say who they are.
+    /// Whether callers must authenticate.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.authenticate || self.oidc.oidc_issuer.is_some()
     }
 
-    /// The gate that callers pass, and the login for people, if callers must say who they
-    /// are.
-    pub(crate) fn gate(&self, pool: &PgPool) -> anyhow::Result<(Gate, Option<Login>)> {
+    /// The authenticators and the login, if callers must authenticate.
+    pub(crate) fn authenticators(&self, pool: &PgPool) -> anyhow::Result<(Authenticators, Option<Login>)> {
         let server = self.oidc.resource_server()?;
         if !self.is_closed() {
-            return Ok((Gate::default(), None));
+            return Ok((Authenticators::default(), None));
         }
-        let keys = || Keys::new(pool.clone(), self.secret.secret.as_deref());
-        let mut gate = Gate::default().with(keys());
+        let secret = self.secret.get()?;
+        let keys = || Keys::new(pool.clone(), secret);
+        let mut authenticators = Authenticators::default().with(keys());
         let mut provider = None;
         if let Some(server) = server {
             provider = self.oidc.provider(&server);
-            gate = gate.with(Tokens::new(Arc::clone(&server)));
+            authenticators = authenticators.with(Tokens::new(Arc::clone(&server)));
             // So that a wrong address is in the log from the start, and the first token
             // does not wait.
             tokio::spawn(async move { server.issuer().refresh().await.is_ok() });
         }
-        Ok((gate, Some(Login::new(pool.clone(), self.sessions.settings(), Some(keys()), provider))))
+        Ok((authenticators, Some(Login::new(pool.clone(), self.sessions.settings(), Some(keys()), provider))))
     }
 
-    /// Refuses an address that others can reach unless something keeps strangers out.
+    /// Refuses an address that other hosts can reach without authentication.
     pub(crate) fn check(&self, address: SocketAddr) -> anyhow::Result<()> {
+        self.secret.get()?;
         let reachable = !address.ip().is_loopback();
         if reachable && !self.is_closed() && !self.open_to_all {
             bail!(
-                "{address} can be reached by others, and everyone who reaches it may do everything. Let callers say \
-                 who they are (--authenticate), listen on 127.0.0.1, or say --open-to-all if something in front of it \
-                 keeps strangers out"
+                "other hosts can reach {address}, and without authentication every caller may do everything. \
+                 Require authentication (--authenticate), listen on 127.0.0.1, or pass --open-to-all if something \
+                 in front of the API restricts access"
             );
         }
         if reachable && self.is_closed() && self.trusted_proxies.is_empty() {
             tracing::warn!(
-                "{address} can be reached by others without TLS, and keys can be read on the way: let a proxy in front \
-                 end TLS, and name it by --trusted-proxy"
+                "other hosts can reach {address} without TLS, and keys can be read on the network: let a proxy in \
+                 front terminate TLS, and name it with --trusted-proxy"
             );
         }
         Ok(())

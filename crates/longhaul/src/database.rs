@@ -1,63 +1,44 @@
 //! Connecting to the database.
 
+use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::Args;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use longhaul_model::connect::{ACQUIRE, pool_options};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{Connection, PgConnection, PgPool};
 
-use crate::host::Host;
+/// How long a handler waits for a shared connection.
+const HANDLERS_ACQUIRE: Duration = Duration::from_secs(60);
+/// What the statements are written for, whatever the role's default is.
+const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 
-/// Where the database is.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct DatabaseArgs {
-    /// The database, e.g. postgres://user:password@host/name.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub(crate) database_url: String,
-    /// The same database past the pooler, if --database-url leads to PgBouncer in transaction mode:
-    /// for LISTEN and migrations.
-    #[arg(long, env = "LONGHAUL_DIRECT_DATABASE_URL", hide_env_values = true)]
-    pub(crate) direct_database_url: Option<String>,
-}
-
-impl DatabaseArgs {
-    /// The address that leads to a session: past the pooler, if there is one.
-    pub(crate) fn for_a_session(&self) -> &str {
-        self.direct_database_url.as_deref().unwrap_or(&self.database_url)
-    }
-
-    /// The host as it is with this database, and where its statements go.
-    pub(crate) fn apply(self, host: Host) -> (Host, String) {
-        (host.with_direct_database(self.direct_database_url), self.database_url)
-    }
-}
-
-/// A request waits this long for a connection at most; then the database counts
-/// as unavailable.
-const ACQUIRE: Duration = Duration::from_secs(5);
-/// A connection that was used this lately is taken as it is; one that rested longer
-/// is asked first whether it is still there. Asking every time, sqlx's default, is a
-/// round trip before each statement: docs/performance.md.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// A pool of at most `connections`, which the server's view of activity shows under
-/// `name`. Fails at once when the database can't be reached, so that a wrong address
-/// shows at start-up.
+/// Opens a pool of at most `connections`, which `pg_stat_activity` shows under `name`. Fails at
+/// once if the database is unreachable, so that a wrong address is noticed at start-up.
 ///
 /// # Errors
-/// When the address is none, or the database does not answer.
+/// If the address is invalid, or the database does not answer.
 pub async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    pool(session(url)?, connections, name).await
+    pool(session(url)?.options([ISOLATION]), connections, name, ACQUIRE).await
 }
 
-/// The same for the engine of a worker, whose plans must not depend on how full the queue
-/// was when they were made: see [`longhaul_worker::SESSION`].
+/// The same for handlers, which wait for each other's connections rather than fail, and whose
+/// sessions have the role's settings. `pooled`: as [`connect_pooled`].
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn connect_handlers(url: &str, connections: u32, pooled: bool) -> anyhow::Result<PgPool> {
+    let options = if pooled { shape(url)? } else { session(url)? };
+    pool(options, connections, "longhaul-handlers", HANDLERS_ACQUIRE).await
+}
+
+/// The same for the engine of a worker, whose plans must not depend on the queue depth at the time
+/// of planning: see [`longhaul_worker::SESSION`].
 ///
 /// # Errors
 /// As [`connect`].
 pub async fn connect_engine(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    pool(session(url)?.options(longhaul_worker::SESSION), connections, name).await
+    pool(session(url)?.options(longhaul_worker::SESSION), connections, name, ACQUIRE).await
 }
 
 /// A machine that vanishes must not hold locks for hours.
@@ -72,12 +53,12 @@ fn session(url: &str) -> anyhow::Result<PgConnectOptions> {
 
 /// The same through a pooler, which refuses settings of a session that it does not
 /// know: those of [`connect`] and [`connect_engine`] belong to its own connections then
-/// (docs/operations.md, "Through PgBouncer").
+/// (docs/operations.md, "PgBouncer").
 ///
 /// # Errors
 /// As [`connect`].
 pub(crate) async fn connect_pooled(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    pool(shape(url)?, connections, name).await
+    pool(shape(url)?, connections, name, ACQUIRE).await
 }
 
 fn shape(url: &str) -> anyhow::Result<PgConnectOptions> {
@@ -86,20 +67,45 @@ fn shape(url: &str) -> anyhow::Result<PgConnectOptions> {
     url.parse().context(SHAPE)
 }
 
-async fn pool(options: PgConnectOptions, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE)
-        .test_before_acquire(false)
-        .before_acquire(|connection, rested| {
-            Box::pin(async move {
-                if rested.idle_for > FRESH {
-                    connection.ping().await?;
-                }
-                Ok(true)
+async fn pool(options: PgConnectOptions, connections: u32, name: &str, patience: Duration) -> anyhow::Result<PgPool> {
+    const FAILED: &str = "could not connect to the database; check DATABASE_URL and that PostgreSQL is running";
+    let options = options.application_name(name);
+    match open(options.clone(), connections, patience).await {
+        // As libpq does: to prefer encryption is not to insist on it.
+        Err(error) if matches!(options.get_ssl_mode(), PgSslMode::Prefer) && is_of_tls(&error) => {
+            tracing::warn!(
+                %error,
+                "the server's certificate is not usable, so connections are not encrypted, as sslmode=prefer \
+                 allows; give the server an X.509 v3 certificate, or set sslmode=disable"
+            );
+            open(options.ssl_mode(PgSslMode::Disable), connections, patience).await.with_context(|| {
+                format!("the server's certificate is not usable ({error}), and without TLS (sslmode=disable): {FAILED}")
             })
-        })
-        .connect_with(options.application_name(name))
-        .await
-        .context("could not connect to the database; is DATABASE_URL right, and does PostgreSQL run?")
+        }
+        Err(error) if is_of_tls(&error) => Err(error).context(
+            "the server's certificate is not usable: it must be an X.509 v3 certificate and meet the sslmode of \
+             DATABASE_URL",
+        ),
+        opened => opened.context(FAILED),
+    }
+}
+
+/// The handshake failed, rather than the network or the login.
+fn is_of_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
+/// Opens the first connection outside of the pool. If nothing listens, the pool would retry until
+/// its timeout, and then report only the timeout.
+async fn open(options: PgConnectOptions, connections: u32, patience: Duration) -> sqlx::Result<PgPool> {
+    let first = tokio::time::timeout(patience, PgConnection::connect_with(&options)).await;
+    let first = first.map_err(|_| {
+        sqlx::Error::Io(Error::new(ErrorKind::TimedOut, format!("no answer within {} s", patience.as_secs())))
+    })??;
+    first.close().await?;
+    pool_options(connections).acquire_timeout(patience).connect_with(options).await
 }

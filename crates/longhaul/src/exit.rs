@@ -12,7 +12,11 @@ pub(crate) const CANCELLED: u8 = 4;
 pub(crate) const TIMED_OUT: u8 = 5;
 /// `doctor` found something that needs attention.
 pub(crate) const FINDINGS: u8 = 6;
-/// Interrupted: the task goes on (128 and the number of SIGINT, as shells have it).
+/// The command line is wrong, as only the API could detect.
+pub(crate) const WRONG: u8 = 2;
+/// Whoever read standard output has left (128 and the number of SIGPIPE, as shells have it).
+pub(crate) const CLOSED: u8 = 141;
+/// Interrupted: the task keeps running (128 plus the number of SIGINT, as in shells).
 pub(crate) const DETACHED: u8 = 130;
 
 /// Ends the process with a code of its own; what there was to say has been said.

@@ -1,10 +1,14 @@
 //! API and worker as parts of a process.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use longhaul_api::{App, AppSettings, Routes};
+use longhaul_model::connect::pool_options;
+use longhaul_model::store::migrate::{QUEUE, is_current};
 use longhaul_model::store::roles::{self, Established};
 use longhaul_model::{Keyring, Registry, Resources};
 use longhaul_telemetry::Metrics;
@@ -15,10 +19,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::AccessSettings;
-use crate::database::{connect, connect_engine, connect_pooled};
+use crate::database::{connect, connect_engine, connect_handlers, connect_pooled};
+use crate::supervisor::Supervisor;
 
-/// What a program hosts: its task types and what they need. [`Program`](crate::Program)
-/// makes one for each command; a program with a command line of its own takes it from
+/// The task types of a program and the resources that they need. [`Program`](crate::Program)
+/// creates a host for each command; a program with its own command line gets one from
 /// [`Program::into_host`](crate::Program::into_host). Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
@@ -29,9 +34,10 @@ pub struct Host {
     pub(crate) migrations: Vec<&'static Migrator>,
     pub(crate) metrics: Metrics,
     pub(crate) dashboard: bool,
-    /// The database past the pooler, if statements go through one.
+    /// The database's address without the pooler, if statements go through one.
     pub(crate) direct: Option<String>,
     pub(crate) grants: Vec<&'static str>,
+    pub(crate) supervisor: Supervisor,
 }
 
 impl Host {
@@ -47,7 +53,7 @@ impl Host {
         &self.registry
     }
 
-    /// What its task types need.
+    /// The resources of its task types.
     #[must_use]
     pub fn resources(&self) -> &Arc<Resources> {
         &self.resources
@@ -59,14 +65,14 @@ impl Host {
         &self.metrics
     }
 
-    /// The same with other resources.
+    /// The same host with other resources.
     #[must_use]
     pub fn with_resources(mut self, resources: Resources) -> Self {
         self.resources = Arc::new(resources);
         self
     }
 
-    /// The same, whose API has no dashboard at `/`.
+    /// The same host without the dashboard at `/`.
     #[must_use]
     pub fn without_dashboard(mut self) -> Self {
         self.dashboard = false;
@@ -79,8 +85,8 @@ impl Host {
         self.dashboard
     }
 
-    /// Statements go through a pooler in transaction mode; this address of the same
-    /// database goes past it, for LISTEN, which needs a session.
+    /// Sets the address of the same database without the pooler, for LISTEN, which needs a session.
+    /// Required if statements go through a pooler in transaction mode.
     #[must_use]
     pub fn with_direct_database(mut self, url: Option<String>) -> Self {
         self.direct = url;
@@ -104,35 +110,43 @@ impl Host {
         }
     }
 
-    /// What LISTEN takes its connection from: one that the direct address leads to,
-    /// or else another of `pool`'s.
+    /// The pool whose options the listening connections use: that of the direct address, which is
+    /// tried first, or else `pool`.
     async fn listening(&self, pool: &PgPool, name: &str) -> anyhow::Result<PgPool> {
         match &self.direct {
             None => Ok(pool.clone()),
-            Some(direct) => connect(direct, 1, name).await.context("the direct address of the database"),
+            Some(direct) => {
+                let tried = connect(direct, 1, name).await.context("the direct address of the database")?;
+                let options = (*tried.connect_options()).clone();
+                tried.close().await;
+                Ok(pool_options(1).connect_lazy_with(options))
+            }
         }
     }
 
-    /// Brings the database's schema up to date: the queue's, then the program's own
-    /// migrations in the order in which they were given. Safe from several places at
-    /// once, and again. Then makes the database roles, if this login may, and grants them
-    /// what they need.
+    /// Brings the database's schema up to date: first the queue's migrations, then the program's
+    /// own in the given order. Several processes may run it at once, and repeatedly. Then creates
+    /// the database roles, if this login may, and grants them their rights.
     ///
     /// # Errors
-    /// When the database does not answer, or a migration fails; that one is rolled
-    /// back.
+    /// If the database does not answer or is unsuitable (checked before anything changes), or if a
+    /// migration fails, which is then rolled back.
     pub async fn migrate(&self, pool: &PgPool) -> anyhow::Result<()> {
+        let all: Vec<&Migrator> = self.migrators().collect();
+        if let Some(unfit) = longhaul_model::store::migrate::unfit(pool, &all).await? {
+            return Err(unfit.into());
+        }
         longhaul_model::store::migrate::run(pool).await?;
         for migrations in &self.migrations {
             longhaul_model::store::migrate::apply(migrations, pool).await?;
         }
         let established = roles::establish(pool, &self.grants).await;
         if let Established::Missing(missing) =
-            established.context("the database roles could not be given their rights")?
+            established.context("the database roles could not be granted their rights")?
         {
             tracing::warn!(
-                "there are no roles {} on this server, and this login may not make them. All goes on under the logins \
-                 that there are; for least privilege let an administrator run `{} roles --apply`",
+                "the roles {} do not exist on this server, and this login may not create them. Processes use their \
+                 logins as they are; for least privilege let an administrator run `{} roles --apply`",
                 missing.join(", "),
                 self.name
             );
@@ -140,14 +154,26 @@ impl Host {
         Ok(())
     }
 
+    /// The queue's migrations, then the program's own.
+    pub(crate) fn migrators(&self) -> impl Iterator<Item = &Migrator> {
+        std::iter::once(&QUEUE).chain(self.migrations.iter().copied())
+    }
+
     /// Whether every migration has been applied.
     pub(crate) async fn is_migrated(&self, pool: &PgPool) -> sqlx::Result<bool> {
-        for migrator in std::iter::once(&longhaul_model::store::migrate::QUEUE).chain(self.migrations.iter().copied()) {
-            if !longhaul_model::store::migrate::is_current(pool, migrator).await? {
+        for migrator in self.migrators() {
+            if !is_current(pool, migrator).await? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Until then `/health/ready` is 503.
+    async fn wait_for_schema(&self, pool: &PgPool) {
+        while !matches!(self.is_migrated(pool).await, Ok(true)) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Refuses to start without what tasks could not be stored or run without.
@@ -156,8 +182,9 @@ impl Host {
             self.registry.iter().filter(|entry| entry.has_secrets()).map(|entry| entry.info().name).collect();
         if !secret.is_empty() && self.resources.get::<Keyring>().is_none() {
             bail!(
-                "{} has secret parameters, and there is no key to seal them in the database: set LONGHAUL_SECRET_KEY, \
-                 e.g. to what `openssl rand -hex 32` prints, the same for all processes",
+                "{} has secret parameters, and there is no key to encrypt them in the database: set \
+                 LONGHAUL_SECRET_KEY to the same value for all processes, e.g. to the output of `openssl rand -hex \
+                 32`",
                 secret.join(", ")
             );
         }
@@ -165,25 +192,27 @@ impl Host {
     }
 
     fn unmigrated(&self, part: &str) -> String {
-        format!("the {part} could not start; run `{} migrate` if the database is new or the program is", self.name)
+        format!("the {part} could not start; run `{} migrate` if the database or the program is new", self.name)
     }
 
     /// Serves the API until `stop`.
     ///
     /// # Errors
-    /// When the database does not answer or has not been migrated, or the server
-    /// breaks down.
+    /// If the database does not answer or has not been migrated, or the server fails.
     pub async fn serve(&self, pool: PgPool, listening: Listening, stop: CancellationToken) -> anyhow::Result<()> {
         self.check_keys()?;
+        self.supervisor.watch(self.metrics.vitals(), &stop);
         let settings = AppSettings {
             trusted_proxies: listening.access.trusted_proxies.clone(),
+            hosts: listening.access.allowed_hosts.clone(),
             limits: listening.access.limits.limits(listening.access.is_closed()),
             ..AppSettings::new(&listening.base_url)
         };
-        let (gate, login) = listening.access.gate(&pool)?;
+        let database = pool.clone();
+        let (authenticators, login) = listening.access.authenticators(&pool)?;
         let listen = self.listening(&pool, "longhaul-api-listen").await?;
         let mut app = App::builder(pool, self.registry.clone(), settings)
-            .with_gate(gate)
+            .with_authenticators(authenticators)
             .with_listen_pool(listen)
             .with_resources(Arc::clone(&self.resources))
             .with_metrics(self.metrics.clone());
@@ -200,39 +229,56 @@ impl Host {
             app = app.with_migrations(migrations);
         }
         let app = app.start().await.with_context(|| self.unmigrated("API"))?;
+        let server = longhaul_api::bind(app, listening.listener)?;
         tracing::info!(url = listening.base_url, "the API listens");
-        longhaul_api::bind(app, listening.listener)?.run(stop).await.context("the HTTP server broke down")
+        let becomes_ready = async {
+            self.wait_for_schema(&database).await;
+            self.metrics.vitals().become_ready();
+            std::future::pending::<Infallible>().await
+        };
+        let served = tokio::select! {
+            served = server.run(stop) => served.context("the HTTP server failed"),
+            never = becomes_ready => match never {},
+        };
+        self.supervisor.stops();
+        served
     }
 
-    /// Works until `stop`, then drains. Opens connections of its own: one for each
-    /// lane and five, and up to 20 for handlers.
+    /// Runs a worker until `stop`, then drains it. Opens its own connections: one per lane plus five
+    /// (one of which listens), and at most [`Settings::handler_connections`] for handlers.
     ///
     /// # Errors
-    /// When the database does not answer or has not been migrated. Later failures
-    /// of the database are waited out.
+    /// If the database does not answer or has not been migrated. The worker waits while the
+    /// database fails later.
     pub async fn work(&self, url: &str, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
         self.check_keys()?;
+        self.supervisor.watch(self.metrics.vitals(), &stop);
         let lanes = u32::try_from(settings.lanes).unwrap_or(2);
-        let slots = u32::try_from(settings.slots).unwrap_or(32);
-        // Lanes, keeper, flusher, listener, two maintenance services.
-        let engine = self.engine_pool(url, lanes + 5).await?;
-        let handlers = self.pool(url, slots.clamp(2, 20), "longhaul-handlers").await?;
+        let shared = u32::try_from(settings.shared_connections()).unwrap_or(u32::MAX);
+        // Lanes, keeper, flusher, two maintenance services; the listener has one of its own.
+        let engine = self.engine_pool(url, lanes + 4).await?;
+        if !is_current(&engine, &QUEUE).await? {
+            bail!(self.unmigrated("worker"));
+        }
+        let handlers = connect_handlers(url, shared, self.direct.is_some()).await?;
         let listen = self.listening(&engine, "longhaul-worker-listen").await?;
-        Worker::new(engine, self.registry.clone(), settings)
+        let worked = Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
             .with_listen_pool(listen)
             .with_resources(Arc::clone(&self.resources))
             .with_metrics(self.metrics.clone())
             .run(stop)
             .await
-            .with_context(|| self.unmigrated("worker"))
+            .with_context(|| self.unmigrated("worker"));
+        self.supervisor.stops();
+        worked
     }
 }
 
-/// A token that SIGTERM or Ctrl-C cancels; a second one ends the process.
+/// Returns a token that SIGTERM or Ctrl-C cancels. A second signal ends the process.
 ///
 /// # Errors
-/// When the signals can't be handled.
+/// If the signals can't be handled.
 pub fn stop_signal() -> anyhow::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
@@ -257,14 +303,13 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Binds the API's address; port 0 is any free one. `base_url` is what addresses
-    /// in answers begin with, where it listens if absent. An address that others can
-    /// reach is refused if everyone may do everything there, unless that was asked for
-    /// in so many words.
+    /// Binds the API's address; port 0 means any free port. `base_url` is the beginning of
+    /// addresses in responses. Default: the listen address. Refuses an address that other hosts can
+    /// reach if the API requires no authentication, unless that was requested explicitly.
     ///
     /// # Errors
-    /// When the address is taken, or others can reach it and must not, or `base_url` is
-    /// none.
+    /// If the address is in use, if other hosts can reach it without authentication, or if
+    /// `base_url` is invalid.
     pub fn bind(address: SocketAddr, base_url: Option<String>, access: AccessSettings) -> anyhow::Result<Self> {
         access.check(address)?;
         let listener = TcpListener::bind(address).with_context(|| format!("could not listen on {address}"))?;
@@ -276,7 +321,7 @@ impl Listening {
         Ok(Self { listener, base_url, access })
     }
 
-    /// What addresses in answers begin with.
+    /// The beginning of addresses in responses.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url

@@ -1,7 +1,7 @@
-//! Durable background tasks on PostgreSQL that always tell you how far they are.
+//! Durable background tasks on PostgreSQL with live, accurate progress.
 //!
-//! Write a [`TaskType`], register it, and [`Program`] makes a program of it: HTTP
-//! API, worker, migrations, and a private PostgreSQL for development.
+//! Write a [`TaskType`] and register it. [`Program`] turns it into a program with an HTTP API, a
+//! worker, migrations, and a private PostgreSQL for development.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -33,34 +33,40 @@
 //! }
 //! ```
 //!
-//! * [`TaskType`] is what you implement, [`RunContext`] what your code is given.
-//! * [`Program`] is the whole command line; [`Host`] its parts, for a program that
-//!   has a command line of its own.
-//! * [`store`] puts tasks into the queue inside your own transactions, and reads
-//!   them; [`http`] is for routes of your own; [`queue_task`] has the task types
-//!   that every program has.
+//! * You implement [`TaskType`]; your code receives a [`RunContext`].
+//! * [`Program`] is the whole command line. [`Host`] has its parts, for a program with its own
+//!   command line.
+//! * [`store`] stores tasks inside your own transactions, and reads them. [`http`] is for your own
+//!   routes. [`queue_task`] has the task types of every program.
 //!
 //! `docs/embedding.md` is the five-minute path.
+
+#[macro_use]
+mod output;
 
 mod access;
 mod command;
 mod config;
 mod database;
+mod database_args;
 mod exit;
 mod host;
 pub mod http;
 mod limits;
 mod logging;
 mod metrics;
+mod nearest;
 mod oidc;
 mod program;
 pub mod queue_task;
 mod remote;
 mod secret;
 pub mod store;
+mod supervisor;
 mod table;
 mod task_log;
 mod traces;
+mod visible;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
 
@@ -73,7 +79,7 @@ pub use longhaul_model::{
     CreateContext, CreateError, CronSchedule, DEFAULT_PRIORITY, DatabaseClock, Keyring, Limits, LogHandle, LogLevel,
     Outcome, ParameterError, Plan, Problem, ProblemKind, Progress, ProgressHandle, PublicId, Registry, Report,
     ReportLink, Resources, RetryPolicy, RunContext, RunError, Secret, SecretKey, State, Step, StepHandle, StopReason,
-    TaskType, TaskTypeInfo, same_parameters, split_public_id,
+    TaskAddress, TaskOptions, TaskType, TaskTypeInfo, same_parameters, split_public_id,
 };
 pub use longhaul_telemetry as telemetry;
 pub use longhaul_worker::Settings;
@@ -86,13 +92,12 @@ pub use task_log::TaskLog;
 pub use longhaul_model::{CancellationToken, chrono, schemars, serde, serde_json, sqlx, uuid};
 pub use {actix_web, anyhow, clap};
 
-/// Computes something that takes longer than a moment, without holding up other
-/// tasks: on a thread of its own. It can't be stopped half way, so divide long work
-/// into parts, and look at [`RunContext::cancellation`] between them.
+/// Runs a long computation on its own thread, so that it does not delay other tasks. The
+/// computation can't be stopped half way, so divide long work into parts, and check
+/// [`RunContext::cancellation`] between them.
 ///
 /// # Errors
-/// When the computation panics: the attempt has failed then, as if the handler itself
-/// had panicked.
+/// If the computation panics. The attempt then fails as if the handler itself had panicked.
 pub async fn blocking<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
     match tokio::task::spawn_blocking(compute).await {
         Ok(computed) => Ok(computed),

@@ -10,17 +10,17 @@ use longhaul_api::{Limits, Rate};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitSettings {
-    /// Requests a second that one caller may send in the long run; 0 is any number. By default
-    /// 100 with authentication, and any number without.
+    /// The sustained number of requests per second per caller; 0 means no limit. Default: 100 with
+    /// authentication, none without.
     #[arg(long, env = "LONGHAUL_RATE_LIMIT")]
     pub rate_limit: Option<u32>,
-    /// Requests that one caller may send at once; by default four seconds' worth.
+    /// The burst of requests per caller. Default: four seconds' worth.
     #[arg(long, env = "LONGHAUL_RATE_BURST")]
     pub rate_burst: Option<NonZeroU32>,
-    /// Seconds that a request's body may take, and a second more for every 16 KiB of it.
+    /// Seconds until a request's body must have arrived, plus one second per 16 KiB.
     #[arg(long, env = "LONGHAUL_BODY_PATIENCE", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_patience: u64,
-    /// Connections at most; others wait to be taken.
+    /// Maximum number of connections; further connections wait.
     #[arg(long, env = "LONGHAUL_MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 }

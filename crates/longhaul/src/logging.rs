@@ -1,13 +1,15 @@
 //! The log of the process, on standard error.
 
 use std::fmt;
+use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
 use longhaul_model::{CurrentTask, TraceContext};
 use longhaul_telemetry::Export;
 use serde_json::json;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::fmt::format::{Format, JsonFields, Writer};
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Format, JsonFields, Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -16,14 +18,15 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::task_log::TaskLog;
 use crate::traces::TraceArgs;
+use crate::visible::visible;
 
 /// What is logged, and how it looks; where spans go.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LogArgs {
-    /// What is logged, e.g. info,longhaul_worker=debug.
+    /// Log filter, e.g. info,longhaul_worker=debug.
     #[arg(long, env = "LONGHAUL_LOG", value_name = "FILTER", value_parser = filter)]
     log_filter: Option<String>,
-    /// How lines of the log look; json for collectors.
+    /// Log format: text, or json for log collectors.
     #[arg(long, env = "LONGHAUL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     /// Log every request with its status and duration.
@@ -62,9 +65,13 @@ impl LogArgs {
             filter.push_str(&format!(",{ACCESS}={}", if self.access_log { "info" } else { "off" }));
         }
         let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default_filter));
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        // Colours are for people: a file or a collector is sent none. See no-color.org, too.
+        let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(coloured);
         let lines = match self.log_format {
-            LogFormat::Text => lines.event_format(WithTask { format: Format::default(), json: false }).boxed(),
+            LogFormat::Text => {
+                lines.fmt_fields(fields()).event_format(WithTask { format: Format::default(), json: false }).boxed()
+            }
             LogFormat::Json => {
                 let format = Format::default().json().with_current_span(false).with_span_list(false);
                 lines.fmt_fields(JsonFields::new()).event_format(WithTask { format, json: true }).boxed()
@@ -83,6 +90,23 @@ impl LogArgs {
         let all = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).with(into_tasks);
         let _set_before = all.try_init();
     }
+}
+
+/// What an event says, with its fields, as a terminal may be shown it: errors and messages
+/// repeat what others wrote.
+fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(|to, field, value| {
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => write!(to, "{}", visible(&value)),
+            name => {
+                let (dim, plain) = if to.has_ansi_escapes() { ("\u{1b}[2m", "\u{1b}[0m") } else { ("", "") };
+                let name = name.strip_prefix("r#").unwrap_or(name);
+                write!(to, "{name}{dim}={plain}{}", visible(&value))
+            }
+        }
+    })
+    .delimited(" ")
 }
 
 /// Lets what the program logs go to standard error: what `LONGHAUL_LOG` says, else
@@ -140,5 +164,44 @@ where
             write!(to, " trace_id={trace_id}")?;
         }
         writeln!(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Result, Write};
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::fields;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+            self.0.lock().expect("not poisoned").write(bytes)
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_steers_no_terminal() {
+        let written = Written::default();
+        let to = written.clone();
+        let lines =
+            tracing_subscriber::fmt::layer().with_ansi(false).fmt_fields(fields()).with_writer(move || to.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            let evil = "\u{1b}[2J\u{9b}1m\u{202e}\r";
+            let error: &dyn std::error::Error = &std::io::Error::other(evil);
+            tracing::error!(error, shown = %evil, text = evil, debug = ?evil, "it said {evil}");
+        });
+        let text = String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("UTF-8");
+        assert!(text.contains("it said") && text.contains("shown=") && text.contains("error="), "{text}");
+        assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
     }
 }

@@ -8,38 +8,38 @@ use clap::Args;
 use longhaul_api::oauth::{ALGORITHMS, Algorithm, OauthSettings, Patience, ResourceServer, Rule, Rules};
 use longhaul_api::session::{Provider, ProviderSettings};
 
-/// Which OpenID provider's access tokens are taken, and what they permit.
+/// The OpenID provider whose access tokens are accepted, and their permissions.
 #[derive(Clone, Default, Args)]
 pub struct OidcSettings {
-    /// Take access tokens (JWTs) of this issuer, whose address tokens name in `iss`.
+    /// Accept access tokens (JWTs) of this issuer; tokens must carry its address in `iss`.
     #[arg(long, env = "LONGHAUL_OIDC_ISSUER", requires = "oidc_audience")]
     pub oidc_issuer: Option<String>,
-    /// What tokens must name in `aud`. May be given several times.
+    /// An audience that tokens must contain in `aud`. May be repeated.
     #[arg(long, env = "LONGHAUL_OIDC_AUDIENCE", value_delimiter = ',')]
     pub oidc_audience: Vec<String>,
-    /// Signatures that are taken: RS256, PS256, ES256, ES384, EdDSA; all of them by default.
+    /// An accepted signature algorithm: RS256, PS256, ES256, ES384 or EdDSA. All by default.
     #[arg(long, env = "LONGHAUL_OIDC_ALGORITHMS", value_delimiter = ',', value_parser = algorithm)]
     pub oidc_algorithm: Vec<Algorithm>,
-    /// By how many seconds the issuer's clock may differ from the database's.
+    /// The tolerated difference between the issuer's clock and the database's, in seconds.
     #[arg(long, env = "LONGHAUL_OIDC_CLOCK_SKEW", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=60))]
     pub oidc_clock_skew: u64,
-    /// Take tokens whose header does not say that they are access tokens (`typ` is not `at+jwt`).
+    /// Accept tokens without the access token type in their header (`typ` is not `at+jwt`).
     #[arg(long, env = "LONGHAUL_OIDC_UNTYPED")]
     pub oidc_untyped: bool,
-    /// What a scope or claim permits: scope:NAME=PERMISSION or claim:NAME:VALUE=PERMISSION.
-    /// May be given several times.
+    /// A permission for a scope or claim: scope:NAME=PERMISSION or claim:NAME:VALUE=PERMISSION.
+    /// May be repeated.
     #[arg(long, env = "LONGHAUL_GRANTS", value_delimiter = ';')]
     pub grant: Vec<Rule>,
-    /// A claim that lists permissions themselves.
+    /// A claim that lists permissions directly.
     #[arg(long, env = "LONGHAUL_OIDC_PERMISSIONS_CLAIM")]
     pub oidc_permissions_claim: Option<String>,
-    /// What this service is called at the provider: people can log in there then.
+    /// The client id of this service at the provider. Enables login through the provider.
     #[arg(long, env = "LONGHAUL_OIDC_CLIENT_ID", requires = "oidc_issuer")]
     pub oidc_client_id: Option<String>,
-    /// The client's secret, if it has one. Better given by the environment than on a command line.
+    /// The client's secret, if it has one. Set it in the environment rather than on the command line.
     #[arg(long, env = "LONGHAUL_OIDC_CLIENT_SECRET", hide_env_values = true, requires = "oidc_client_id")]
     pub oidc_client_secret: Option<String>,
-    /// What a login asks for besides `openid`, divided by spaces.
+    /// The scopes that a login requests in addition to `openid`, separated by spaces.
     #[arg(long, env = "LONGHAUL_OIDC_SCOPES", default_value = "profile")]
     pub oidc_scopes: String,
 }
@@ -60,7 +60,7 @@ impl OidcSettings {
     /// What checks tokens, if there is an issuer.
     pub(crate) fn resource_server(&self) -> anyhow::Result<Option<Arc<ResourceServer>>> {
         let Some(issuer) = &self.oidc_issuer else {
-            ensure!(self.grant.is_empty(), "--grant says what tokens permit: --oidc-issuer is needed with it");
+            ensure!(self.grant.is_empty(), "--grant maps tokens to permissions and requires --oidc-issuer");
             return Ok(None);
         };
         let algorithms = if self.oidc_algorithm.is_empty() { ALGORITHMS.to_vec() } else { self.oidc_algorithm.clone() };
@@ -73,7 +73,7 @@ impl OidcSettings {
             rules: Rules { rules: self.grant.clone(), permissions_claim: self.oidc_permissions_claim.clone() },
             patience: Patience::default(),
         });
-        Ok(Some(Arc::new(server.context("access tokens can't be taken")?)))
+        Ok(Some(Arc::new(server.context("access tokens can't be accepted")?)))
     }
 
     /// Where people log in, if this service is a client of the issuer.

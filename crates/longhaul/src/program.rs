@@ -21,11 +21,12 @@ use crate::config::{Configuration, deepest, with_config};
 use crate::exit::Exit;
 use crate::remote::{Refused, Way};
 use crate::secret::SecretArgs;
+use crate::visible::visible;
 
-/// A program over the task types of a [`Registry`]: `serve` (the HTTP API), `work`
-/// (a worker), `dev` (both, on a private PostgreSQL), `migrate`, commands for people
-/// (`task`, `queue`, `schedule`, `worker`, `top`, `doctor`, `config`), and what is added.
-/// Its `main` function is one expression:
+/// A program with the task types of a [`Registry`]. Its commands are `serve` (the HTTP API), `work`
+/// (a worker), `dev` (both, on a private PostgreSQL), `migrate`, commands for operators (`task`,
+/// `queue`, `schedule`, `worker`, `top`, `doctor`, `config`), and your own. Its `main` function is
+/// one expression:
 ///
 /// ```no_run
 /// use std::process::ExitCode;
@@ -47,7 +48,7 @@ pub struct Program {
     grants: Vec<&'static str>,
     settings: Vec<ProgramSettings>,
     commands: Option<Commands>,
-    /// It has the settings of keys that seal.
+    /// Whether it has the settings of secret keys.
     seals: bool,
     task_log: &'static str,
 }
@@ -69,7 +70,7 @@ type Run = dyn FnOnce(&ArgMatches, Host) -> anyhow::Result<Running>;
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
 
 impl Program {
-    /// A program of these task types and those that every program has
+    /// Creates a program with these task types and those of every program
     /// ([`queue_task`](crate::queue_task)).
     #[must_use]
     pub fn new(registry: Registry) -> Self {
@@ -93,10 +94,10 @@ impl Program {
         if seals { program.with_secret_keys() } else { program }
     }
 
-    /// The settings of the keys that seal secrets in the database, which give a
-    /// [`Keyring`](crate::Keyring) to the resources. A program has them by itself if one of
-    /// its task types has secret parameters; call this, before the settings that need it,
-    /// if something else seals.
+    /// Adds the settings of the keys that encrypt secrets in the database. They add a
+    /// [`Keyring`](crate::Keyring) to the resources. A program has these settings automatically if
+    /// one of its task types has secret parameters. Call this, before the settings that need the
+    /// keyring, if something else encrypts.
     #[must_use]
     pub fn with_secret_keys(mut self) -> Self {
         if self.seals {
@@ -106,31 +107,31 @@ impl Program {
         self.with_settings(SecretArgs::provide)
     }
 
-    /// What it is called, in its help and in the directory where `dev` keeps data;
-    /// what it was started as unless given.
+    /// Sets the program's name in its help and in the directory of `dev`'s data. Default: the name
+    /// of the executable.
     #[must_use]
     pub fn with_name(mut self, name: &'static str) -> Self {
         self.name = name;
         self
     }
 
-    /// What it is for, in one line of its help.
+    /// Sets the one-line description in its help.
     #[must_use]
     pub fn with_about(mut self, about: &'static str) -> Self {
         self.about = about;
         self
     }
 
-    /// What `--version` says, e.g. `env!("CARGO_PKG_VERSION")`; this library's version
-    /// unless given.
+    /// Sets the output of `--version`, e.g. `env!("CARGO_PKG_VERSION")`. Default: this library's
+    /// version.
     #[must_use]
     pub fn with_version(mut self, version: &'static str) -> Self {
         self.version = version;
         self
     }
 
-    /// Something that task types need (a client, a configuration), found by its type
-    /// in [`RunContext::resources`](crate::RunContext::resources) and
+    /// Adds a resource that task types need (a client, a configuration), found by its type in
+    /// [`RunContext::resources`](crate::RunContext::resources) and
     /// [`CreateContext::resources`](crate::CreateContext).
     #[must_use]
     pub fn with_resource<R: std::any::Any + Send + Sync>(mut self, resource: R) -> Self {
@@ -138,9 +139,8 @@ impl Program {
         self
     }
 
-    /// Flags of your own on `serve`, `work` and `dev`, and what they give to task
-    /// types: `provide` is called with the flags as they were given when the program
-    /// starts, and adds to the resources.
+    /// Adds your own flags to `serve`, `work` and `dev`. When the program starts, it calls
+    /// `provide` with the flags, and `provide` adds to the resources of task types.
     ///
     /// ```
     /// # use longhaul::{Program, Registry, clap};
@@ -168,37 +168,36 @@ impl Program {
         self
     }
 
-    /// Routes that the API has besides its own; they may take `web::Data<App>`, see
-    /// [`http`](crate::http).
+    /// Adds your own routes to the API; they may take `web::Data<App>`, see [`http`](crate::http).
     #[must_use]
     pub fn with_routes(mut self, routes: fn(&mut Routes)) -> Self {
         self.routes.push(routes);
         self
     }
 
-    /// Migrations of your own tables: `migrate` and `dev` apply them after the
-    /// queue's, and the API is not ready before they are. For
-    /// `sqlx::migrate!("./migrations")` your package needs `sqlx` itself, in the
-    /// version of [`longhaul::sqlx`](crate::sqlx), since the macro names that crate.
+    /// Adds migrations of your own tables. `migrate` and `dev` apply them after the queue's, and
+    /// the API is ready only afterwards. For `sqlx::migrate!("./migrations")` your package must
+    /// depend on `sqlx` itself, in the version of [`longhaul::sqlx`](crate::sqlx), because the
+    /// macro names that crate.
     #[must_use]
     pub fn with_migrations(mut self, migrations: &'static Migrator) -> Self {
         self.migrations.push(migrations);
         self
     }
 
-    /// What the database roles may do with your own tables: SQL statements such as
-    /// `GRANT SELECT ON account TO longhaul_api;`, which `migrate` runs after all
-    /// migrations, in one transaction, whenever they or the tables have changed and the
-    /// roles are there. Say all of it, and first `REVOKE` what is no longer granted.
+    /// Grants the database roles rights on your own tables, with SQL statements such as `GRANT
+    /// SELECT ON account TO longhaul_api;`. `migrate` runs them after all migrations, in one
+    /// transaction, whenever they or the tables have changed and the roles exist. List all grants,
+    /// and first `REVOKE` those that no longer apply.
     #[must_use]
     pub fn with_grants(mut self, grants: &'static str) -> Self {
         self.grants.push(grants);
         self
     }
 
-    /// Webhooks: routes to make them, the task type that delivers messages, their tables
-    /// (in the schema `records`) and settings, and those of the keys that seal their secrets.
-    /// Needs the feature `webhooks`. See `docs/webhooks.md`.
+    /// Adds webhooks: routes that create them, the task type that delivers messages, their tables
+    /// (in the schema `records`) and settings, and the settings of the keys that encrypt their
+    /// secrets. Requires the feature `webhooks`. See `docs/webhooks.md`.
     #[cfg(feature = "webhooks")]
     #[must_use]
     pub fn with_webhooks(mut self) -> Self {
@@ -210,18 +209,18 @@ impl Program {
             .with_grants(longhaul_tasks::WEBHOOK_GRANTS)
     }
 
-    /// What handlers log with the crate `tracing` also goes into the logs of their tasks,
-    /// which whoever may see the tasks reads, as far as this filter lets it through: usually
-    /// your own crate at a level, e.g. `my_tasks=info`. Nothing does unless given; the flag
-    /// `--task-log` wins over it.
+    /// Copies events that handlers log with the crate `tracing` to the logs of their tasks, if they
+    /// pass this filter: usually your own crate at a level, e.g. `my_tasks=info`. Every caller who
+    /// may see a task can read its log. Default: no events. The flag `--task-log` overrides the
+    /// filter.
     #[must_use]
     pub fn with_task_log(mut self, filter: &'static str) -> Self {
         self.task_log = filter;
         self
     }
 
-    /// Commands of your own. They have the flags of [`with_settings`](Program::with_settings)
-    /// only if they flatten them in; call [`log_to_stderr`](crate::log_to_stderr) if they log.
+    /// Adds your own commands. They have the flags of [`with_settings`](Program::with_settings)
+    /// only if they flatten them in. Call [`log_to_stderr`](crate::log_to_stderr) if they log.
     #[must_use]
     pub fn with_commands<C, F>(mut self, run: impl FnOnce(C, Host) -> F + 'static) -> Self
     where
@@ -235,8 +234,8 @@ impl Program {
         self
     }
 
-    /// The program's parts, for a command line of your own. Flags of
-    /// [`with_settings`](Program::with_settings) are not read: give resources.
+    /// Returns the program's parts, for your own command line. It does not read the flags of
+    /// [`with_settings`](Program::with_settings), so add the resources yourself.
     #[must_use]
     pub fn into_host(self) -> Host {
         let resources = Arc::new(self.resources);
@@ -250,12 +249,13 @@ impl Program {
             dashboard: true,
             direct: None,
             grants: self.grants,
+            supervisor: crate::supervisor::Supervisor::default(),
         }
     }
 
-    /// Reads the command line and does what it says; ends with the process's exit
-    /// code: 0 if all went well, 1 with a line on standard error if not, 2 if the
-    /// command line is wrong; what follows a task has more, see `task run --help`.
+    /// Runs the command line and returns the process's exit code: 0 on success, 1 on failure, with
+    /// a line on standard error, 2 if the command line is wrong. Commands that follow a task have
+    /// more exit codes, see `task run --help`.
     #[must_use]
     pub fn main(self) -> ExitCode {
         let name = self.name;
@@ -269,7 +269,7 @@ impl Program {
             Err(error) => match error.downcast_ref::<Exit>() {
                 Some(Exit(code)) => ExitCode::from(*code),
                 None => {
-                    eprintln!("{name}: {error:#}");
+                    eprintln!("{name}: {}", visible(&format!("{error:#}")));
                     if let Some(code) = error.downcast_ref::<Refused>().and_then(Refused::explained) {
                         eprintln!("  More: {name} docs errors#{code}");
                     }
@@ -279,11 +279,11 @@ impl Program {
         }
     }
 
-    /// Does what these arguments say, the first of which is the program's name. Ends
-    /// the process if they are wrong or ask for help.
+    /// Runs these arguments, the first of which is the program's name. Ends the process if they are
+    /// wrong or request help.
     ///
     /// # Errors
-    /// Why it could not be done.
+    /// If the command failed.
     pub async fn run(mut self, arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let configuration = Configuration::of(&self.command_line(), &arguments)?;
@@ -307,6 +307,7 @@ impl Program {
         match &standard {
             Standard::Config(config) => return config.run(command_line, &configuration),
             Standard::Completions(completions) => return completions.run(command_line),
+            Standard::Man(man) => return man.run(command_line),
             _ => {}
         }
         let way = Way::of(of_command);
@@ -362,8 +363,7 @@ fn augmented(command: clap::Command, augment: fn(clap::Command) -> clap::Command
     augment(command).about(about).long_about(long_about)
 }
 
-/// What a command says of itself: the doc comments of groups of flags would take its
-/// place.
+/// A command's own help, which doc comments of groups of flags would replace.
 fn abouts(command: &clap::Command) -> (Resettable<StyledStr>, Resettable<StyledStr>) {
     let kept = |about: Option<&StyledStr>| about.cloned().map_or(Resettable::Reset, Resettable::Value);
     (kept(command.get_about()), kept(command.get_long_about()))

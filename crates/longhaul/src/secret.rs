@@ -27,15 +27,16 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// What seals secrets in the database; the same for API and worker.
+/// The keys that encrypt secrets in the database; the same for API and worker.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Secrets")]
 pub(crate) struct SecretArgs {
-    /// Seals secrets in the database (secret parameters, trackers' credentials): 64 hexadecimal digits, e.g. from
-    /// `openssl rand -hex 32`. Use the variable rather than the flag, which others on this machine can see.
+    /// The key that encrypts secrets in the database (secret parameters, trackers' credentials): 64 hexadecimal digits,
+    /// e.g. from `openssl rand -hex 32`. Use the variable rather than the flag, which other users of this machine can
+    /// see.
     #[arg(long, env = "LONGHAUL_SECRET_KEY", hide_env_values = true)]
     secret_key: Option<SecretText>,
-    /// Keys that sealed before, separated by commas: they only open.
+    /// Previous secret keys, separated by commas. They decrypt only.
     #[arg(long, env = "LONGHAUL_OLDER_SECRET_KEYS", hide_env_values = true, value_delimiter = ',')]
     older_secret_keys: Vec<SecretText>,
 }
@@ -43,9 +44,9 @@ pub(crate) struct SecretArgs {
 impl SecretArgs {
     pub(crate) fn provide(self, resources: Resources) -> anyhow::Result<Resources> {
         let Some(current) = self.secret_key else { return Ok(resources) };
-        let current = SecretKey::parse(&current.0).context("LONGHAUL_SECRET_KEY can't be used")?;
+        let current = SecretKey::parse(&current.0).context("LONGHAUL_SECRET_KEY is invalid")?;
         let older = self.older_secret_keys.iter().map(|text| SecretKey::parse(&text.0));
-        let older = older.collect::<Result<_, _>>().context("LONGHAUL_OLDER_SECRET_KEYS can't be used")?;
+        let older = older.collect::<Result<_, _>>().context("LONGHAUL_OLDER_SECRET_KEYS is invalid")?;
         Ok(resources.with(Keyring::new(current, older)))
     }
 }

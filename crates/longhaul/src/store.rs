@@ -27,9 +27,9 @@
 //! }
 //! ```
 //!
-//! Where many tasks are stored one by one, an [`Enqueuer`] is several times as fast: those
-//! that come at the same time share a statement and a commit, over one connection. Each
-//! caller is answered after the commit.
+//! If many tasks are stored one by one, an [`Enqueuer`] is several times as fast: concurrent tasks
+//! share a statement and a commit, over one connection. Each caller gets its answer after the
+//! commit.
 //!
 //! ```no_run
 //! # use std::error::Error;
@@ -62,13 +62,13 @@
 //! }
 //! ```
 //!
-//! [`enqueue`], [`enqueue_many`] and [`Enqueuer`] do not look at unique keys; [`enqueue_unique`]
-//! does, in your transaction, and [`enqueue_keyed`] in one of its own.
+//! [`enqueue`], [`enqueue_many`] and [`Enqueuer`] ignore unique keys. [`enqueue_unique`] checks
+//! them in your transaction, and [`enqueue_keyed`] in its own.
 
 pub use longhaul_api::{EnqueueError, Enqueuer};
 pub use longhaul_model::store::bulk::enqueue_many;
 pub use longhaul_model::store::cancel::{Cancelled, Retried, cancel, retry};
 pub use longhaul_model::store::enqueue::{NewTask, enqueue};
 pub use longhaul_model::store::keyed::{IdempotencyKey, Stored, enqueue_keyed, enqueue_unique};
-pub use longhaul_model::store::queue::{QueueSettings, set as set_queue};
+pub use longhaul_model::store::queue::{ChangeError, QueueSettings, change as change_queue, set as set_queue};
 pub use longhaul_model::store::read::{Task, task, tasks};

@@ -1,4 +1,4 @@
-//! What handlers say with the crate `tracing`, in the log of their task.
+//! Events of handlers with the crate `tracing`, in the log of their task.
 
 use std::fmt::{self, Debug, Display, Formatter};
 
@@ -8,11 +8,10 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// A layer for `tracing-subscriber`: events of the levels info, warn and error that are
-/// logged while a handler runs become lines of its task's own log, bounded as that is;
-/// others are left alone. Whoever may see the task reads them, so let only those through
-/// that are meant for it, e.g. by an `EnvFilter` that names your own crate. The commands
-/// of [`Program`](crate::Program) do it with `--task-log` and
+/// A layer for `tracing-subscriber`: events of the levels info, warn and error that a handler logs
+/// become lines of its task's log, within the limits of that log. It ignores other events. Every
+/// caller who may see the task can read them, so use a filter, e.g. an `EnvFilter` that names your
+/// own crate. The commands of [`Program`](crate::Program) do so with `--task-log` and
 /// [`Program::with_task_log`](crate::Program::with_task_log).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TaskLog;

@@ -3,23 +3,23 @@
 use clap::{Args, ValueEnum};
 use longhaul_telemetry::{Sampling, TraceSettings};
 
-/// Where traces go, and which; the same names as those of OpenTelemetry's specification
-/// in the environment.
+/// The collector and the sampler of traces. The environment variables have the names of
+/// OpenTelemetry's specification.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TraceArgs {
     /// Send traces to this OpenTelemetry collector, by OTLP over HTTP.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<String>,
-    /// Headers for the collector: name=value, more behind commas.
+    /// Headers for the collector as name=value, separated by commas.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", hide_env_values = true, value_name = "HEADERS")]
     otlp_headers: Option<String>,
-    /// What the process is called in traces; the program's name by default.
+    /// The service name in traces. Default: the program's name.
     #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME")]
     service_name: Option<String>,
-    /// Which traces are recorded; those of callers who record theirs, and all new ones, by default.
+    /// The trace sampler. Default: sampled traces of callers, and all new traces.
     #[arg(long, env = "OTEL_TRACES_SAMPLER", value_enum)]
     traces_sampler: Option<Sampler>,
-    /// The part of traces that a traceidratio sampler records.
+    /// The fraction of traces that a traceidratio sampler records.
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", value_name = "RATIO", value_parser = ratio)]
     traces_sampler_arg: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! One attempt at a task, as the worker and the handler share it.
+//! One attempt, shared by the worker and the handler.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::context::MixedCheckpoints;
-use crate::handle::ProgressHandle;
+use crate::checkpoint_style::{CheckpointStyle, MixedCheckpoints};
 use crate::log::{LogBuffer, LogHandle, LogLevel};
 use crate::progress::{Progress, even_fraction};
 use crate::secret::Hidden;
@@ -61,15 +60,8 @@ pub enum StopReason {
     Cancelled,
     /// The worker stops; the task goes back to the queue.
     WorkerStops,
-    /// The worker has lost the task to another one; its outcome is dropped.
+    /// The worker has lost the lease; the outcome is dropped.
     LeaseLost,
-}
-
-/// The two ways to save checkpoints, see [`crate::RunContext`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CheckpointStyle {
-    Flushed,
-    InTransaction,
 }
 
 impl Attempt {
@@ -153,12 +145,6 @@ impl Attempt {
     #[must_use]
     pub fn cancellation(&self) -> &CancellationToken {
         &self.cancellation
-    }
-
-    /// Reports progress.
-    #[must_use]
-    pub fn progress(&self) -> ProgressHandle<'_> {
-        ProgressHandle { attempt: self }
     }
 
     /// Writes to the task's log.
@@ -380,10 +366,12 @@ mod tests {
             crashes: 0,
             parameters: serde_json::Value::Null,
             checkpoint: None,
+            unreadable: None,
             progress: Progress::unknown(),
             logged: 0,
             trace: None,
             special: false,
+            timeout: None,
         };
         Attempt::begin(&task, "t-", CancellationToken::new())
     }

@@ -6,12 +6,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use sqlx::PgExecutor;
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// Makes task ids that carry the database's time.
+/// Creates task ids that contain the database's time.
 ///
-/// The claim's floor trusts that ids grow with time over all machines, so the
-/// time in a UUIDv7 is the database's: this clock learns how far the local one
-/// is off and corrects it. A machine whose clock is wrong by a year still makes
-/// ids that sort where they belong.
+/// The claim's floor trusts that ids grow with time over all machines, so the time in a UUIDv7 is
+/// the database's: this clock learns how far the local one is off and corrects it. Even a machine
+/// whose clock is wrong by a year creates ids in the right order.
 #[derive(Debug)]
 pub struct DatabaseClock {
     /// Database time minus local time.
@@ -23,7 +22,7 @@ impl DatabaseClock {
     /// A clock set by the database.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// If the database does not answer.
     pub async fn learn(executor: impl PgExecutor<'_>) -> sqlx::Result<Self> {
         let clock = Self::with_offset(0);
         clock.refresh(executor).await?;
@@ -36,10 +35,10 @@ impl DatabaseClock {
         Self { offset_ms: AtomicI64::new(offset_ms), counter: std::sync::Mutex::new(ContextV7::new()) }
     }
 
-    /// Learns the offset anew. Half the round trip is the error.
+    /// Measures the offset again. The error is half the round trip.
     ///
     /// # Errors
-    /// When the database does not answer; the old offset stays.
+    /// If the database does not answer; the old offset stays.
     pub async fn refresh(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
         let (sent, began) = (local_ms(), Instant::now());
         let database: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")

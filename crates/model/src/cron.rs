@@ -1,5 +1,7 @@
 //! When a cron schedule fires.
 
+mod expression;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
@@ -8,6 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 /// A cron expression in a time zone.
 ///
@@ -22,11 +26,12 @@ use croner::parser::{CronParser, Seconds, Year};
 /// comes: not in a gap, and both times in an overlap.
 #[derive(Debug, Clone)]
 pub struct CronSchedule {
-    cron: Cron,
+    /// It fires when one of these does.
+    crons: Vec<Cron>,
     zone: Tz,
 }
 
-/// Why there is no such schedule. The text says what to change.
+/// Why a schedule is invalid. The text explains what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum CronError {
     /// The expression can't be read.
@@ -41,18 +46,17 @@ pub enum CronError {
 }
 
 /// What becomes of firings that came due while no process was there to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum Missed {
-    /// They are left out; only the latest is fired, if it is less than a minute
-    /// late.
+    /// Skips them; only the latest fires, if it is less than a minute late.
     Skip,
-    /// One firing, the latest, stands for all of them.
+    /// Fires once, for the latest of them.
     Once,
-    /// Each is fired, but at most the latest [`CATCH_UP`].
+    /// Fires each of them, at most the latest [`CATCH_UP`].
     All,
 }
 
-/// How many missed firings [`Missed::All`] makes up for.
+/// The maximum number of missed firings of [`Missed::All`].
 pub const CATCH_UP: usize = 1_000;
 /// How late a firing may be under [`Missed::Skip`].
 const LATE: TimeDelta = TimeDelta::seconds(60);
@@ -66,35 +70,35 @@ pub struct Due {
     pub fire: Vec<DateTime<Utc>>,
     /// The latest due time that gets no task, by the policy.
     pub skipped: Option<DateTime<Utc>>,
-    /// When it is due again; `None` is never.
+    /// The next due time; `None` means never.
     pub next: Option<DateTime<Utc>>,
+}
+
+fn refused(why: &dyn fmt::Display) -> CronError {
+    CronError::Expression(format!(
+        "{why} Expected are five fields (minute, hour, day of month, month, day of week) or six with seconds first, such \
+         as '30 4 * * MON-FRI' or '*/10 * * * * *'."
+    ))
 }
 
 impl CronSchedule {
     /// Reads an expression and the name of a time zone.
     ///
     /// # Errors
-    /// When one of them can't be understood, or no date in the next centuries
-    /// matches.
+    /// If one of them is invalid, or no date in the next centuries matches.
     pub fn new(expression: &str, time_zone: &str, now: DateTime<Utc>) -> Result<Self, CronError> {
         if expression.len() > 200 {
-            return Err(CronError::Expression("An expression may have 200 characters at most.".to_owned()));
-        }
-        // croner takes an empty list for one that nothing matches, and then looks for
-        // centuries: found by fuzzing (`fuzz/run`).
-        if expression.split_whitespace().any(|field| field.split(',').any(str::is_empty)) {
-            return Err(CronError::Expression("A list has nothing between its commas, or at an end.".to_owned()));
+            return Err(CronError::Expression("An expression may have at most 200 characters.".to_owned()));
         }
         let zone = Tz::from_str(time_zone)
             .map_err(|_| CronError::TimeZone(format!("'{}'", time_zone.chars().take(60).collect::<String>())))?;
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let cron = parser.parse(expression).map_err(|error| {
-            CronError::Expression(format!(
-                "{error} Expected are five fields (minute, hour, day of month, month, day of week) or six with seconds \
-                 first, such as '30 4 * * MON-FRI' or '*/10 * * * * *'."
-            ))
-        })?;
-        let schedule = Self { cron, zone };
+        let expressions = expression::read(expression).map_err(|why| refused(&why))?;
+        let crons = expressions
+            .iter()
+            .map(|one| parser.parse(one).map_err(|error| refused(&error)))
+            .collect::<Result<_, _>>()?;
+        let schedule = Self { crons, zone };
         if schedule.next_after(now).is_none() {
             return Err(CronError::Never);
         }
@@ -104,17 +108,19 @@ impl CronSchedule {
     /// The first due time after `time`.
     #[must_use]
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let next = self.cron.find_next_occurrence(&time.with_timezone(&self.zone), false).ok()?;
+        let time = time.with_timezone(&self.zone);
+        let next = self.crons.iter().filter_map(|cron| cron.find_next_occurrence(&time, false).ok()).min()?;
         Some(next.with_timezone(&Utc))
     }
 
     fn last_until(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let last = self.cron.find_previous_occurrence(&time.with_timezone(&self.zone), true).ok()?;
+        let time = time.with_timezone(&self.zone);
+        let last = self.crons.iter().filter_map(|cron| cron.find_previous_occurrence(&time, true).ok()).max()?;
         Some(last.with_timezone(&Utc))
     }
 
-    /// What to do at `now` about a schedule that was due first at `first`, which
-    /// is not later than `now`.
+    /// Decides at `now` what to do about a schedule whose first due time is `first`, which is not
+    /// later than `now`.
     #[must_use]
     pub fn due(&self, first: DateTime<Utc>, now: DateTime<Utc>, missed: Missed) -> Due {
         let (mut times, mut dropped) = self.latest(first, now);
@@ -229,6 +235,40 @@ mod tests {
             ["2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"]
         );
         assert_eq!(between(&schedule("0 0 L * *", "UTC"), from, "2026-12-01T00:00:00Z"), ["2026-11-30T00:00:00Z"]);
+        assert_eq!(
+            between(&schedule("@midnight", "UTC"), from, "2026-11-26T00:00:00Z"),
+            ["2026-11-25T00:00:00Z", "2026-11-26T00:00:00Z"]
+        );
+    }
+
+    #[test]
+    fn the_last_day_and_the_last_weekday_of_a_month_stand_in_one_list() {
+        // The last day of January and of February 2026 is a Saturday, that of March a Tuesday.
+        let both = schedule("0 0 L,LW * *", "UTC");
+        assert_eq!(
+            between(&both, "2026-01-01T00:00:00Z", "2026-04-01T00:00:00Z"),
+            [
+                "2026-01-30T00:00:00Z",
+                "2026-01-31T00:00:00Z",
+                "2026-02-27T00:00:00Z",
+                "2026-02-28T00:00:00Z",
+                "2026-03-31T00:00:00Z"
+            ]
+        );
+        let due = both.due(at("2000-01-31T00:00:00Z"), at("2026-02-28T12:00:00Z"), Missed::Once);
+        assert_eq!((due.fire, due.next), (vec![at("2026-02-28T00:00:00Z")], Some(at("2026-03-31T00:00:00Z"))));
+    }
+
+    #[test]
+    fn messages_quote_what_was_written() {
+        for (bad, quoted) in
+            [("0 0 * * MONDAY", "'MONDAY'"), ("0 0 * Janvier *", "'JANVIER'"), ("@reboot", "@midnight")]
+        {
+            match CronSchedule::new(bad, "UTC", at("2026-01-01T00:00:00Z")) {
+                Err(CronError::Expression(why)) => assert!(why.contains(quoted), "{bad}: {why}"),
+                other => panic!("{bad}: {other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub struct Permission(String);
 /// A text is no permission.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' is no permission: names of letters, digits, '-' and '_' divided by '/' are expected, the last of which \
-     may be '*', up to 200 characters"
+    "'{0}' is not a permission: names of letters, digits, '-' and '_' separated by '/' are expected, the last of \
+     which may be '*', with at most 200 characters"
 )]
 pub struct NoPermission(String);
 

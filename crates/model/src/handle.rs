@@ -1,11 +1,12 @@
 //! How a handler reports its progress.
 
 use crate::attempt::Live;
+use crate::limits::ELEMENTS_AT_MOST;
 use crate::progress::cut;
 use crate::steps::{ROOT, StepKey};
 use crate::{Attempt, Plan, Progress};
 
-/// Sets an attempt's progress. Every call is cheap and in memory.
+/// Sets an attempt's progress. Every call is cheap and changes memory only.
 ///
 /// Three ways, from the simplest; a task type uses one of them:
 ///
@@ -16,47 +17,56 @@ use crate::{Attempt, Plan, Progress};
 ///   the work, and steps within steps.
 #[derive(Debug, Clone, Copy)]
 pub struct ProgressHandle<'a> {
-    pub(crate) attempt: &'a Attempt,
+    attempt: &'a Attempt,
 }
 
 /// A step of a task, or of another step; see [`ProgressHandle::step`].
 ///
-/// It is over once the next step beside it begins, or by
-/// [`done`](StepHandle::done); what is said to it afterwards is passed over.
-/// Steps beside each other follow one another: for work that goes on side by side,
-/// let all of it [`advance`](StepHandle::advance) one step.
+/// It is done once its next sibling begins, or by [`done`](StepHandle::done). Later reports to it
+/// are ignored. Sibling steps run one after the other: for concurrent work, let all of it
+/// [`advance`](StepHandle::advance) one step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepHandle<'a> {
     attempt: &'a Attempt,
     key: StepKey,
 }
 
+impl Attempt {
+    /// Reports progress.
+    #[must_use]
+    pub fn progress(&self) -> ProgressHandle<'_> {
+        ProgressHandle { attempt: self }
+    }
+}
+
 impl<'a> ProgressHandle<'a> {
-    /// How many elements there are in all.
+    /// Sets the total number of elements: 0 to 2^53
+    /// ([`ELEMENTS_AT_MOST`](crate::ELEMENTS_AT_MOST)). Values out of range count as the nearest
+    /// one.
     pub fn set_total(self, total: i64) {
-        self.count(|progress| progress.total = total.max(0));
+        self.count(|progress| progress.total = total.clamp(0, ELEMENTS_AT_MOST));
     }
 
-    /// How many are done; more than the total counts as the total.
+    /// Sets the number of processed elements; at most the total.
     pub fn set_processed(self, processed: i64) {
         self.count(|progress| progress.processed = processed);
     }
 
-    /// That many more are done.
+    /// Adds to the number of processed elements.
     pub fn advance(self, by: i64) {
         self.count(|progress| progress.processed = progress.processed.saturating_add(by));
     }
 
-    /// What is being done now, in words. Steps set it to their names.
+    /// Sets the message, which describes the current work. Steps set it to their names.
     pub fn set_message(self, message: impl Into<String>) {
         let message = cut(message.into());
         self.attempt.set_message(message);
     }
 
-    /// Begins a step, `weight` per cent of the task (or of what
-    /// [`divide_into`](ProgressHandle::divide_into) says). The step that was at
-    /// work is over. From the first step on, the fraction follows the steps, and so
-    /// do the task's elements, unless they are counted, too.
+    /// Begins a step with a weight of `weight` per cent of the task (or of the total of
+    /// [`divide_into`](ProgressHandle::divide_into)). The previous step is done. From the first
+    /// step on, the fraction follows the steps, and so do the task's elements, unless the handler
+    /// also counts them.
     ///
     /// ```
     /// # fn run(context: longhaul_model::RunContext, projects: Vec<(String, i64)>) {
@@ -75,16 +85,16 @@ impl<'a> ProgressHandle<'a> {
         begin(self.attempt, ROOT, name.into(), weight)
     }
 
-    /// What the weights of the task's steps add up to; 100 unless it is said. If
-    /// they come to more, so does the whole.
+    /// Sets the sum of the weights of the task's steps. Default: 100. If the weights add up to
+    /// more, so does the total.
     pub fn divide_into(self, parts: usize) -> Self {
         divide(self.attempt, ROOT, parts);
         self
     }
 
-    /// The first `done` steps of a plan are over: sets elements, fraction and
-    /// message at once. The step that begins may be divided, in turn; there is
-    /// none, and what is said to it is passed over, when all are over.
+    /// Reports that the first `done` steps of a plan are done: sets elements, fraction and message
+    /// at once. Returns the step that begins, which may have steps in turn. If all are done,
+    /// reports to the returned step are ignored.
     pub fn set_step(self, plan: &Plan, done: usize) -> StepHandle<'a> {
         let Progress { total, processed, message, .. } = plan.after(done);
         let key = self.attempt.change(|live| {
@@ -110,12 +120,12 @@ impl<'a> ProgressHandle<'a> {
 }
 
 impl<'a> StepHandle<'a> {
-    /// So many of its elements are done, of so many.
+    /// Sets the step's processed and total elements.
     pub fn set(self, processed: i64, total: i64) {
         self.count(|now, all| (*now, *all) = (processed, total));
     }
 
-    /// How many elements it has.
+    /// Sets the step's total number of elements, at most 2^53.
     pub fn set_total(self, total: i64) {
         self.count(|_, all| *all = total);
     }
@@ -125,26 +135,24 @@ impl<'a> StepHandle<'a> {
         self.count(|now, _| *now = processed);
     }
 
-    /// That many more are done.
+    /// Adds to the number of processed elements.
     pub fn advance(self, by: i64) {
         self.count(|now, _| *now = now.saturating_add(by));
     }
 
-    /// Begins a step of this step, as [`ProgressHandle::step`] does of the task.
-    /// From then on this step's fraction follows its steps. Steps nest 16 deep at
-    /// most.
+    /// Begins a step of this step, as [`ProgressHandle::step`] does for the task. From then on this
+    /// step's fraction follows its steps. Steps nest at most 16 levels deep.
     pub fn step(self, name: impl Into<String>, weight: u32) -> StepHandle<'a> {
         begin(self.attempt, self.key, name.into(), weight)
     }
 
-    /// What the weights of its steps add up to, see
-    /// [`ProgressHandle::divide_into`].
+    /// Sets the sum of the weights of its steps, see [`ProgressHandle::divide_into`].
     pub fn divide_into(self, parts: usize) -> Self {
         divide(self.attempt, self.key, parts);
         self
     }
 
-    /// The first `done` steps of a plan for this step are over.
+    /// Reports that the first `done` steps of a plan for this step are done.
     pub fn set_step(self, plan: &Plan, done: usize) -> StepHandle<'a> {
         let message = plan.after(done).message;
         let key = self.attempt.change(|live| {
@@ -154,7 +162,7 @@ impl<'a> StepHandle<'a> {
         StepHandle { attempt: self.attempt, key }
     }
 
-    /// It is over, and all its steps with it.
+    /// Reports that the step is done, with all its steps.
     pub fn done(self) {
         self.attempt.change(|live| live.steps.end(self.key));
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 
-/// A key that seals what is secret: AES-256-GCM with a random nonce for each sealing
-/// (good for 2³² sealings under one key, NIST SP 800-38D).
+/// A secret key: AES-256-GCM with a random nonce for each encryption (safe for 2³² encryptions with
+/// one key, NIST SP 800-38D).
 #[derive(Clone)]
 pub struct SecretKey {
     key: Arc<RandomizedNonceKey>,
@@ -17,16 +17,16 @@ pub struct SecretKey {
     id: String,
 }
 
-/// The text is no key.
+/// The text is not a key.
 #[derive(Debug, thiserror::Error)]
-#[error("a secret key is 64 hexadecimal digits; make one with `openssl rand -hex 32`")]
+#[error("a secret key has 64 hexadecimal digits; create one with `openssl rand -hex 32`")]
 pub struct InvalidSecretKey;
 
 impl SecretKey {
     /// Reads a key of 64 hexadecimal digits.
     ///
     /// # Errors
-    /// When the text is anything else.
+    /// If the text is anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidSecretKey> {
         let text = text.trim();
         if text.len() != 64 {
@@ -68,8 +68,11 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The keys of a host: one that seals, and older ones that still open. A resource that
-/// task types with [`Secret`](crate::Secret) parameters need.
+/// What a sealed text begins with.
+const FORM: &str = "1";
+
+/// The secret keys of a host: one that encrypts, and older ones that only decrypt. Task types with
+/// [`Secret`](crate::Secret) parameters require this resource.
 #[derive(Debug, Clone)]
 pub struct Keyring {
     current: SecretKey,
@@ -77,7 +80,7 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Seals with `current`, opens what that or one of `older` sealed.
+    /// Encrypts with `current`, and decrypts with it or one of `older`.
     #[must_use]
     pub fn new(current: SecretKey, older: Vec<SecretKey>) -> Self {
         Self { current, older }
@@ -99,20 +102,32 @@ impl Keyring {
     /// the same `bound_to`. `None` if the system has no randomness.
     #[must_use]
     pub fn seal(&self, bound_to: &[u8], plain: Vec<u8>) -> Option<String> {
+        self.seal_as(FORM, bound_to, plain)
+    }
+
+    /// The same with another word than `1` at the beginning, which says what it is bound to.
+    pub(crate) fn seal_as(&self, form: &str, bound_to: &[u8], plain: Vec<u8>) -> Option<String> {
         let sealed = self.current.seal(bound_to, plain)?;
-        Some(format!("1:{}:{}", self.current.id, to_hex(&sealed)))
+        Some(format!("{form}:{}:{}", self.current.id, to_hex(&sealed)))
     }
 
     /// What was sealed.
     ///
     /// # Errors
-    /// When it was sealed with a key that is not here, or bound to something else, or
-    /// changed since.
+    /// If it was sealed with a key that is not here, or bound to something else, or changed since.
     pub fn open(&self, bound_to: &[u8], sealed: &str) -> Result<Vec<u8>, NotOpened> {
+        self.open_as(FORM, bound_to, sealed)
+    }
+
+    /// What [`seal_as`](Self::seal_as) sealed.
+    pub(crate) fn open_as(&self, form: &str, bound_to: &[u8], sealed: &str) -> Result<Vec<u8>, NotOpened> {
         let mut parts = sealed.split(':');
-        let (Some("1"), Some(id), Some(text), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(said), Some(id), Some(text), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
             return Err(NotOpened::Spoiled);
         };
+        if said != form {
+            return Err(NotOpened::Spoiled);
+        }
         let key = std::iter::once(&self.current)
             .chain(&self.older)
             .find(|key| key.id == id)
@@ -127,14 +142,14 @@ impl Keyring {
     }
 }
 
-/// A sealed text can't be opened here.
+/// Why a sealed text can't be decrypted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotOpened {
     /// Another key sealed it.
-    #[error("it was sealed with the key {0}, which this host does not have; add it to LONGHAUL_OLDER_SECRET_KEYS")]
+    #[error("it was encrypted with the key {0}, which this host does not have; add it to LONGHAUL_OLDER_SECRET_KEYS")]
     UnknownKey(String),
-    /// It is not what was sealed, or not where it was.
-    #[error("it is not what was sealed")]
+    /// The text was changed or moved.
+    #[error("it was changed after its encryption")]
     Spoiled,
 }
 

@@ -1,4 +1,4 @@
-//! What a handler writes down for people.
+//! A task's log.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Display, Write};
@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use crate::{Attempt, Limits};
 
-/// How much a line of a log matters.
+/// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub enum LogLevel {
     /// What happened.
     Info,
-    /// Something was not as it should be; the task goes on.
+    /// Something unexpected happened; the task continues.
     Warn,
     /// Something failed.
     Error,
@@ -52,9 +52,8 @@ pub struct LogLine {
 /// Writes to a task's log. Every call is cheap and in memory; lines are stored
 /// with the next flush of progress, and with the end of the attempt.
 ///
-/// The log is bounded ([`Limits`]): a line that is too long is cut, and of too
-/// many the oldest are dropped and counted. It is for people who ask what became
-/// of the task, not for tracing.
+/// The log is bounded ([`Limits`]): long lines are cut, and if there are too many lines, the oldest
+/// are dropped and counted. The log is for users of the task, not for tracing.
 #[derive(Debug, Clone, Copy)]
 pub struct LogHandle<'a> {
     pub(crate) attempt: &'a Attempt,
@@ -66,7 +65,7 @@ impl LogHandle<'_> {
         self.write(LogLevel::Info, text);
     }
 
-    /// Something was not as it should be; the task goes on.
+    /// Something unexpected happened; the task continues.
     pub fn warn(self, text: impl Display) {
         self.write(LogLevel::Warn, text);
     }
@@ -76,8 +75,8 @@ impl LogHandle<'_> {
         self.write(LogLevel::Error, text);
     }
 
-    /// A line of any level. It may contain anything: control characters are
-    /// replaced by U+FFFD, carriage returns left out.
+    /// Writes a line of any level. Control characters are replaced by U+FFFD, and carriage returns
+    /// are dropped.
     pub fn write(self, level: LogLevel, text: impl Display) {
         // Formatted before anything is locked: it is the handler's code.
         let text = line(text, self.attempt.limits().log_line_bytes);

@@ -10,18 +10,18 @@ use crate::problem::{ATTEMPT_FAILED, ATTEMPT_PANICKED, ATTEMPT_TIMED_OUT, Proble
 use crate::report::Report;
 use crate::validate::ParameterError;
 
-/// How a `run` step ended without error.
+/// The outcome of a `run` step without error.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The task is done; the result, if any, is kept with it.
     Done(Option<Value>),
-    /// Not yet: run again after the delay, without spending an attempt.
+    /// Snooze: run again after the delay, without spending an attempt.
     Snooze(Duration),
-    /// Not yet: run again, in the same attempt, when all children have ended that
-    /// [`fan_out`](crate::RunContext::fan_out) has started. Until then the task takes
-    /// up no worker, and its progress is theirs.
+    /// Run again, in the same attempt, when all children that
+    /// [`fan_out`](crate::RunContext::fan_out) started have completed. Until then the task occupies
+    /// no worker, and its progress is that of its children.
     AwaitChildren,
-    /// The handler stopped because its cancellation token said so.
+    /// The handler stopped because its cancellation token was cancelled.
     Cancelled,
 }
 
@@ -32,36 +32,34 @@ impl Outcome {
         Outcome::Done(None)
     }
 
-    /// Done, with a result that clients read as members of the finished body's
-    /// `Result`.
+    /// Done, with a result that clients read as `Result` in the completed task's body.
     ///
     /// # Errors
-    /// When the value has no JSON form.
+    /// If the value can't be written as JSON.
     pub fn with_result(result: impl Serialize) -> Result<Self, RunError> {
         Ok(Outcome::Done(Some(serde_json::to_value(result)?)))
     }
 
-    /// Done, with members and links of the finished body besides its `Result`.
+    /// Done, with further members and links of the completed task's body.
     #[must_use]
     pub fn with_report(report: Report) -> Self {
         Outcome::Done(report.into_stored())
     }
 }
 
-/// Why a `create` step refused a POST. Nothing is stored then.
+/// Why a `create` step refused a POST. Then nothing is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// The caller lacks a permission (403).
-    #[error("the permission {permission} is needed")]
+    #[error("the permission {permission} is required")]
     Forbidden {
-        /// In the original's path form, e.g. `TestManagement/ManageIncidents/Edit`.
+        /// Its path, e.g. `TestManagement/ManageIncidents/Edit`.
         permission: String,
     },
     /// The parameters are well-formed but make no sense (400).
     #[error("{} invalid parameter(s)", .0.len())]
     Invalid(Vec<ParameterError>),
-    /// The job can't be done, e.g. the ticket does not exist (500, as the seed
-    /// has it).
+    /// The task is impossible, e.g. the ticket does not exist (500, as in the contract).
     #[error("{detail}")]
     Impossible {
         /// The kind, with its code.
@@ -69,30 +67,44 @@ pub enum CreateError {
         /// What to change.
         detail: String,
     },
-    /// Something that the step needs does not answer (503 with `Retry-After`).
+    /// The task's record does not exist, or the caller may not see it; the caller must not learn
+    /// which of the two (500, as [`Impossible`](CreateError::Impossible)). Unlike `Impossible` it
+    /// also applies when a task is only prepared: for a schedule, and for a retry.
     #[error("{detail}")]
-    Unavailable {
-        /// What did not answer.
+    Unseen {
+        /// The kind, with its code.
+        kind: ProblemKind,
+        /// What to change.
         detail: String,
     },
-    /// A defect of ours (500); the cause goes to the log only.
+    /// A service that the step needs is unavailable (503 with `Retry-After`).
+    #[error("{detail}")]
+    Unavailable {
+        /// The service that is unavailable.
+        detail: String,
+        /// When the service may be called again, if known; the response contains it.
+        retry_after: Option<Duration>,
+    },
+    /// A defect (500); only the log has the cause.
     #[error("unexpected error")]
     Internal(#[source] Box<dyn StdError + Send + Sync>),
 }
 
 impl From<sqlx::Error> for CreateError {
     fn from(error: sqlx::Error) -> Self {
-        if crate::store::is_unavailable(&error) {
-            CreateError::Unavailable { detail: "The database does not answer.".to_owned() }
+        if crate::store::is_passing(&error) {
+            CreateError::Unavailable {
+                detail: crate::store::failure::what_passes(&error).to_owned(),
+                retry_after: None,
+            }
         } else {
             CreateError::Internal(Box::new(error))
         }
     }
 }
 
-/// How an attempt failed. Made by `?` from any error (the attempt is retried by
-/// the type's policy), or by [`RunError::permanent`],
-/// [`RunError::transient`] and [`RunError::retry_after`].
+/// How an attempt failed. Created by `?` from any error (the attempt is retried by the type's
+/// policy), or by [`RunError::permanent`], [`RunError::transient`] and [`RunError::retry_after`].
 ///
 /// Does not implement [`std::error::Error`], so that `?` can turn every error
 /// into it (the same way as `anyhow::Error`).
@@ -107,25 +119,32 @@ pub struct RunError {
 pub(crate) enum Again {
     ByPolicy,
     After(Duration),
+    /// By the policy, but not before this delay.
+    NotBefore(Duration),
     Never,
 }
 
 impl RunError {
-    /// No attempt can succeed: the task fails now.
+    /// No further attempt can succeed: the task fails now.
     #[must_use]
     pub fn permanent(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { problem: Box::new(Problem::new(kind, detail)), again: Again::Never, cause: None }
     }
 
-    /// Try again after exactly this delay (e.g. what a `Retry-After` said),
-    /// which spends an attempt.
+    /// Retry after exactly this delay (e.g. from a `Retry-After`). Spends an attempt.
     #[must_use]
     pub fn retry_after(delay: Duration, kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { problem: Box::new(Problem::new(kind, detail)), again: Again::After(delay), cause: None }
     }
 
-    /// This attempt failed for a reason that may pass; tried again by the type's
-    /// policy.
+    /// Retry by the type's policy, but not before this delay has passed. For a `Retry-After` of
+    /// another system: short values do not spend the attempts faster than the policy would.
+    #[must_use]
+    pub fn not_before(delay: Duration, kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { problem: Box::new(Problem::new(kind, detail)), again: Again::NotBefore(delay), cause: None }
+    }
+
+    /// This attempt failed for a transient reason. Retried by the type's policy.
     #[must_use]
     pub fn transient(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { problem: Box::new(Problem::new(kind, detail)), again: Again::ByPolicy, cause: None }
@@ -138,7 +157,7 @@ impl RunError {
         Self {
             problem: Box::new(Problem::new(
                 ATTEMPT_PANICKED,
-                "The handler panicked; the log has its message under this task's id.",
+                "The handler panicked; the worker's log has its message under this task's id.",
             )),
             again: Again::ByPolicy,
             cause: Some(text.into()),
@@ -149,11 +168,11 @@ impl RunError {
     /// type's policy.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {
-        let detail = format!("The attempt took longer than the {} s that its type allows.", limit.as_secs_f64());
+        let detail = format!("The attempt exceeded the time limit of {} s of its type.", limit.as_secs_f64());
         Self { problem: Box::new(Problem::new(ATTEMPT_TIMED_OUT, detail)), again: Again::ByPolicy, cause: None }
     }
 
-    /// What clients are told.
+    /// The problem that clients see.
     #[must_use]
     pub fn problem(&self) -> &Problem {
         &self.problem
@@ -173,13 +192,29 @@ impl RunError {
         Some(text)
     }
 
-    /// When to try again: `None` means never. `policy` and `random` (0 to 1)
-    /// give the delay where the handler did not.
+    /// Whether the database interrupted the handler: a transient database error is among the causes
+    /// (a lost connection, a serialization failure, a deadlock, a timeout of the own connection
+    /// pool, see [`crate::store::Failure`]), and the handler did not decide itself what follows.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        let mut cause = self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static));
+        while let Some(error) = cause {
+            if error.downcast_ref::<sqlx::Error>().is_some_and(crate::store::is_passing) {
+                return self.again == Again::ByPolicy;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
+    /// The delay of the retry: `None` means no retry. `policy` and `random` (0 to 1) give the delay
+    /// if the handler did not.
     #[must_use]
     pub fn next_delay(&self, attempt: u16, policy: &crate::RetryPolicy, random: f64) -> Option<Duration> {
         match self.again {
             Again::Never => None,
             Again::After(delay) => Some(delay),
+            Again::NotBefore(delay) => Some(delay.max(policy.delay_after(attempt, random))),
             Again::ByPolicy => Some(policy.delay_after(attempt, random)),
         }
     }
@@ -190,7 +225,7 @@ impl<E: StdError + Send + Sync + 'static> From<E> for RunError {
         Self {
             problem: Box::new(Problem::new(
                 ATTEMPT_FAILED,
-                "The attempt failed unexpectedly; the log names the cause under this task's id.",
+                "The attempt failed unexpectedly; the worker's log has the cause under this task's id.",
             )),
             again: Again::ByPolicy,
             cause: Some(Box::new(error)),

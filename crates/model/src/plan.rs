@@ -6,7 +6,7 @@ use crate::progress::cut;
 /// One step of a [`Plan`].
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
-    /// What people read while the step runs, e.g. "Creating incident".
+    /// The message while the step runs, e.g. "Creating incident".
     pub name: &'static str,
     /// Its share of the work, relative to the other steps' weights; above 0.
     pub weight: u32,
@@ -43,14 +43,14 @@ impl Plan {
         self.steps
     }
 
-    /// How far the task is once the first `done` steps are over; the message is
-    /// the step that comes next, or the last one's.
+    /// The progress after the first `done` steps. The message is the name of the next step, or that
+    /// of the last one.
     #[must_use]
     pub fn after(&self, done: usize) -> Progress {
         self.within(done, 0.0)
     }
 
-    /// As [`Plan::after`], with `part` (0 to 1) of the next step done too.
+    /// As [`Plan::after`], with `part` (0 to 1) of the next step.
     #[must_use]
     pub fn within(&self, done: usize, part: f64) -> Progress {
         let done = done.min(self.steps.len());

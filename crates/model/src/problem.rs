@@ -1,4 +1,4 @@
-//! What went wrong, as clients read it.
+//! Problems, as clients see them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct Problem {
     pub title: String,
     /// The HTTP status that such a failure has in an answer.
     pub status: u16,
-    /// This case, in words that say what to change.
+    /// What to change in this case.
     pub detail: String,
     /// The machine-readable kind, in kebab case.
     pub code: String,
@@ -42,7 +42,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of this kind; `detail` says what to change in this case.
+    /// A problem of this kind; `detail` explains what to change in this case.
     #[must_use]
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
@@ -76,7 +76,7 @@ pub const WORKER_LOST: ProblemKind = ProblemKind { code: "worker-lost", title: "
 /// The task's workers died while they ran it, [`crate::store::rescue::POISON`] times.
 pub const POISON_TASK: ProblemKind =
     ProblemKind { code: "poison-task", title: "The task kills its workers", status: 500 };
-/// The attempt took longer than its type allows.
+/// The attempt took longer than its task or its type allows.
 pub const ATTEMPT_TIMED_OUT: ProblemKind =
     ProblemKind { code: "attempt-timed-out", title: "The attempt took too long", status: 500 };
 /// The handler returned more than a task may keep ([`crate::Limits`]).

@@ -1,19 +1,21 @@
 //! How far a task is.
 
-/// How far a task is: elements, a fraction of its own, a message for people.
+use crate::limits::ELEMENTS_AT_MOST;
+
+/// The progress of a task: elements, a fraction, and a message.
 ///
 /// The fraction is a value of its own because a handler may weight its steps
 /// (the contract shows 0.34 beside 1 of 2); without weights it is
 /// processed / total.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Progress {
-    /// How many elements there are in all; 0 while unknown.
+    /// The total number of elements; 0 while unknown, at most 2^53 ([`ELEMENTS_AT_MOST`]).
     pub total: i64,
-    /// How many of them are done, 0 to `total`.
+    /// The number of processed elements, 0 to `total`.
     pub processed: i64,
     /// 0 to 1, unrounded.
     pub fraction: f64,
-    /// What is being done now, in words.
+    /// The message, which describes the current work.
     pub message: Option<String>,
 }
 
@@ -30,10 +32,11 @@ impl Progress {
     }
 
     /// `processed` of `total` elements, each of the same weight. Values below 0
-    /// count as 0, and `processed` is at most `total`.
+    /// count as 0, a total above [`ELEMENTS_AT_MOST`] as that, and `processed` is at most
+    /// `total`.
     #[must_use]
     pub fn of(processed: i64, total: i64) -> Self {
-        let total = total.max(0);
+        let total = total.clamp(0, ELEMENTS_AT_MOST);
         let processed = processed.clamp(0, total);
         Self { total, processed, fraction: even_fraction(processed, total), message: None }
     }
@@ -43,6 +46,14 @@ impl Progress {
     pub fn with_message(mut self, message: impl Into<String>) -> Self {
         self.message = Some(cut(message.into()));
         self
+    }
+}
+
+impl Progress {
+    /// Total and processed elements as they are stored.
+    pub(crate) fn stored_elements(&self) -> (i64, i64) {
+        let total = self.total.clamp(0, ELEMENTS_AT_MOST);
+        (total, self.processed.clamp(0, total))
     }
 }
 

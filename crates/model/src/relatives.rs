@@ -1,5 +1,5 @@
-//! What a handler can do with tasks that belong to its own: start children and
-//! wait for them, and read what its children and prerequisites returned.
+//! Related tasks of a handler's task: a handler can start children and wait for them, and read the
+//! results of its children and dependencies.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -10,13 +10,11 @@ use crate::store::linked::{self, Family, LinkError, Relative};
 use crate::{Keyring, RunContext, RunError, TaskType};
 
 impl RunContext {
-    /// Starts one child for each of these parameters (a map over a list), and saves
-    /// a checkpoint, both or neither: after a crash the next attempt finds the
-    /// checkpoint and does not start them again. Then return
-    /// [`Outcome::AwaitChildren`](crate::Outcome::AwaitChildren): the handler runs
-    /// again, from that checkpoint, when all of them have ended. However many
-    /// children, they are stored by one statement; their `create` steps do not run
-    /// and their unique keys are not looked at.
+    /// Starts one child for each of these parameters (a map over a list) and saves a checkpoint, in
+    /// one transaction: after a crash the next attempt finds the checkpoint and does not start them
+    /// again. Then return [`Outcome::AwaitChildren`](crate::Outcome::AwaitChildren): the handler
+    /// runs again, from that checkpoint, when all children have completed. One statement stores all
+    /// children. Their `create` steps do not run, and their unique keys are ignored.
     ///
     /// ```
     /// # use longhaul_model::{Outcome, RunContext, RunError, TaskType, schemars, serde};
@@ -46,8 +44,8 @@ impl RunContext {
     /// ```
     ///
     /// # Errors
-    /// When the lease is lost, the database fails, something has no JSON form, or
-    /// this attempt used [`save_checkpoint`](RunContext::save_checkpoint).
+    /// If the lease is lost, the database fails, a value can't be written as JSON, or this attempt
+    /// used [`save_checkpoint`](RunContext::save_checkpoint).
     pub async fn fan_out<T: TaskType>(
         &self,
         children: impl IntoIterator<Item = T>,
@@ -67,22 +65,26 @@ impl RunContext {
     /// locks the lease, so that a worker that has lost the task starts none.
     ///
     /// # Errors
-    /// When the database fails, or something has no JSON form.
+    /// If the database fails, or a value can't be written as JSON.
     pub async fn start_children_in<T: TaskType>(
         &self,
         transaction: &mut PgConnection,
         children: impl IntoIterator<Item = T>,
     ) -> Result<(), RunError> {
-        // The statement that stores them makes their ids.
-        let keyring = self.resources().get::<Keyring>();
-        let new = |child: T| {
-            let task = match keyring {
-                Some(keyring) => NewTask::sealed(Uuid::nil(), &child, keyring)?,
-                None => NewTask::of(Uuid::nil(), &child)?,
-            };
-            Ok(NewTask { unique_key: None, ..task })
-        };
-        let tasks = children.into_iter().map(new).collect::<serde_json::Result<Vec<NewTask>>>()?;
+        let children: Vec<T> = children.into_iter().collect();
+        let tasks = match self.resources().get::<Keyring>() {
+            // Secrets are sealed for the task that is to hold them.
+            Some(keyring) if children.iter().any(crate::secret::has) => {
+                let ids = linked::new_ids(&mut *transaction, children.len()).await?;
+                ids.iter().zip(&children).map(|(id, child)| NewTask::sealed(*id, child, keyring)).collect()
+            }
+            // The statement that stores them makes their ids.
+            _ => children
+                .iter()
+                .map(|child| NewTask::of(Uuid::nil(), child))
+                .collect::<serde_json::Result<Vec<NewTask>>>(),
+        }?;
+        let tasks: Vec<NewTask> = tasks.into_iter().map(|task| NewTask { unique_key: None, ..task }).collect();
         linked::enqueue_linked(transaction, &tasks, &[], Some(self.task_id())).await.map_err(|error| match error {
             LinkError::Database(error) => RunError::from(error),
             other => RunError::from(other),
@@ -91,10 +93,10 @@ impl RunContext {
         Ok(())
     }
 
-    /// How this task's children ended so far; all zero if it has none.
+    /// The completed children of this task by state; all zero if it has none.
     ///
     /// # Errors
-    /// When the database fails.
+    /// If the database fails.
     pub async fn family(&self) -> Result<Family, RunError> {
         Ok(linked::family(self.pool(), self.task_id()).await?.unwrap_or_default())
     }
@@ -103,7 +105,7 @@ impl RunContext {
     /// returned: those after number `after` (0 for the first page), at most `limit`.
     ///
     /// # Errors
-    /// When the database fails.
+    /// If the database fails.
     pub async fn children(&self, after: i32, limit: i64) -> Result<Vec<Relative>, RunError> {
         Ok(linked::children(self.pool(), self.task_id(), after, limit).await?)
     }
@@ -112,7 +114,7 @@ impl RunContext {
     /// guid is after `after` ([`Uuid::nil`] for the first page), at most `limit`.
     ///
     /// # Errors
-    /// When the database fails.
+    /// If the database fails.
     pub async fn prerequisites(&self, after: Uuid, limit: i64) -> Result<Vec<Relative>, RunError> {
         Ok(linked::prerequisites(self.pool(), self.task_id(), after, limit).await?)
     }

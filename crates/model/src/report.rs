@@ -1,4 +1,4 @@
-//! What a finished task shows besides its result.
+//! What a completed task shows in addition to its result.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -57,7 +57,7 @@ impl Report {
     /// The same with this `Result`.
     ///
     /// # Errors
-    /// When the value has no JSON form.
+    /// If the value can't be written as JSON.
     pub fn with_result(mut self, result: impl Serialize) -> Result<Self, RunError> {
         self.result = Some(serde_json::to_value(result)?);
         Ok(self)
@@ -87,8 +87,7 @@ impl Report {
         Some(Value::Object(Map::from_iter([(MARK.to_owned(), report)])))
     }
 
-    /// Reads what is stored with a task; anything that is no report is a plain
-    /// result.
+    /// Reads the stored result of a task. Anything that is not a report is a plain result.
     #[must_use]
     pub fn from_stored(stored: Value) -> Self {
         let report = match &stored {

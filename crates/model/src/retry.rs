@@ -1,15 +1,15 @@
-//! When a failed attempt is tried again.
+//! When a failed attempt is retried.
 
 use std::time::Duration;
 
-/// How often and how soon a task of a type is tried again.
+/// The retry policy of a task type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
-    /// Attempts in all, 1 to 1000; 1 means no retry.
+    /// The maximum number of attempts, 1 to 1000; 1 means no retry.
     pub max_attempts: u16,
     /// The wait after the first failed attempt.
     pub first_delay: Duration,
-    /// No wait is longer than this (before jitter).
+    /// The longest wait (before jitter).
     pub max_delay: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Parameters that nobody but the handler is to read.
+//! Parameters that only the handler may read.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -9,13 +9,13 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::Keyring;
+use crate::sealing::{Holder, Opener, SEALED, beside, bound_to, each_sealed};
 
-/// What stands for a secret wherever someone might look.
+/// The text that replaces a secret wherever it would be visible.
 pub const REDACTED: &str = "[redacted]";
-/// The only member of a sealed secret's object.
-const SEALED: &str = "$sealed";
 /// The schema's word for it.
 const X_SECRET: &str = "x-secret";
 
@@ -36,8 +36,8 @@ const X_SECRET: &str = "x-secret";
 /// ```
 ///
 /// `Debug` and `Serialize` show `[redacted]`, so it does not count for
-/// [`same_parameters`](crate::same_parameters). Where its text of four characters or more
-/// turns up in the task's log, messages, errors, checkpoint or result, it is replaced.
+/// [`same_parameters`](crate::same_parameters). If its text has at least four characters, it is
+/// also replaced in the task's log, messages, errors, checkpoint and result.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<T>(T);
 
@@ -78,12 +78,13 @@ impl<T: JsonSchema> JsonSchema for Secret<T> {
 
 /// What [`Secret`] does when it is written or read, in the call that [`within`] makes.
 enum Scope {
-    /// Written sealed, for a task of this type.
-    Seal(Keyring, &'static str),
+    /// Written as a mark, for what is to be sealed there; the marks begin with this text,
+    /// which nobody else knows.
+    Seal(String, Vec<Vec<u8>>),
     /// Written as a digest.
     Digest(Keyring),
-    /// Read sealed, for a task of this type; what was read is kept.
-    Open(Option<Keyring>, &'static str, Vec<String>),
+    /// Read sealed; what was read is kept.
+    Open(Opener, Vec<String>),
     /// Written as usual; whether one was is kept.
     Look(bool),
 }
@@ -109,15 +110,46 @@ fn within<R>(scope: Scope, call: impl FnOnce() -> R) -> (R, Option<Scope>) {
     (result, scope)
 }
 
-/// The JSON form in which a task is stored: secrets sealed.
-pub(crate) fn sealed(task: &impl Serialize, keyring: &Keyring, type_name: &'static str) -> serde_json::Result<Value> {
-    within(Scope::Seal(keyring.clone(), type_name), || serde_json::to_value(task)).0
+/// The JSON form in which a task is stored: secrets sealed, each bound to the task's type,
+/// its holder, its place in the parameters, and what stands beside it.
+pub(crate) fn sealed(
+    task: &impl Serialize,
+    keyring: &Keyring,
+    type_name: &'static str,
+    holder: Holder<'_>,
+) -> serde_json::Result<Value> {
+    let mark = format!("{}:", Uuid::now_v7());
+    let (written, scope) = within(Scope::Seal(mark.clone(), Vec::new()), || serde_json::to_value(task));
+    let plain = match scope {
+        Some(Scope::Seal(_, plain)) => plain,
+        _ => Vec::new(),
+    };
+    let mut written = written?;
+    let beside = beside(&written);
+    let (form, holder) = holder.seals_as();
+    let mut seal = |place: &str, text: &mut String| {
+        let Some(number) = text.strip_prefix(mark.as_str()).and_then(|number| number.parse::<usize>().ok()) else {
+            return Ok(());
+        };
+        let plain = plain.get(number).cloned().unwrap_or_default();
+        *text = keyring
+            .seal_as(form, &bound_to(type_name, place, &holder, &beside), plain)
+            .ok_or_else(|| <serde_json::Error as serde::ser::Error>::custom("a secret could not be encrypted"))?;
+        Ok(())
+    };
+    each_sealed(&mut written, &mut String::new(), &mut seal)?;
+    Ok(written)
 }
 
 /// The JSON form of a task that has no secrets; `None` if it has.
 pub(crate) fn plain(task: &impl Serialize) -> serde_json::Result<Option<Value>> {
     let (value, scope) = within(Scope::Look(false), || serde_json::to_value(task));
     Ok(if matches!(scope, Some(Scope::Look(true))) { None } else { Some(value?) })
+}
+
+/// Whether a task has a secret that is there.
+pub(crate) fn has(task: &impl Serialize) -> bool {
+    matches!(plain(task), Ok(None))
 }
 
 /// The same text for the same task, without its secrets.
@@ -127,13 +159,15 @@ pub(crate) fn digested(task: &impl Serialize, keyring: &Keyring) -> serde_json::
 
 /// A task as it was stored, and the texts of its secrets.
 pub(crate) fn opened<T: DeserializeOwned>(
-    stored: Value,
+    mut stored: Value,
     keyring: Option<&Keyring>,
     type_name: &'static str,
+    holder: Holder<'_>,
 ) -> (serde_json::Result<T>, Vec<String>) {
-    let (task, scope) = within(Scope::Open(keyring.cloned(), type_name, Vec::new()), || serde_json::from_value(stored));
+    let opener = Opener::new(keyring.cloned(), type_name, holder, &mut stored);
+    let (task, scope) = within(Scope::Open(opener, Vec::new()), || serde_json::from_value(stored));
     let texts = match scope {
-        Some(Scope::Open(_, _, texts)) => texts,
+        Some(Scope::Open(_, texts)) => texts,
         _ => Vec::new(),
     };
     (task, texts)
@@ -148,7 +182,7 @@ pub(crate) fn has_secret(schema: &Value) -> bool {
     }
 }
 
-/// Stored parameters for people: secrets as `[redacted]`. The views show the same.
+/// Stored parameters with secrets as `[redacted]`. The views show the same.
 #[must_use]
 pub fn redacted(parameters: &Value) -> Value {
     match parameters {
@@ -165,12 +199,13 @@ pub fn redacted(parameters: &Value) -> Value {
 
 impl<T: Serialize> Serialize for Secret<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = || serde_json::to_vec(&self.0).map_err(|_| S::Error::custom("a secret has no JSON form"));
+        let text = || serde_json::to_vec(&self.0).map_err(|_| S::Error::custom("a secret can't be written as JSON"));
         let (sealed, digest) = match SCOPE.take() {
-            Some(Scope::Seal(keyring, type_name)) => {
-                let sealed = keyring.seal(type_name.as_bytes(), text()?);
-                SCOPE.set(Some(Scope::Seal(keyring, type_name)));
-                (Some(sealed.ok_or_else(|| S::Error::custom("a secret could not be sealed"))?), None)
+            Some(Scope::Seal(mark, mut plain)) => {
+                let marked = format!("{mark}{}", plain.len());
+                plain.push(text()?);
+                SCOPE.set(Some(Scope::Seal(mark, plain)));
+                (Some(marked), None)
             }
             Some(Scope::Digest(keyring)) => {
                 let digest = keyring.digest(&text()?);
@@ -199,12 +234,12 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let value = match SCOPE.take() {
-            Some(Scope::Open(keyring, type_name, mut texts)) => {
-                let opened = open(value, keyring.as_ref(), type_name);
+            Some(Scope::Open(opener, mut texts)) => {
+                let opened = opener.open(value);
                 if let Ok(value) = &opened {
                     collect(value, &mut texts);
                 }
-                SCOPE.set(Some(Scope::Open(keyring, type_name, texts)));
+                SCOPE.set(Some(Scope::Open(opener, texts)));
                 opened.map_err(D::Error::custom)?
             }
             other => {
@@ -213,20 +248,8 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Secret<T> {
             }
         };
         // The usual complaint would show the secret.
-        serde_json::from_value(value).map(Self).map_err(|_| D::Error::custom("a secret is not of its type"))
+        serde_json::from_value(value).map(Self).map_err(|_| D::Error::custom("a secret does not have its type"))
     }
-}
-
-fn open(value: Value, keyring: Option<&Keyring>, type_name: &str) -> Result<Value, String> {
-    let Some(sealed) = value.as_object().filter(|members| members.len() == 1).and_then(|members| members.get(SEALED))
-    else {
-        return Ok(value);
-    };
-    let keyring = keyring.ok_or("a secret can't be opened: this worker has no key; set LONGHAUL_SECRET_KEY")?;
-    let opened = keyring
-        .open(type_name.as_bytes(), sealed.as_str().unwrap_or_default())
-        .map_err(|error| format!("a secret can't be opened: {error}"))?;
-    serde_json::from_slice(&opened).map_err(|_| "a secret can't be opened: it is not JSON".to_owned())
 }
 
 /// Shorter texts turn up by chance.
@@ -274,6 +297,8 @@ impl Hidden {
     pub(crate) fn json(&self, value: Value) -> Value {
         match value {
             Value::String(text) => self.text(text).into(),
+            // As a whole: its digits may stand in another number by chance.
+            Value::Number(number) if self.0.contains(&number.to_string()) => REDACTED.into(),
             Value::Array(items) => items.into_iter().map(|item| self.json(item)).collect(),
             Value::Object(members) => {
                 let hidden = members.into_iter().map(|(name, value)| (self.text(name), self.json(value)));
@@ -290,8 +315,12 @@ mod tests {
     use serde::{Deserialize, Serialize};
     use serde_json::json;
 
-    use super::{Hidden, Secret, digested, has_secret, opened, plain, redacted, sealed};
+    use uuid::Uuid;
+
+    use super::{Hidden, Holder, Secret, digested, has_secret, opened, plain, redacted, sealed};
     use crate::{Keyring, SecretKey};
+
+    const OURS: Holder<'_> = Holder::task(Uuid::from_u128(1));
 
     #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     struct Fetch {
@@ -325,17 +354,91 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_sealed_and_opens_for_its_type() {
-        let stored = sealed(&fetch(), &keyring(), "Fetch").expect("sealed");
+        let stored = sealed(&fetch(), &keyring(), "Fetch", OURS).expect("sealed");
         assert!(!stored.to_string().contains("hunter2") && !stored.to_string().contains("t0ken"), "{stored}");
         let written = json!({"user": "ada", "password": "[redacted]", "tokens": ["[redacted]"], "pin": null});
         assert_eq!(redacted(&stored), written);
-        let (task, texts) = opened::<Fetch>(stored.clone(), Some(&keyring()), "Fetch");
+        let (task, texts) = opened::<Fetch>(stored.clone(), Some(&keyring()), "Fetch", OURS);
         assert_eq!(task.expect("opened"), fetch());
         assert_eq!(texts, ["hunter2", "t0ken"]);
         for (keyring, type_name) in [(None, "Fetch"), (Some(keyring()), "Other")] {
-            let error = opened::<Fetch>(stored.clone(), keyring.as_ref(), type_name).0.expect_err("closed");
+            let error = opened::<Fetch>(stored.clone(), keyring.as_ref(), type_name, OURS).0.expect_err("closed");
             assert!(error.to_string().contains("can't be opened"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_sealed_secret_opens_where_it_was_sealed_and_nowhere_else() {
+        let stored = sealed(&fetch(), &keyring(), "Fetch", OURS).expect("sealed");
+        let closed =
+            |stored: serde_json::Value| opened::<Fetch>(stored, Some(&keyring()), "Fetch", OURS).0.expect_err("closed");
+        let mut moved = stored.clone();
+        moved["tokens"][0] = moved["password"].take();
+        moved["password"] = json!("guess");
+        assert!(closed(moved).to_string().contains("not what was sealed"));
+        let mut copied = stored.clone();
+        copied["tokens"][0] = copied["password"].clone();
+        assert!(closed(copied).to_string().contains("not alone"));
+        // As it was sealed before the place counted.
+        let old = keyring().seal(b"Fetch", b"\"hunter2\"".to_vec()).expect("sealed");
+        let before = json!({"user": "ada", "password": {"$sealed": old}, "tokens": [], "pin": null});
+        let task = opened::<Fetch>(before, Some(&keyring()), "Fetch", OURS).0.expect("opened");
+        assert_eq!(task.password.expose(), "hunter2");
+        // As it was before the task counted.
+        let old = keyring().seal(b"Fetch\0/password", b"\"hunter2\"".to_vec()).expect("sealed");
+        let before = json!({"user": "ada", "password": {"$sealed": old}, "tokens": [], "pin": null});
+        assert!(opened::<Fetch>(before, Some(&keyring()), "Fetch", OURS).0.is_ok());
+    }
+
+    #[test]
+    fn a_sealed_secret_opens_for_its_task_or_its_schedule_and_beside_what_it_was_sealed_with() {
+        let open =
+            |stored: &serde_json::Value, holder| opened::<Fetch>(stored.clone(), Some(&keyring()), "Fetch", holder).0;
+        let (nightly, other) = (Uuid::from_u128(2), Uuid::from_u128(3));
+        let of_schedule = |id, name| Holder::Task { id, created_by: Some(name) };
+
+        let stored = sealed(&fetch(), &keyring(), "Fetch", OURS).expect("sealed");
+        assert!(open(&stored, OURS).is_ok());
+        for holder in [Holder::task(other), Holder::Schedule("a"), of_schedule(other, "schedule:a")] {
+            assert!(open(&stored, holder).is_err(), "{holder:?}");
+        }
+        let mut elsewhere = stored.clone();
+        elsewhere["user"] = json!("eve");
+        assert!(open(&elsewhere, OURS).is_err(), "another user");
+        let mut more = stored.clone();
+        more["more"] = json!(true);
+        assert!(open(&more, OURS).is_err(), "a member more");
+
+        let stored = sealed(&fetch(), &keyring(), "Fetch", Holder::Schedule("a")).expect("sealed");
+        assert!(open(&stored, Holder::Schedule("a")).is_ok());
+        assert!(open(&stored, of_schedule(nightly, "schedule:a")).is_ok(), "a task that it started");
+        for holder in [
+            Holder::Schedule("b"),
+            Holder::task(nightly),
+            of_schedule(nightly, "schedule:b"),
+            of_schedule(nightly, "key:a"),
+        ] {
+            assert!(open(&stored, holder).is_err(), "{holder:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_the_database_writes_in_its_own_way_do_not_lock_a_secret_up() {
+        #[derive(Serialize, Deserialize)]
+        struct Numbers {
+            password: Secret<String>,
+            numbers: Vec<f64>,
+            whole: i64,
+        }
+        let task =
+            Numbers { password: Secret::new("hunter2".to_owned()), numbers: vec![1e16, -0.0, 0.1, 1e300], whole: -7 };
+        let mut stored = sealed(&task, &keyring(), "Numbers", OURS).expect("sealed");
+        // As PostgreSQL's jsonb gives them back.
+        stored["numbers"] = json!([10_000_000_000_000_000_u64, 0.0, 0.1, 1e300]);
+        let open = |stored: &serde_json::Value| opened::<Numbers>(stored.clone(), Some(&keyring()), "Numbers", OURS).0;
+        assert!(open(&stored).is_ok());
+        stored["whole"] = json!(-8);
+        assert!(open(&stored).is_err());
     }
 
     #[test]
@@ -366,6 +469,11 @@ mod tests {
         let hidden = Hidden::new(vec!["hunter2".to_owned(), "hunter2345".to_owned()]);
         assert_eq!(hidden.text("a hunter2345 and a hunter2".to_owned()), "a [redacted] and a [redacted]");
         assert_eq!(hidden.json(json!({"x": ["hunter2", 1]})), json!({"x": ["[redacted]", 1]}));
+        let numbers = Hidden::new(vec!["4711".to_owned(), "1.25".to_owned()]);
+        assert_eq!(
+            numbers.json(json!({"pin": 4711, "other": 47110, "list": [-4711, 1.25]})),
+            json!({"pin": "[redacted]", "other": 47110, "list": [-4711, "[redacted]"]})
+        );
         let quoted = "a\"b\\z\n\u{e9}";
         let hidden = Hidden::new(vec![quoted.to_owned()]);
         for said in [quoted.to_owned(), format!("{quoted:?}"), json!(quoted).to_string(), format!("{:?}", [quoted])] {

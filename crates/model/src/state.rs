@@ -10,19 +10,19 @@ use serde::Serialize;
 /// and the labels of the database's enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 pub enum State {
-    /// Waits for its time (`run_at`).
+    /// Waits until its time (`run_at`).
     Scheduled,
     /// Waits for a worker.
     Queued,
-    /// A worker holds it.
+    /// A worker runs it.
     Running,
     /// An attempt failed; waits for its next one.
     Retrying,
-    /// Ended well.
+    /// It succeeded.
     Succeeded,
-    /// Ended with an error, no attempts left or none useful.
+    /// It failed, and no attempt is left or useful.
     Failed,
-    /// Ended because someone asked for it.
+    /// It was cancelled.
     Cancelled,
 }
 
@@ -52,7 +52,7 @@ impl State {
         }
     }
 
-    /// Whether the task is over: `Complete` on the wire.
+    /// Whether the task has completed: `Complete` on the wire.
     #[must_use]
     pub const fn is_end(self) -> bool {
         matches!(self, State::Succeeded | State::Failed | State::Cancelled)

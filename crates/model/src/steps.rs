@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Plan;
+use crate::limits::ELEMENTS_AT_MOST;
 use crate::progress::{cut, even_fraction};
 
 /// Steps nest this deep at most; deeper ones are passed over.
@@ -157,7 +158,7 @@ impl Steps {
         let Some(depth) = self.depth(key).filter(|depth| *depth > 0) else { return };
         let Level { processed, total, .. } = &mut self.path[depth - 1];
         change(processed, total);
-        *total = (*total).max(0);
+        *total = (*total).clamp(0, ELEMENTS_AT_MOST);
         *processed = (*processed).clamp(0, *total);
     }
 

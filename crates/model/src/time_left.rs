@@ -2,15 +2,15 @@
 
 use serde::Serialize;
 
-/// How long a task will still take, in seconds.
+/// The estimated time until a task completes, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TimeLeft {
-    /// The best guess.
+    /// The estimate.
     pub seconds: f64,
-    /// With nine chances in ten it takes this long at least …
+    /// The lower end of the 90 % interval.
     pub low: f64,
-    /// … and this long at most.
+    /// The upper end of the 90 % interval.
     pub high: f64,
 }
 

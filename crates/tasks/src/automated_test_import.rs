@@ -2,36 +2,36 @@
 
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{
-    CreateContext, CreateError, Outcome, ParameterError, ProblemKind, Progress, Report as BodyReport, RunContext,
-    RunError, TaskType,
+    CreateContext, CreateError, FileKind, Outcome, ParameterError, ProblemKind, Progress, Report as BodyReport,
+    RunContext, RunError, TaskType,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::junit::{JUnitError, Report};
+use crate::junit::Report;
 use crate::permission::{EDIT_AUTOMATED_TESTS, MANAGE_UPLOADS};
 use crate::problem::{INVALID_JUNIT, UNKNOWN_PROJECT, UNKNOWN_UPLOAD};
 use crate::refusal::Refusal;
 use crate::result_node::{Node, NodeStatus, insert_nodes};
+use crate::xml_text::{XmlText, read_xml};
 
-/// Makes an automated test run, with the tree of its suites and cases, of a
-/// JUnit XML report: an uploaded file or inline text. Elements are bytes of the
-/// report.
+/// Creates an automated test run, with the tree of its suites and cases, from a JUnit XML report:
+/// an uploaded file or inline text. Elements are bytes of the report.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars")]
 pub struct AutomatedTestImport {
     /// The project that the run belongs to.
     pub project_id: Uuid,
-    /// The run's name; what the report calls itself if absent.
+    /// The run's name. Default: the name in the report.
     #[serde(default)]
     #[schemars(length(min = 1, max = 500))]
     pub name: Option<String>,
     /// A file from `POST /api/upload`. Either this or `Content`.
     #[serde(default)]
     pub upload_id: Option<Uuid>,
-    /// The report itself, for small ones (the body of a request may have 1 MiB).
+    /// The report itself, for small reports (a request body may have at most 1 MiB).
     #[serde(default)]
     pub content: Option<String>,
 }
@@ -51,6 +51,9 @@ struct Imported {
     failed: i64,
     errors: i64,
     skipped: i64,
+    /// What of the report was not understood, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    not_understood: Vec<String>,
 }
 
 impl TaskType for AutomatedTestImport {
@@ -63,7 +66,7 @@ impl TaskType for AutomatedTestImport {
         if self.upload_id.is_some() == self.content.is_some() {
             return Err(CreateError::Invalid(vec![ParameterError {
                 pointer: "/Parameters/UploadId".to_owned(),
-                message: "Either UploadId or Content is required, not both.".to_owned(),
+                message: "Exactly one of UploadId and Content is required.".to_owned(),
             }]));
         }
         known_project(&context.pool, self.project_id).await?;
@@ -75,13 +78,13 @@ impl TaskType for AutomatedTestImport {
             return done(&imported);
         }
         known_project(context.pool(), self.project_id).await?;
-        let text = self.text(context.pool()).await?;
-        context.progress().set_total(i64::try_from(text.len()).unwrap_or(i64::MAX));
+        let xml = self.text(&context).await?;
+        context.progress().set_total(i64::try_from(xml.text.len()).unwrap_or(i64::MAX));
         context.progress().set_message(READING);
 
         let run_id = Uuid::now_v7();
         let mut imported = Imported { automated_test_run_id: run_id, ..Imported::default() };
-        let mut report = Report::new(&text);
+        let mut report = Report::of(&xml);
         let mut transaction = context.pool().begin().await?;
         sqlx::query("INSERT INTO records.automated_test_run (id, project_id, name) VALUES ($1, $2, $3)")
             .bind(run_id)
@@ -111,6 +114,7 @@ impl TaskType for AutomatedTestImport {
                 .execute(&mut *transaction)
                 .await?;
         }
+        imported.not_understood = report.notes.sentences();
         context.progress().set_processed(i64::MAX);
         context.save_checkpoint_in(&mut transaction, &imported).await?;
         transaction.commit().await?;
@@ -118,6 +122,9 @@ impl TaskType for AutomatedTestImport {
         context.log().info(format_args!(
             "{cases} cases in {suites} suites: {passed} passed, {failed} failed, {errors} errors, {skipped} skipped."
         ));
+        for sentence in &imported.not_understood {
+            context.log().warn(sentence);
+        }
         done(&imported)
     }
 }
@@ -139,20 +146,39 @@ impl AutomatedTestImport {
             .ok_or_else(|| unknown_upload(self.upload_id))
     }
 
-    async fn text(&self, pool: &PgPool) -> Result<String, Refusal> {
+    /// For a task that came from SQL no `create` step has asked whose file it is. A database
+    /// role has none: such a task reads files that nobody said whose they are.
+    async fn text(&self, context: &RunContext) -> Result<XmlText, RunError> {
         if let Some(content) = &self.content {
-            return Ok(content.clone());
+            // A text already, whatever it declares.
+            must_be_xml(content.as_bytes())?;
+            return Ok(XmlText { text: content.clone(), replaced_in: None });
         }
-        let content: Option<Vec<u8>> = sqlx::query_scalar("SELECT content FROM records.upload WHERE id = $1")
-            .bind(self.upload_id)
-            .fetch_optional(pool)
-            .await?;
+        let from_sql = context.created_by().await?.filter(|made_by| made_by.starts_with("sql:"));
+        let content: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT content FROM records.upload WHERE id = $1 AND ($2::text IS NULL OR created_by IS NULL)",
+        )
+        .bind(self.upload_id)
+        .bind(from_sql)
+        .fetch_optional(context.pool())
+        .await?;
         let content = content.ok_or_else(|| unknown_upload(self.upload_id))?;
-        String::from_utf8(content).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            Refusal::Impossible(INVALID_JUNIT, format!("The report is not UTF-8 at byte {at}."))
-        })
+        must_be_xml(&content)?;
+        read_xml(content)
+            .map_err(|error| Refusal::Impossible(INVALID_JUNIT, format!("The report can't be read: {error}.")).into())
     }
+}
+
+/// Calls a file what it is that is something else for certain.
+fn must_be_xml(content: &[u8]) -> Result<(), Refusal> {
+    match FileKind::of(content) {
+        FileKind::Xml | FileKind::Utf16 | FileKind::Csv | FileKind::Text => Ok(()),
+        kind => Err(no_report(kind)),
+    }
+}
+
+fn no_report(kind: FileKind) -> Refusal {
+    Refusal::Impossible(INVALID_JUNIT, format!("The file is {kind}, not a JUnit report in XML."))
 }
 
 impl Imported {
@@ -177,8 +203,13 @@ fn read_batch(report: &mut Report<'_>, nodes: &mut Vec<Node>) -> Result<bool, Re
         match report.next() {
             Ok(Some(node)) => nodes.push(node),
             Ok(None) => return Ok(false),
-            Err(error @ JUnitError { .. }) => {
-                return Err(Refusal::Impossible(INVALID_JUNIT, format!("The report is wrong {error}.")));
+            Err(error) => {
+                // A table or a text has no element that could be wrong.
+                let kind = FileKind::of(report.text().as_bytes());
+                if !report.has_begun() && kind != FileKind::Xml {
+                    return Err(no_report(kind));
+                }
+                return Err(Refusal::Impossible(INVALID_JUNIT, format!("The report has an error {error}.")));
             }
         }
     }
@@ -198,7 +229,7 @@ async fn known_project(pool: &PgPool, id: Uuid) -> Result<(), Refusal> {
 
 fn unknown_upload(id: Option<Uuid>) -> Refusal {
     let detail = format!("There is no upload {}; check UploadId.", id.unwrap_or_default());
-    Refusal::Impossible(UNKNOWN_UPLOAD, detail)
+    Refusal::Unseen(UNKNOWN_UPLOAD, detail)
 }
 
 fn done(imported: &Imported) -> Result<Outcome, RunError> {

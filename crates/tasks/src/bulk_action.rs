@@ -1,5 +1,6 @@
 //! `bulkaction`: does one thing to many entities.
 
+use longhaul_model::problem::NOT_RUNNABLE;
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{
     CreateContext, CreateError, Outcome, ParameterError, ProblemKind, Progress, RunContext, RunError, StopReason,
@@ -15,46 +16,46 @@ use crate::permission::EDIT_ENTITIES;
 use crate::problem::{NOT_INDEXED, UNKNOWN_PROJECT};
 use crate::search;
 
-/// Does one thing to every entity of a project, of a kind, that a search finds,
-/// or all of these at once: at least one of them must be given.
+/// Changes every entity of a project, of a kind, or that a search finds, or a combination of these.
+/// At least one of them is required.
 ///
-/// A search sees the index that the last Reindex built, and what is found is
-/// settled when the task begins to run. Entities are changed in the order of
-/// their ids in batches, each in one transaction with its checkpoint, so that
-/// nothing is done twice. Searches see the changes after the next Reindex.
+/// The search uses the index of the last Reindex, and runs once when the task starts. Entities are
+/// changed in the order of their ids in batches, each in one transaction with its checkpoint, so
+/// that nothing is done twice. Searches see the changes after the next Reindex.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars")]
 pub struct BulkAction {
-    /// What to do.
+    /// The action.
     pub action: Action,
-    /// The project; entities of all projects if absent.
+    /// The project. Default: all projects.
     #[serde(default)]
     pub project_id: Option<Uuid>,
-    /// The kind, e.g. Requirement; every kind if absent.
+    /// The kind, e.g. Requirement. Default: every kind.
     #[serde(default)]
     #[schemars(regex(pattern = r"^[A-Za-z][A-Za-z0-9]{0,39}$"))]
     pub kind: Option<String>,
-    /// Words to search for, as in `GET /api/search`.
+    /// Words to search for, as in `GET /api/search`. At least one must be a word that the entities
+    /// contain: `-draft` alone would match nearly all of them.
     #[serde(default)]
     #[schemars(length(min = 1, max = 1000))]
     pub query: Option<String>,
-    /// The member of an entity's fields that SetField and RemoveField are about.
+    /// The member of an entity's fields that SetField and RemoveField change.
     #[serde(default)]
     #[schemars(length(min = 1, max = 100))]
     pub field: Option<String>,
-    /// What SetField sets: any JSON but null.
+    /// The value for SetField: any JSON except null.
     #[serde(default)]
     pub value: Option<Value>,
 }
 
-/// What a bulkaction does to an entity.
+/// The action of a bulkaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "longhaul_model::schemars")]
 pub enum Action {
-    /// Gives `Field` the value `Value`.
+    /// Sets `Field` to `Value`.
     SetField,
-    /// Takes `Field` away.
+    /// Removes `Field`.
     RemoveField,
     /// Deletes the entity and its relationships.
     Delete,
@@ -74,13 +75,13 @@ struct Checkpoint {
     last: Uuid,
 }
 
-/// What a finished task tells.
+/// The result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Report {
-    /// Entities that were looked at.
+    /// Entities that were processed.
     found: i64,
-    /// Those of them that were not yet as they should be.
+    /// Entities that were changed.
     changed: i64,
 }
 
@@ -91,7 +92,7 @@ impl TaskType for BulkAction {
 
     async fn create(&self, context: &CreateContext) -> Result<Progress, CreateError> {
         context.require_for(EDIT_ENTITIES, self.project_id)?;
-        let errors = self.misfits();
+        let errors = self.complaints(&context.pool).await?;
         if !errors.is_empty() {
             return Err(CreateError::Invalid(errors));
         }
@@ -103,7 +104,7 @@ impl TaskType for BulkAction {
             if !known {
                 return Err(CreateError::Impossible {
                     kind: UNKNOWN_PROJECT,
-                    detail: format!("There is no project {project_id}; check ProjectId, or leave it out."),
+                    detail: format!("There is no project {project_id}; check ProjectId, or omit it."),
                 });
             }
         }
@@ -114,15 +115,38 @@ impl TaskType for BulkAction {
     }
 
     async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        // A task that was started from SQL has not been through `create`.
+        if let Some(ParameterError { pointer, message }) = self.complaints(context.pool()).await?.first() {
+            return Err(RunError::permanent(NOT_RUNNABLE, format!("{pointer}: {message} Nothing was changed.")));
+        }
         let checkpoint: Checkpoint = context.checkpoint()?.unwrap_or_default();
         Run { parameters: self, context, checkpoint }.run().await
     }
 }
 
-const NOT_INDEXED_DETAIL: &str = "Query needs a search index, and none has been built: run a Reindex first.";
+const NOT_INDEXED_DETAIL: &str = "Query requires a search index, and there is none: run a Reindex first.";
 
 impl BulkAction {
-    /// What the schema can't say: which parameters go together.
+    /// Everything that the schema can't say.
+    async fn complaints(&self, pool: &PgPool) -> sqlx::Result<Vec<ParameterError>> {
+        let mut errors = self.misfits();
+        if let Some(query) = &self.query
+            && !search::narrows(pool, self.project_id, query).await?
+        {
+            errors.insert(
+                0,
+                ParameterError {
+                    pointer: "/Parameters/Query".to_owned(),
+                    message: "A query with at least one word that entities must have is expected: without one it \
+                              matches nearly every entity."
+                        .to_owned(),
+                },
+            );
+        }
+        Ok(errors)
+    }
+
+    /// Which parameters go together.
     fn misfits(&self) -> Vec<ParameterError> {
         let mut errors = Vec::new();
         let mut complain = |name: &str, message: &str| {
@@ -130,21 +154,18 @@ impl BulkAction {
             errors.push(ParameterError { pointer, message: message.to_owned() });
         };
         if self.project_id.is_none() && self.kind.is_none() && self.query.is_none() {
-            complain("", "Say which entities: give at least one of ProjectId, Kind and Query.");
-        }
-        if self.query.as_ref().is_some_and(|query| query.trim().is_empty()) {
-            complain("Query", "At least one word is expected.");
+            complain("", "Specify which entities: give at least one of ProjectId, Kind and Query.");
         }
         match (self.action, &self.field) {
             (Action::SetField | Action::RemoveField, None) => {
-                complain("Field", "This action needs Field: the name of a member of the entities' fields.");
+                complain("Field", "This action requires Field, the name of a member of the entities' fields.");
             }
             (Action::Delete, Some(_)) => complain("Field", "Delete takes no Field; it deletes whole entities."),
             _ => {}
         }
         match (self.action, &self.value) {
             (Action::SetField, None) => {
-                complain("Value", "SetField needs Value, which is not null; RemoveField takes a field away.");
+                complain("Value", "SetField requires a Value other than null; RemoveField removes a field.");
             }
             (Action::RemoveField | Action::Delete, Some(_)) => complain("Value", "Only SetField takes Value."),
             _ => {}
@@ -178,7 +199,7 @@ impl BulkAction {
     ) -> sqlx::query::QueryScalar<'q, sqlx::Postgres, i64, sqlx::postgres::PgArguments> {
         // Not kept as a prepared statement: the tables' names change with every Reindex.
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
-            .bind(query)
+            .bind(search::question(query))
             .bind(self.project_id)
             .bind(&self.kind)
             .persistent(false)

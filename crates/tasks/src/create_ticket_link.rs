@@ -2,7 +2,7 @@
 
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{
-    CreateContext, CreateError, Outcome, Plan, ProblemKind, Progress, RunContext, RunError, Step, TaskType,
+    CreateContext, CreateError, Outcome, Plan, ProblemKind, Progress, RunContext, RunError, Step, TaskAddress, TaskType,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -39,6 +39,7 @@ const PLAN: Plan =
 impl TaskType for CreateTicketLink {
     const NAME: &'static str = "CreateTicketLink";
     const ID_PREFIX: &'static str = "ticketlinking_";
+    const LOCATION: TaskAddress = TaskAddress::Api;
     const PROBLEMS: &'static [ProblemKind] = &[
         UNKNOWN_EXTERNAL_SYSTEM_LINK,
         TICKET_NOT_FOUND,

@@ -13,9 +13,9 @@ use crate::search;
 /// Deletes a project: its entities, their relationships (also those to other
 /// projects), its search index, and then the project itself.
 ///
-/// Searches stop finding the project at once; the records go in batches, each in
-/// one transaction with its checkpoint. A cancelled task leaves the rest of the
-/// project as it is, without a search index.
+/// Searches stop finding the project at once; the records go in batches, each in one transaction
+/// with its checkpoint. A cancelled task leaves the rest of the project unchanged, without a search
+/// index.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -36,7 +36,7 @@ struct Checkpoint {
     last: Uuid,
 }
 
-/// What a finished task tells.
+/// The result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Report {

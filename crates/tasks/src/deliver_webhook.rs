@@ -13,11 +13,10 @@ use uuid::Uuid;
 
 use crate::permission::EDIT_WEBHOOKS;
 use crate::problem::{UNKNOWN_WEBHOOK_DELIVERY, WEBHOOK_NOT_DELIVERED};
-use crate::webhook::{Message, Sent, Webhooks, open, secret_bytes};
+use crate::webhook::{LONGEST_QUIET, Message, Sent, Webhooks, open, secret_bytes};
 
-/// Sends a message that was noted for a webhook, again and again until its receiver
-/// takes it: twelve times in two to three days. Webhooks start these tasks; starting one
-/// by hand sends the message again.
+/// Sends a message to a webhook, and retries until its receiver accepts it: up to twelve times in
+/// two to three days. Webhooks start these tasks; starting one manually sends the message again.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -34,6 +33,8 @@ struct Due {
     webhook_id: Uuid,
     url: String,
     secret: String,
+    /// The one before, while it still counts.
+    old_secret: Option<String>,
     enabled: bool,
     event: String,
     state: String,
@@ -46,11 +47,8 @@ impl TaskType for DeliverWebhook {
     const ID_PREFIX: &'static str = "deliverwebhook_";
     /// Of its own: slow receivers keep no other tasks waiting if it is limited.
     const QUEUE: &'static str = "webhook";
-    const RETRY: RetryPolicy = RetryPolicy {
-        max_attempts: 12,
-        first_delay: Duration::from_secs(5),
-        max_delay: Duration::from_secs(14 * 3600),
-    };
+    const RETRY: RetryPolicy =
+        RetryPolicy { max_attempts: 12, first_delay: Duration::from_secs(5), max_delay: LONGEST_QUIET };
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(300));
     const PROBLEMS: &'static [longhaul_model::ProblemKind] = &[UNKNOWN_WEBHOOK_DELIVERY];
 
@@ -81,32 +79,49 @@ impl TaskType for DeliverWebhook {
             return Ok(Outcome::done());
         }
         let refused = |detail: String| RunError::transient(WEBHOOK_NOT_DELIVERED, detail);
-        let webhooks =
-            context.resources().get::<Webhooks>().ok_or_else(|| refused("This worker sends none.".into()))?;
-        let keyring = context
+        let webhooks = context
             .resources()
-            .get::<Keyring>()
-            .ok_or_else(|| refused("This worker has no key to open the secret: set LONGHAUL_SECRET_KEY.".into()))?;
-        let secret = open(keyring, due.webhook_id, &due.secret)
-            .ok()
-            .and_then(|secret| secret_bytes(&secret))
-            .ok_or_else(|| refused("The webhook's secret can't be opened; give it a new one.".into()))?;
+            .get::<Webhooks>()
+            .ok_or_else(|| refused("This worker is not set up to send webhooks.".into()))?;
+        let keyring = context.resources().get::<Keyring>().ok_or_else(|| {
+            refused("This worker has no key to decrypt the webhook's secret: set LONGHAUL_SECRET_KEY.".into())
+        })?;
+        let bytes = |sealed: &str| secret_bytes(&open(keyring, due.webhook_id, sealed).ok()?);
+        let secret = bytes(&due.secret)
+            .ok_or_else(|| refused("The webhook's secret can't be decrypted; set a new one.".into()))?;
+        let secrets: Vec<Vec<u8>> = std::iter::once(secret).chain(due.old_secret.as_deref().and_then(bytes)).collect();
+        // A ping is sent by someone who waits for it.
+        if due.event != "ping"
+            && let Some(rest) = webhooks.quiet().rest(&due.webhook_id)
+        {
+            return Ok(Outcome::Snooze(rest));
+        }
         let body = due.body.to_string();
         let message = Message { id: self.delivery_id, timestamp: due.now, body: &body };
-        let sent = webhooks.send(&due.url, &secret, &message).await;
+        let sent = webhooks.send(&due.url, &secrets, &message).await;
         self.note(context.pool(), webhooks, due.webhook_id, &sent, context.attempt()).await?;
+        match sent.retry_after {
+            Some(wait) => webhooks.quiet().keep(due.webhook_id, wait),
+            None if sent.error.is_none() => webhooks.quiet().end(&due.webhook_id),
+            None => {}
+        }
         match sent.error {
             None => Ok(Outcome::done()),
             // The receiver wants no more, says the specification.
             Some(error) if sent.status == Some(410) => Err(RunError::permanent(WEBHOOK_NOT_DELIVERED, error)),
-            Some(error) => Err(RunError::transient(WEBHOOK_NOT_DELIVERED, error)),
+            Some(error) => Err(match sent.retry_after {
+                Some(wait) => RunError::not_before(wait, WEBHOOK_NOT_DELIVERED, error),
+                None => RunError::transient(WEBHOOK_NOT_DELIVERED, error),
+            }),
         }
     }
 }
 
 async fn due(pool: &PgPool, delivery: Uuid) -> sqlx::Result<Option<Due>> {
     sqlx::query_as(
-        "SELECT w.id AS webhook_id, w.url, w.secret, w.enabled, d.event, d.state, d.body,
+        "SELECT w.id AS webhook_id, w.url, w.secret, w.enabled,
+                CASE WHEN w.old_secret_until > clock_timestamp() THEN w.old_secret END AS old_secret,
+                d.event, d.state, d.body,
                 extract(epoch FROM clock_timestamp())::bigint AS now
            FROM records.webhook_delivery d JOIN records.webhook w ON w.id = d.webhook_id
           WHERE d.id = $1",
@@ -178,7 +193,8 @@ impl DeliverWebhook {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        let because = if gone { "The receiver answered 410 Gone." } else { "Nothing could be delivered for too long." };
+        let because =
+            if gone { "The receiver answered 410 Gone." } else { "No message could be delivered for too long." };
         sqlx::query(
             "UPDATE records.webhook SET enabled = false, disabled_because = $3
               WHERE id = $1 AND enabled AND ($4 OR failing_since <= now() - $2 * interval '1 second')",

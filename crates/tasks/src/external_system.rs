@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::problem::{AMBIGUOUS_TICKET_KEY, TICKET_NOT_FOUND, UNKNOWN_EXTERNAL_SYSTEM_LINK};
 use crate::refusal::Refusal;
-use crate::trackers::{Connection, Ticket, TrackerError, TrackerKind, Trackers};
+use crate::trackers::{Connection, Found, Ticket, TrackerError, TrackerKind, Trackers};
 
 /// A project's connection to a tracker.
 #[derive(Debug, Clone)]
@@ -114,13 +114,25 @@ pub(crate) async fn find_ticket(
         // Another project's is as good as none: its existence is no business of this one.
         return Err(unknown_link(wanted.external_system_link_id.unwrap_or_default()));
     }
-    let asked = join_all(
-        links.iter().map(|link| async move { trackers.connect(&link.connection)?.find_by_key(wanted.key).await }),
-    );
-    let answers: Vec<Result<Option<Ticket>, TrackerError>> = asked.await;
+    // Spaces around a key came with copying it.
+    let key = wanted.key.trim();
+    let asked =
+        join_all(links.iter().map(|link| async move { trackers.connect(&link.connection)?.find_by_key(key).await }));
+    let answers: Vec<Result<Found, TrackerError>> = asked.await;
     let mut found: Vec<(ExternalSystemLink, Ticket)> = Vec::new();
+    let (mut elsewhere, mut nowhere) = (Vec::new(), Vec::new());
     for (link, answer) in links.into_iter().zip(answers) {
-        let Some(ticket) = answer? else { continue };
+        let ticket = match answer? {
+            Found::Here(ticket) => ticket,
+            Found::Elsewhere(_) => {
+                elsewhere.push(link);
+                continue;
+            }
+            Found::Nowhere => {
+                nowhere.push(link);
+                continue;
+            }
+        };
         // Two connections to one tracker may both see it.
         let same = |other: &(ExternalSystemLink, Ticket)| {
             other.0.connection.system_id == link.connection.system_id && other.1.url == ticket.url
@@ -131,11 +143,17 @@ pub(crate) async fn find_ticket(
     }
     match found.len() {
         1 => found.pop().ok_or(Refusal::Host("one is one")),
-        0 => Err(Refusal::Impossible(TICKET_NOT_FOUND, not_found(wanted))),
+        0 => Err(Refusal::Impossible(
+            TICKET_NOT_FOUND,
+            match elsewhere.first() {
+                Some(link) => in_another_project(&shown(wanted.key), link),
+                None => not_found(wanted, &nowhere),
+            },
+        )),
         _ => {
             let places: Vec<String> = found.iter().map(|(link, _)| format!("{} ({})", link.id, link.name)).collect();
             let detail = format!(
-                "Several external systems have a ticket {}; say which with ExternalSystemLinkId, one of: {}.",
+                "Several external systems have a ticket {}; choose one with ExternalSystemLinkId, one of: {}.",
                 shown(wanted.key),
                 places.join(", ")
             );
@@ -144,12 +162,36 @@ pub(crate) async fn find_ticket(
     }
 }
 
-fn not_found(wanted: &Wanted<'_>) -> String {
+fn not_found(wanted: &Wanted<'_>, asked: &[ExternalSystemLink]) -> String {
     let place = match wanted.external_system_link_id {
         Some(id) => format!("the tracker of external system link {id}"),
+        None if asked.is_empty() => {
+            return format!(
+                "Project {} is not connected to a tracker, so there is no ticket to find.",
+                wanted.project_id
+            );
+        }
         None => format!("any tracker that project {} is connected to", wanted.project_id),
     };
-    format!("There is no ticket {} in {place}; check Key.", shown(wanted.key))
+    let limits: Vec<String> =
+        asked.iter().filter_map(|link| Some(format!("'{}'", link.connection.remote_project.as_ref()?))).collect();
+    let limits = if limits.is_empty() {
+        String::new()
+    } else {
+        format!(", and RemoteProject: the search was limited to {}", limits.join(", "))
+    };
+    format!("There is no ticket {} in {place}; check Key{limits}.", shown(wanted.key))
+}
+
+/// Which other one is the tracker's business: the connection does not show it.
+fn in_another_project(ticket: &str, link: &ExternalSystemLink) -> String {
+    format!(
+        "The ticket {ticket} is in another of the tracker's projects than '{}', which external system link {} ({}) is \
+         limited to: check RemoteProject of that link. It may also have been moved.",
+        link.connection.remote_project.as_deref().unwrap_or_default(),
+        link.id,
+        link.name
+    )
 }
 
 /// What a client sent may be long; an answer need not repeat all of it.
@@ -163,8 +205,12 @@ pub(crate) async fn ticket_by_id(
     link: &ExternalSystemLink,
     ticket_id: &str,
 ) -> Result<Ticket, Refusal> {
-    trackers.connect(&link.connection)?.find_by_id(ticket_id).await?.ok_or_else(|| {
-        let detail = format!("There is no ticket with the id {} in {}; check TicketId.", shown(ticket_id), link.name);
-        Refusal::Impossible(TICKET_NOT_FOUND, detail)
-    })
+    let detail = match trackers.connect(&link.connection)?.find_by_id(ticket_id).await? {
+        Found::Here(ticket) => return Ok(ticket),
+        Found::Elsewhere(_) => in_another_project(&format!("with the id {}", shown(ticket_id)), link),
+        Found::Nowhere => {
+            format!("There is no ticket with the id {} in {}; check TicketId.", shown(ticket_id), link.name)
+        }
+    };
+    Err(Refusal::Impossible(TICKET_NOT_FOUND, detail))
 }

@@ -11,32 +11,32 @@ use crate::problem::{PROJECT_EXISTS, UNKNOWN_PROJECT};
 use crate::search;
 use crate::synthetic::Synthetic;
 
-/// Makes a project with entities of several kinds, readable random text and
-/// relationships: something to index, search and measure with.
+/// Creates a project with entities of several kinds, readable random text and relationships, to
+/// test indexing, searches and performance.
 ///
-/// The same parameters give the same texts and relationships. Entities are
-/// written in batches, each in one transaction with its checkpoint. A cancelled
-/// task leaves what it has made.
+/// The same parameters create the same texts and relationships. Entities are written in batches,
+/// each in one transaction with its checkpoint. A cancelled task leaves the entities that it has
+/// created.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars")]
 pub struct GenerateTestProject {
-    /// The new project's guid; the task's own if absent.
+    /// The new project's guid. Default: the task's guid.
     #[serde(default)]
     pub project_id: Option<Uuid>,
-    /// The new project's name; made of size and seed if absent.
+    /// The new project's name. Default: a name with its size and seed.
     #[serde(default)]
     #[schemars(length(min = 1, max = 200))]
     pub name: Option<String>,
-    /// How many entities to make.
+    /// Number of entities.
     #[serde(default = "default_entities")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub entities: i64,
-    /// How many earlier entities each one is related to.
+    /// Number of earlier entities that each entity is related to.
     #[serde(default = "default_relationships")]
     #[schemars(range(min = 0, max = 20))]
     pub relationships_per_entity: u8,
-    /// Chooses the texts and the relationships.
+    /// The seed of texts and relationships.
     #[serde(default)]
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub seed: u32,
@@ -60,7 +60,7 @@ struct Checkpoint {
     relationships: i64,
 }
 
-/// What a finished task tells.
+/// The result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Report {
@@ -100,7 +100,7 @@ impl TaskType for GenerateTestProject {
 }
 
 fn taken_detail(project_id: Uuid) -> String {
-    format!("There is a project {project_id} already; choose another ProjectId, or leave it out.")
+    format!("The project {project_id} already exists; choose another ProjectId, or omit it.")
 }
 
 impl GenerateTestProject {
@@ -147,7 +147,7 @@ impl Run {
         self.context.progress().set_message("Gathering statistics");
         sqlx::query("SELECT records.analyze_entities()").execute(self.context.pool()).await?;
         let Checkpoint { entities, relationships } = self.checkpoint;
-        self.context.progress().set_message(format!("Made {entities} entities and {relationships} relationships"));
+        self.context.progress().set_message(format!("Generated {entities} entities and {relationships} relationships"));
         Outcome::with_result(Report { project_id: self.project_id, entities, relationships })
     }
 

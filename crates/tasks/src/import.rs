@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 
 use flate2::read::MultiGzDecoder;
-use longhaul_model::has_nul;
+use longhaul_model::{FileKind, has_nul};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool};
@@ -108,6 +108,10 @@ const ROWS_AT_ONCE: usize = 4_000;
 /// the end (an unknown project or entity, an id twice).
 pub async fn import(pool: &PgPool, input: impl Read, mut on_line: impl FnMut(u64)) -> Result<Imported, ImportError> {
     let mut input = decompressed(input)?;
+    let kind = FileKind::of(input.fill_buf()?);
+    if let Some(message) = something_else(kind) {
+        return Err(ImportError::Line { line: 1, message });
+    }
     let mut transaction = pool.begin().await?;
     sqlx::raw_sql(STAGE).execute(&mut *transaction).await?;
     let mut batch = Batch::default();
@@ -154,6 +158,20 @@ fn decompressed<'a>(input: impl Read + 'a) -> std::io::Result<Box<dyn BufRead + 
     })
 }
 
+/// What to do with a file that is something else than newline-delimited JSON for certain.
+fn something_else(kind: FileKind) -> Option<String> {
+    let hint = match kind {
+        FileKind::Empty | FileKind::Json | FileKind::Text => return None,
+        FileKind::JsonArray => "write each of its elements on a line of its own, e.g. with jq -c '.[]'",
+        FileKind::Utf16 => "save it in UTF-8",
+        FileKind::Zip | FileKind::Bzip2 | FileKind::Xz | FileKind::Zstd => {
+            "unpack it first; plain text and gzip are read"
+        }
+        _ => "newline-delimited JSON is expected: one record a line",
+    };
+    Some(format!("this is {kind}: {hint}"))
+}
+
 fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> std::io::Result<bool> {
     text.clear();
     Ok(input.take(LONGEST_LINE + 1).read_until(b'\n', text)? > 0)
@@ -165,7 +183,8 @@ fn parse(text: &[u8]) -> Result<Record, String> {
     let record: Record = serde_json::from_slice(text).map_err(|error| {
         // The parser counts lines within this line only.
         let said = error.to_string();
-        said.split(" at line ").next().unwrap_or(&said).to_owned()
+        let said = said.split(" at line ").next().unwrap_or(&said);
+        if error.is_eof() { format!("{said}: each record must be on one line") } else { said.to_owned() }
     })?;
     let kind = match &record {
         Record::Project(project) if project.name.trim().is_empty() => return Err("Name is empty".to_owned()),

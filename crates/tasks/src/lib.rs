@@ -1,8 +1,10 @@
 //! The task types that ship with Longhaul, one file each, and the records they
 //! act on.
 
+mod address;
 mod automated_test_import;
 mod bulk_action;
+mod connection_failure;
 mod create_ticket_link;
 mod delete_project;
 mod deletion;
@@ -22,11 +24,13 @@ mod problem;
 mod refusal;
 mod reindex;
 mod result_node;
+mod retry_after;
 pub mod search;
 mod sync_incidents;
 mod synthetic;
 pub mod trackers;
 pub mod webhook;
+mod xml_text;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -54,7 +58,7 @@ pub use sync_incidents::SyncIncidents;
 pub static MIGRATIONS: Migrator = Migrator {
     table_name: Cow::Borrowed("records.migration"),
     create_schemas: Cow::Borrowed(&[Cow::Borrowed("records")]),
-    ..sqlx::migrate!("../../migrations/records")
+    ..sqlx::migrate!("migrations/records")
 };
 
 /// Every shipped task type.
@@ -83,13 +87,11 @@ pub static WEBHOOK_MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| Migrator {
 });
 
 /// What the database roles may do with the records and the search index.
-pub const GRANTS: &str = concat!(
-    include_str!("../../../migrations/roles/records.sql"),
-    include_str!("../../../migrations/roles/webhook.sql")
-);
+pub const GRANTS: &str =
+    concat!(include_str!("../migrations/roles/records.sql"), include_str!("../migrations/roles/webhook.sql"));
 
 /// The part of it that is about webhooks.
-pub const WEBHOOK_GRANTS: &str = include_str!("../../../migrations/roles/webhook.sql");
+pub const WEBHOOK_GRANTS: &str = include_str!("../migrations/roles/webhook.sql");
 
 /// Reads a text as an uploaded JUnit report is read, without storing anything: where
 /// fuzzers come in. How many nodes it has.
@@ -108,7 +110,7 @@ pub fn read_as_report(text: &str) -> Result<usize, String> {
 /// database roles may do with them.
 ///
 /// # Errors
-/// When a migration fails; it is rolled back.
+/// If a migration fails; it is rolled back.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     longhaul_model::store::migrate::run(pool).await?;
     longhaul_model::store::migrate::apply(&MIGRATIONS, pool).await?;

@@ -1,7 +1,9 @@
 //! `LinkTicketToAgileRunStep`: links a ticket to a step of an agile run.
 
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType};
+use longhaul_model::{
+    CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskAddress, TaskType,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,10 +24,10 @@ pub struct LinkTicketToAgileRunStep {
     pub agile_run_id: Uuid,
     /// One of its steps.
     pub step_id: Uuid,
-    /// What people call the ticket, e.g. `TST-123`.
+    /// The ticket's key, e.g. `TST-123`.
     #[schemars(length(min = 1, max = 200))]
     pub key: String,
-    /// Which of the project's trackers has it, where the key alone does not say.
+    /// The project's connection to the ticket's tracker, if several trackers have the key.
     #[serde(default)]
     pub external_system_link_id: Option<Uuid>,
 }
@@ -33,6 +35,7 @@ pub struct LinkTicketToAgileRunStep {
 impl TaskType for LinkTicketToAgileRunStep {
     const NAME: &'static str = "LinkTicketToAgileRunStep";
     const ID_PREFIX: &'static str = "linktickettoagilerunstep_";
+    const LOCATION: TaskAddress = TaskAddress::Api;
     const PROBLEMS: &'static [ProblemKind] = &[
         UNKNOWN_AGILE_RUN,
         UNKNOWN_AGILE_RUN_STEP,

@@ -2,7 +2,9 @@
 //! automated test run.
 
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType};
+use longhaul_model::{
+    CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskAddress, TaskType,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -23,10 +25,10 @@ pub struct LinkTicketToAutomatedTestRunResultNode {
     pub automated_test_run_id: Uuid,
     /// One of its result nodes.
     pub result_node_id: Uuid,
-    /// What people call the ticket, e.g. `TST-123`.
+    /// The ticket's key, e.g. `TST-123`.
     #[schemars(length(min = 1, max = 200))]
     pub key: String,
-    /// Which of the project's trackers has it, where the key alone does not say.
+    /// The project's connection to the ticket's tracker, if several trackers have the key.
     #[serde(default)]
     pub external_system_link_id: Option<Uuid>,
 }
@@ -34,6 +36,7 @@ pub struct LinkTicketToAutomatedTestRunResultNode {
 impl TaskType for LinkTicketToAutomatedTestRunResultNode {
     const NAME: &'static str = "LinkTicketToAutomatedTestRunResultNode";
     const ID_PREFIX: &'static str = "linktickettoautomatedtestrunresultnode_";
+    const LOCATION: TaskAddress = TaskAddress::Api;
     const PROBLEMS: &'static [ProblemKind] = &[
         UNKNOWN_AUTOMATED_TEST_RUN,
         UNKNOWN_RESULT_NODE,

@@ -1,7 +1,9 @@
 //! `LinkTicketToStepResult`: links a ticket to a script assignment's step result.
 
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType};
+use longhaul_model::{
+    CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskAddress, TaskType,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -20,10 +22,10 @@ use crate::problem::{
 pub struct LinkTicketToStepResult {
     /// The step result.
     pub step_result_id: Uuid,
-    /// What people call the ticket, e.g. `TST-123`.
+    /// The ticket's key, e.g. `TST-123`.
     #[schemars(length(min = 1, max = 200))]
     pub key: String,
-    /// Which of the project's trackers has it, where the key alone does not say.
+    /// The project's connection to the ticket's tracker, if several trackers have the key.
     #[serde(default)]
     pub external_system_link_id: Option<Uuid>,
 }
@@ -31,6 +33,7 @@ pub struct LinkTicketToStepResult {
 impl TaskType for LinkTicketToStepResult {
     const NAME: &'static str = "LinkTicketToStepResult";
     const ID_PREFIX: &'static str = "linktickettostepresult_";
+    const LOCATION: TaskAddress = TaskAddress::Api;
     const PROBLEMS: &'static [ProblemKind] = &[
         UNKNOWN_STEP_RESULT,
         UNKNOWN_EXTERNAL_SYSTEM_LINK,

@@ -18,7 +18,7 @@ kinds! {
     /// Not in the database.
     UNKNOWN_PROJECT = ("unknown-project", 500, "There is no such project");
     /// A project with that guid is there already.
-    PROJECT_EXISTS = ("project-exists", 500, "There is such a project already");
+    PROJECT_EXISTS = ("project-exists", 500, "The project already exists");
     /// A search needs an index, and none has been built.
     NOT_INDEXED = ("not-indexed", 500, "There is no search index yet");
     /// Not in the database.
@@ -43,6 +43,7 @@ kinds! {
     UNKNOWN_INCIDENT_LINK = ("unknown-incident-link", 404, "There is no such incident link");
     /// Not in the database.
     UNKNOWN_UPLOAD = ("unknown-upload", 500, "There is no such upload");
+    TOO_MANY_UPLOADS = ("too-many-uploads", 409, "Too many uploads");
     /// No tracker of the project has it.
     TICKET_NOT_FOUND = ("ticket-not-found", 500, "The ticket was not found");
     /// Several trackers of the project have it.
@@ -50,7 +51,7 @@ kinds! {
     /// The ticket is already linked to the target, or already has an incident.
     ALREADY_LINKED = ("already-linked", 500, "The ticket is already linked");
     /// It did not answer in time, also not when tried again.
-    TRACKER_UNAVAILABLE = ("tracker-unavailable", 503, "The tracker does not answer");
+    TRACKER_UNAVAILABLE = ("tracker-unavailable", 503, "The tracker is unavailable");
     /// 401 or 403.
     TRACKER_REFUSED = ("tracker-refused", 500, "The tracker refused our credentials");
     /// A private address, or no TLS.
@@ -60,15 +61,15 @@ kinds! {
     /// Credentials can't be stored.
     NO_SECRET_KEY = ("no-secret-key", 500, "This host has no secret key");
     /// A record with that id, or that does the same, is there already.
-    ALREADY_EXISTS = ("already-exists", 409, "There is one already");
+    ALREADY_EXISTS = ("already-exists", 409, "The record already exists");
     /// Not in the database.
     UNKNOWN_WEBHOOK = ("unknown-webhook", 404, "There is no such webhook");
     /// Not in the database, or no longer.
     UNKNOWN_WEBHOOK_DELIVERY = ("unknown-webhook-delivery", 500, "There is no such message to a webhook");
     /// Its receiver did not take it.
-    WEBHOOK_NOT_DELIVERED = ("webhook-not-delivered", 500, "The webhook's receiver did not take the message");
+    WEBHOOK_NOT_DELIVERED = ("webhook-not-delivered", 500, "The webhook's receiver did not accept the message");
     /// Not XML, or not JUnit's.
-    INVALID_JUNIT = ("invalid-junit", 500, "The file is no JUnit report");
+    INVALID_JUNIT = ("invalid-junit", 500, "The file is not a JUnit report");
 }
 
 /// The same kind where something was asked for by its address: a 404.

@@ -10,6 +10,8 @@ use crate::trackers::TrackerError;
 pub(crate) enum Refusal {
     /// The job is impossible.
     Impossible(ProblemKind, String),
+    /// It is not there, or not for whoever asks.
+    Unseen(ProblemKind, String),
     /// A tracker did not say.
     Tracker(TrackerError),
     /// The database failed.
@@ -39,6 +41,7 @@ impl From<Refusal> for CreateError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Impossible(kind, detail) => CreateError::Impossible { kind, detail },
+            Refusal::Unseen(kind, detail) => CreateError::Unseen { kind, detail },
             Refusal::Tracker(error) => error.into(),
             Refusal::Database(error) => error.into(),
             Refusal::Host(what) => CreateError::Internal(Box::new(HostDefect(what))),
@@ -49,7 +52,7 @@ impl From<Refusal> for CreateError {
 impl From<Refusal> for RunError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Impossible(kind, detail) => RunError::permanent(kind, detail),
+            Refusal::Impossible(kind, detail) | Refusal::Unseen(kind, detail) => RunError::permanent(kind, detail),
             Refusal::Tracker(error) => error.into(),
             Refusal::Database(error) => error.into(),
             Refusal::Host(what) => HostDefect(what).into(),

@@ -13,7 +13,7 @@ pub(crate) enum NodeKind {
     Case,
 }
 
-/// How a case went.
+/// The outcome of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "longhaul_model::schemars")]
 pub(crate) enum NodeStatus {

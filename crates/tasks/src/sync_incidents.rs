@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use longhaul_model::chrono::{DateTime, Utc};
@@ -16,19 +17,19 @@ use crate::incident::ticket_fields;
 use crate::permission::EDIT_INCIDENTS;
 use crate::problem::{TRACKER_UNAVAILABLE, UNKNOWN_EXTERNAL_SYSTEM_LINK, UNKNOWN_PROJECT};
 use crate::refusal::Refusal;
-use crate::trackers::{Ticket, TrackerError, Trackers};
+use crate::trackers::{Found, Ticket, TrackerError, Trackers};
 
-/// Refreshes incidents from their tickets: key, name and the field `Ticket`. All
-/// other fields are ours and stay. A ticket that its tracker does not know any
-/// more is noted (`VanishedAt`); nothing is deleted.
+/// Refreshes incidents from their tickets: key, name and the field `Ticket`. All other fields stay
+/// unchanged. If the tracker no longer has a ticket, its incident gets `VanishedAt`; nothing is
+/// deleted.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars")]
 pub struct SyncIncidents {
-    /// Only this project's; all if absent.
+    /// The project. Default: all projects.
     #[serde(default)]
     pub project_id: Option<Uuid>,
-    /// Only those that came over this connection.
+    /// Only incidents of this connection.
     #[serde(default)]
     pub external_system_link_id: Option<Uuid>,
 }
@@ -52,9 +53,12 @@ struct Checkpoint {
     /// are left out for the rest of the walk, so that one dead tracker does not
     /// hold up the others; the next attempt tries them again.
     failed: HashMap<Uuid, String>,
+    /// The longest that one of these wants to be left alone.
+    #[serde(default)]
+    retry_after: Option<Duration>,
 }
 
-/// What a finished task tells.
+/// The result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Report {
@@ -86,6 +90,7 @@ impl TaskType for SyncIncidents {
         if !checkpoint.failed.is_empty() {
             // The attempt before has walked to the end.
             checkpoint.failed.clear();
+            checkpoint.retry_after = None;
             checkpoint.last = Uuid::nil();
         }
         if checkpoint.began_at.is_none() {
@@ -99,21 +104,22 @@ impl TaskType for SyncIncidents {
         loop {
             let rows = self.page(context.pool(), &checkpoint).await?;
             let Some(last) = rows.last().map(|row| row.id) else { break };
-            let asked = ask(&context, &mut links, &rows);
-            let (answers, failed) = tokio::select! {
-                answers = asked => answers?,
+            let asking = ask(&context, &mut links, &rows);
+            let asked = tokio::select! {
+                asked = asking => asked?,
                 () = context.cancellation().cancelled() => return Ok(Outcome::Cancelled),
             };
             let mut next = Checkpoint { last, ..checkpoint.clone() };
-            next.failed.extend(failed);
+            next.failed.extend(asked.failed);
+            next.retry_after = next.retry_after.max(asked.retry_after);
             let mut transaction = context.pool().begin().await?;
-            for (id, ticket) in &answers {
+            for (id, ticket) in &asked.tickets {
                 match ticket {
                     Some(ticket) => next.changed += i64::from(refresh(&mut transaction, *id, ticket).await?),
                     None => next.vanished += i64::from(note_vanished(&mut transaction, *id).await?),
                 }
             }
-            next.processed += i64::try_from(answers.len()).unwrap_or(0);
+            next.processed += i64::try_from(asked.tickets.len()).unwrap_or(0);
             context.progress().set_processed(next.processed);
             context.save_checkpoint_in(&mut transaction, &next).await?;
             transaction.commit().await?;
@@ -121,8 +127,11 @@ impl TaskType for SyncIncidents {
         }
         if let Some(reason) = checkpoint.failed.values().next() {
             let count = checkpoint.failed.len();
-            let detail = format!("{count} connection(s) could not be synchronized, all others were. {reason}");
-            return Err(RunError::transient(TRACKER_UNAVAILABLE, detail));
+            let detail = format!("{count} connection(s) could not be synchronized; all others were. {reason}");
+            return Err(match checkpoint.retry_after {
+                Some(wait) => RunError::not_before(wait, TRACKER_UNAVAILABLE, detail),
+                None => RunError::transient(TRACKER_UNAVAILABLE, detail),
+            });
         }
         let Checkpoint { processed, changed, vanished, .. } = checkpoint;
         context.progress().set_total(processed);
@@ -144,7 +153,7 @@ impl SyncIncidents {
         .fetch_one(pool)
         .await?;
         if !project {
-            let detail = "There is no such project; check ProjectId, or leave it out for all projects.";
+            let detail = "There is no such project; check ProjectId, or omit it for all projects.";
             return Err(Refusal::Impossible(UNKNOWN_PROJECT, detail.to_owned()));
         }
         if !connection {
@@ -187,16 +196,23 @@ impl SyncIncidents {
     }
 }
 
-/// Every ticket of a batch that its tracker told of, and the connections that
-/// failed.
-type Answers = (Vec<(Uuid, Option<Ticket>)>, HashMap<Uuid, String>);
+/// What came of a batch.
+#[derive(Default)]
+struct Asked {
+    /// The incidents whose trackers told, and what.
+    tickets: Vec<(Uuid, Option<Ticket>)>,
+    /// The connections that failed, with the reason.
+    failed: HashMap<Uuid, String>,
+    /// The longest that one of these wants to be left alone.
+    retry_after: Option<Duration>,
+}
 
 /// Asks for the tickets of a batch, at once as far as the trackers allow.
 async fn ask(
     context: &RunContext,
     links: &mut HashMap<Uuid, ExternalSystemLink>,
     rows: &[Row],
-) -> Result<Answers, Refusal> {
+) -> Result<Asked, Refusal> {
     for row in rows {
         let id = row.external_system_link_id;
         if !links.contains_key(&id)
@@ -207,19 +223,20 @@ async fn ask(
     }
     let trackers = trackers(context.resources())?;
     let links = &*links;
-    let asked = join_all(rows.iter().filter_map(|row| {
+    let answers = join_all(rows.iter().filter_map(|row| {
         let link = links.get(&row.external_system_link_id)?;
         Some(async move { (row, ask_one(trackers, link, &row.ticket_id).await) })
     }))
     .await;
-    let mut answers = (Vec::with_capacity(rows.len()), HashMap::new());
-    for (row, answer) in asked {
+    let mut asked = Asked::default();
+    for (row, answer) in answers {
         match answer {
-            Ok(ticket) => answers.0.push((row.id, ticket)),
+            Ok(ticket) => asked.tickets.push((row.id, ticket)),
             Err(error) => {
                 tracing::warn!(task = context.public_id(), link = %row.external_system_link_id, ?error, "a tracker failed");
+                asked.retry_after = asked.retry_after.max(error.retry_after());
                 let detail = error.detail();
-                if let Entry::Vacant(first) = answers.1.entry(row.external_system_link_id) {
+                if let Entry::Vacant(first) = asked.failed.entry(row.external_system_link_id) {
                     context.log().warn(format_args!("External system link {}: {detail}", first.key()));
                     first.insert(detail);
                 }
@@ -229,17 +246,19 @@ async fn ask(
     // Incidents before the failure were asked for in vain: the next attempt asks
     // for all of that connection's again.
     let failed: HashSet<Uuid> =
-        rows.iter().filter(|row| answers.1.contains_key(&row.external_system_link_id)).map(|row| row.id).collect();
-    answers.0.retain(|(id, _)| !failed.contains(id));
-    Ok(answers)
+        rows.iter().filter(|row| asked.failed.contains_key(&row.external_system_link_id)).map(|row| row.id).collect();
+    asked.tickets.retain(|(id, _)| !failed.contains(id));
+    Ok(asked)
 }
 
+/// The ticket, also when it was moved to another of the tracker's projects: the incident
+/// follows it by its id.
 async fn ask_one(
     trackers: &Trackers,
     link: &ExternalSystemLink,
     ticket_id: &str,
 ) -> Result<Option<Ticket>, TrackerError> {
-    trackers.connect(&link.connection)?.find_by_id(ticket_id).await
+    trackers.connect(&link.connection)?.find_by_id(ticket_id).await.map(Found::anywhere)
 }
 
 /// Writes what the ticket says; `false` if that is what is there. Other fields

@@ -1,23 +1,29 @@
 //! Signing and sending webhooks (Standard Webhooks, standardwebhooks.com).
 
-use std::error::Error as StdError;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use longhaul_model::Keyring;
-use reqwest::Url;
+use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use reqwest::redirect::Policy;
 use uuid::Uuid;
 
-use crate::trackers::address::{GuardedResolver, check_host};
+use crate::address::{Address, GuardedResolver};
+use crate::connection_failure::{ConnectionFailure, Patience};
+use crate::retry_after::{Quiet, retry_after};
+
+/// A receiver is left alone for so long at most, whatever its `Retry-After` asks for.
+pub(crate) const LONGEST_QUIET: Duration = Duration::from_secs(14 * 3600);
 
 /// How webhooks are sent: a resource that the host gives to task types and routes.
 pub struct Webhooks {
     http: reqwest::Client,
     settings: WebhookSettings,
+    /// Webhooks whose receivers asked to be left alone.
+    quiet: Quiet<Uuid>,
 }
 
 /// What can be set of the way to webhooks' receivers.
@@ -57,15 +63,17 @@ pub(crate) struct Message<'a> {
 pub(crate) struct Sent {
     pub(crate) status: Option<u16>,
     pub(crate) latency: Duration,
-    /// Why it does not count as delivered.
+    /// Why the delivery failed.
     pub(crate) error: Option<String>,
+    /// When the receiver wants to be asked again, if it said so.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Webhooks {
     /// A client for all receivers.
     ///
     /// # Errors
-    /// When the system's certificates can't be read.
+    /// If the system's certificates can't be read.
     pub fn new(settings: WebhookSettings) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
             .dns_resolver(GuardedResolver { allow_private: settings.allow_private })
@@ -76,7 +84,7 @@ impl Webhooks {
             // The answer of another address would say nothing about this one.
             .redirect(Policy::none())
             .build()?;
-        Ok(Self { http, settings })
+        Ok(Self { http, settings, quiet: Quiet::default() })
     }
 
     pub(crate) fn settings(&self) -> &WebhookSettings {
@@ -84,20 +92,21 @@ impl Webhooks {
     }
 
     /// Checks an address as it was entered, and again before it is used.
-    pub(crate) fn check_url(&self, url: &str) -> Result<Url, String> {
-        let url = Url::parse(url).map_err(|error| format!("The address is no URL: {error}."))?;
-        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-            return Err("The address must have no user name, password or #.".to_owned());
-        }
-        check_host(&url, self.settings.allow_private)?;
-        Ok(url)
+    pub(crate) fn check_url(&self, url: &str) -> Result<Address, String> {
+        Address::parse(url, self.settings.allow_private)
     }
 
-    /// Sends a message once.
-    pub(crate) async fn send(&self, url: &str, secret: &[u8], message: &Message<'_>) -> Sent {
+    /// Webhooks whose receivers asked this process to be left alone.
+    pub(crate) fn quiet(&self) -> &Quiet<Uuid> {
+        &self.quiet
+    }
+
+    /// Sends a message once, signed with each of these secrets.
+    pub(crate) async fn send(&self, url: &str, secrets: &[Vec<u8>], message: &Message<'_>) -> Sent {
+        let failed = |latency, error| Sent { status: None, latency, error: Some(error), retry_after: None };
         let url = match self.check_url(url) {
-            Ok(url) => url,
-            Err(error) => return Sent { status: None, latency: Duration::ZERO, error: Some(error) },
+            Ok(url) => url.into_url(),
+            Err(error) => return failed(Duration::ZERO, error),
         };
         let began = Instant::now();
         let id = message_id(message.id);
@@ -108,7 +117,7 @@ impl Webhooks {
             .header(USER_AGENT, concat!("longhaul/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", &id)
             .header("webhook-timestamp", message.timestamp.to_string())
-            .header("webhook-signature", signature(secret, &id, message.timestamp, message.body))
+            .header("webhook-signature", signatures(secrets, &id, message.timestamp, message.body))
             .body(message.body.to_owned())
             .send()
             .await;
@@ -118,25 +127,17 @@ impl Webhooks {
             Ok(answer) => {
                 let status = answer.status();
                 let error = (!status.is_success()).then(|| format!("The receiver answered {status}."));
-                Sent { status: Some(status.as_u16()), latency, error }
+                let is_busy = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+                let retry_after = retry_after(answer.headers(), LONGEST_QUIET).filter(|_| is_busy);
+                Sent { status: Some(status.as_u16()), latency, error, retry_after }
             }
-            Err(error) => Sent { status: None, latency, error: Some(told(&error, self.settings.deadline)) },
+            Err(error) => {
+                let patience = Patience { connect: self.settings.deadline, answer: self.settings.deadline };
+                let failure = ConnectionFailure::of(&error, patience);
+                failed(latency, format!("The receiver {}.", failure.words))
+            }
         }
     }
-}
-
-/// In words that name no address within: those may be nobody's business.
-fn told(error: &reqwest::Error, deadline: Duration) -> String {
-    if error.is_timeout() {
-        return format!("The receiver did not answer within {} s.", deadline.as_secs_f32());
-    }
-    let mut source: Option<&(dyn StdError + 'static)> = error.source();
-    let mut last = String::new();
-    while let Some(cause) = source {
-        last = cause.to_string();
-        source = cause.source();
-    }
-    format!("The receiver could not be reached: {last}.")
 }
 
 /// The header `webhook-id`.
@@ -144,11 +145,17 @@ pub(crate) fn message_id(delivery: Uuid) -> String {
     format!("msg_{}", delivery.simple())
 }
 
-/// The header `webhook-signature`: `v1,` and HMAC-SHA256 of id, timestamp and body.
+/// A signature: `v1,` and HMAC-SHA256 of id, timestamp and body.
 fn signature(secret: &[u8], id: &str, timestamp: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     let tag = hmac::sign(&key, format!("{id}.{timestamp}.{body}").as_bytes());
     format!("v1,{}", STANDARD.encode(tag))
+}
+
+/// The header `webhook-signature`: one for each secret, with spaces between.
+fn signatures(secrets: &[Vec<u8>], id: &str, timestamp: i64, body: &str) -> String {
+    let each: Vec<String> = secrets.iter().map(|secret| signature(secret, id, timestamp, body)).collect();
+    each.join(" ")
 }
 
 /// A new secret: 32 random bytes as the specification writes them.

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{BATCH, Histograms, LATENCY, counters, histograms, register};
+use crate::instrument::{BATCH, Histograms, LATENCY, counters, histograms, register};
 use crate::table::{ACCEPTED, OTHER, REQUEST_SECONDS, STORE_SECONDS, STORED_TASKS};
 
 /// What the HTTP API measures.

@@ -13,22 +13,28 @@ use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
-use crate::metrics::{gauges, register};
+use crate::instrument::{gauges, register};
 use crate::table;
 
-/// Gauges of what waits, read anew when someone scrapes and they are old.
+/// Gauges of the queues, which a scrape refreshes if they are old.
 pub(crate) struct Database {
     pool: PgPool,
     next_read: Mutex<Option<Instant>>,
     tasks: Family<TasksLabels, Gauge>,
     oldest: Family<QueueLabel, Gauge<f64, AtomicU64>>,
     paused: Family<QueueLabel, Gauge>,
+    unserved: Family<QueueLabel, Gauge>,
     workers: Family<StateLabel, Gauge>,
     /// Without labels; a family, so that it can be absent.
-    slots: Family<[(&'static str, &'static str); 0], Gauge>,
+    slots: Family<NoLabels, Gauge>,
+    overdue: Family<NoLabels, Gauge<f64, AtomicU64>>,
+    abandoned: Family<NoLabels, Gauge>,
+    troubles: Family<NoLabels, Gauge>,
     read_seconds: Gauge<f64, AtomicU64>,
     failures: Counter,
 }
+
+type NoLabels = [(&'static str, &'static str); 0];
 
 /// The least time between two reads; a slow one is repeated more rarely, so that it
 /// takes this share of the time at most.
@@ -61,6 +67,10 @@ impl Database {
             tasks: gauges(to, table::QUEUE_TASKS),
             oldest: register(to, table::OLDEST_SECONDS, Family::default()),
             paused: gauges(to, table::QUEUE_PAUSED),
+            unserved: gauges(to, table::QUEUE_UNSERVED),
+            overdue: register(to, table::OVERDUE_SECONDS, Family::default()),
+            abandoned: gauges(to, table::ABANDONED),
+            troubles: gauges(to, table::TROUBLES),
             workers: gauges(to, table::WORKERS),
             slots: gauges(to, table::FLEET_SLOTS),
             read_seconds: register(to, table::READ_SECONDS, Gauge::default()),
@@ -83,16 +93,20 @@ impl Database {
         self.tasks.clear();
         self.oldest.clear();
         self.paused.clear();
+        self.unserved.clear();
+        self.overdue.clear();
+        self.abandoned.clear();
+        self.troubles.clear();
         self.workers.clear();
         self.slots.clear();
         match read {
             Ok(Ok(depth)) => self.show(depth),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "what waits could not be read for a scrape");
+                tracing::warn!(%error, "the metrics of the database could not be read for a scrape");
                 self.failures.inc();
             }
             Err(_) => {
-                tracing::warn!("what waits could not be read in time for a scrape");
+                tracing::warn!("the metrics of the database could not be read in time for a scrape");
                 self.failures.inc();
             }
         }
@@ -112,10 +126,14 @@ impl Database {
             let label = QueueLabel { queue };
             self.oldest.get_or_create(&label).set(depth.oldest_seconds.unwrap_or(0.0));
             self.paused.get_or_create(&label).set(i64::from(depth.paused));
+            self.unserved.get_or_create(&label).set(i64::from(depth.unserved));
         }
         self.workers.get_or_create(&StateLabel { state: "alive" }).set(depth.workers_alive);
         self.workers.get_or_create(&StateLabel { state: "silent" }).set(depth.workers_silent);
         self.slots.get_or_create(&[]).set(depth.slots);
+        self.overdue.get_or_create(&[]).set(depth.overdue_seconds);
+        self.abandoned.get_or_create(&[]).set(depth.abandoned);
+        self.troubles.get_or_create(&[]).set(depth.troubles);
     }
 }
 
@@ -138,6 +156,7 @@ fn capped(queues: Vec<QueueDepth>) -> BTreeMap<String, QueueDepth> {
                     (a, b) => a.or(b),
                 };
                 sum.paused |= queue.paused;
+                sum.unserved |= queue.unserved;
             }
         }
     }
@@ -161,6 +180,7 @@ mod tests {
             running: 0,
             oldest_seconds: Some(f64::from(number)),
             paused: false,
+            unserved: false,
         });
         let shown = capped(queues.collect());
         assert_eq!(shown.len(), MOST_QUEUES + 1);

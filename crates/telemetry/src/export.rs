@@ -72,7 +72,7 @@ pub enum ExportError {
     #[error("OTEL_EXPORTER_OTLP_HEADERS (--otlp-headers) must look like name=value,other=value")]
     Headers,
     /// The other settings.
-    #[error("the OTEL_EXPORTER_OTLP_… settings can't be used")]
+    #[error("the OTEL_EXPORTER_OTLP_… settings are invalid")]
     Settings(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The HTTP client.
     #[error("the HTTP client for spans can't be made")]
@@ -90,7 +90,7 @@ impl Export {
     /// otherwise. To be called on a tokio runtime, which sends the spans.
     ///
     /// # Errors
-    /// When a setting can't be used.
+    /// If a setting can't be used.
     pub fn start(name: &'static str, settings: TraceSettings) -> Result<Option<Self>, ExportError> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let of_traces = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some();

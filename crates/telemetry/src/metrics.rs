@@ -1,6 +1,5 @@
 //! The instruments of a process.
 
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -9,14 +8,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Metric as Registrable, Registry};
+use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 
 use crate::api::ApiMetrics;
 use crate::database::Database;
 use crate::exposition::Exposition;
+use crate::instrument::{Histograms, LATENCY, counters, gauges, histograms};
 use crate::pool::{PoolGauges, PoolLabel};
-use crate::table::{BUILD, LISTEN_LOST, Metric, POOL_WAIT};
+use crate::table::{BUILD, LISTEN_LOST, POOL_WAIT};
+use crate::vitals::Vitals;
 use crate::worker::WorkerMetrics;
 
 /// The instruments of one process, for all of its parts. Cheap to clone: clones are
@@ -36,10 +37,8 @@ struct Inner {
     listen_lost: OnceLock<Family<ByLabel, Counter>>,
     database: OnceLock<Database>,
     build: OnceLock<()>,
+    vitals: Vitals,
 }
-
-/// Histograms that share a name.
-pub(crate) type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByLabel {
@@ -52,21 +51,26 @@ struct VersionLabel {
 }
 
 impl Metrics {
-    /// Instruments that have measured nothing yet. A part's instruments are shown
-    /// once they were asked for.
+    /// New instruments. A part's instruments are exposed after their first use.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Those of the HTTP API.
+    /// The instruments of the HTTP API.
     pub fn api(&self) -> &ApiMetrics {
         self.inner.api.get_or_init(|| ApiMetrics::register(&mut self.registry()))
     }
 
-    /// Those of a worker.
+    /// The instruments of a worker.
     pub fn worker(&self) -> &WorkerMetrics {
         self.inner.worker.get_or_init(|| WorkerMetrics::register(&mut self.registry()))
+    }
+
+    /// Whether the process is ready, and its loops go round.
+    #[must_use]
+    pub fn vitals(&self) -> &Vitals {
+        &self.inner.vitals
     }
 
     /// From here on scrapes tell how many connections the pool has.
@@ -94,13 +98,13 @@ impl Metrics {
         lost.get_or_create(&ByLabel { by }).inc();
     }
 
-    /// From here on scrapes tell what waits in this database, which is asked once in
-    /// five seconds at most, and only if someone scrapes. The first call counts.
+    /// Adds the metrics of this database. A scrape reads them, at most every five seconds. Only the
+    /// first call has an effect.
     pub fn watch_database(&self, pool: &PgPool) {
         self.inner.database.get_or_init(|| Database::register(&mut self.registry(), pool.clone()));
     }
 
-    /// Everything as text, in the form that `Accept` asks for.
+    /// Returns all metrics as text, in the format that `Accept` requests.
     pub async fn expose(&self, accept: Option<&str>) -> Exposition {
         if let Some(database) = self.inner.database.get() {
             database.refresh().await;
@@ -115,39 +119,4 @@ impl Metrics {
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.inner.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Seconds that a statement or a request takes.
-pub(crate) const LATENCY: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Seconds that a task waits or runs: up to hours.
-pub(crate) const LONG: [f64; 14] =
-    [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
-/// How many at once.
-pub(crate) const BATCH: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 2_500.0];
-
-pub(crate) fn register<M: Registrable + Clone>(registry: &mut Registry, metric: Metric, instrument: M) -> M {
-    registry.register(metric.name, metric.help, instrument.clone());
-    instrument
-}
-
-pub(crate) fn counters<L>(registry: &mut Registry, metric: Metric) -> Family<L, Counter>
-where
-    L: EncodeLabelSet + Clone + Eq + std::hash::Hash + Debug + Send + Sync + 'static,
-{
-    register(registry, metric, Family::default())
-}
-
-pub(crate) fn gauges<L>(registry: &mut Registry, metric: Metric) -> Family<L, Gauge>
-where
-    L: EncodeLabelSet + Clone + Eq + std::hash::Hash + Debug + Send + Sync + 'static,
-{
-    register(registry, metric, Family::default())
-}
-
-pub(crate) fn histograms<L>(registry: &mut Registry, metric: Metric, make: fn() -> Histogram) -> Histograms<L>
-where
-    L: EncodeLabelSet + Clone + Eq + std::hash::Hash + Debug + Send + Sync + 'static,
-{
-    register(registry, metric, Family::new_with_constructor(make))
 }

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use crate::table::{POOL_CONNECTIONS, POOL_MAX};
 
-/// Pools that are looked at when someone scrapes.
+/// Pools whose metrics are read by a scrape.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PoolGauges {
     pools: Arc<Mutex<Vec<(&'static str, PgPool)>>>,

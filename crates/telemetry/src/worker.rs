@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{BATCH, Histograms, LATENCY, LONG, counters, histograms, register};
+use crate::instrument::{BATCH, Histograms, LATENCY, LONG, counters, gauges, histograms, register};
 use crate::table;
 
 /// What a worker measures. Lanes keep [`AttemptsOfType`] and the histograms of their
@@ -30,11 +30,14 @@ pub struct WorkerMetrics {
     flushed_tasks: Histogram,
     service_seconds: Histograms<ServiceLabel>,
     service_failures: Family<ServiceLabel, Counter>,
+    service_failing: Family<ServiceLabel, Gauge>,
     running: Gauge,
     slots: Gauge,
     leases_lost: Counter,
     presumed_dead: Counter,
+    repaired: Counter,
     database_failures: Counter,
+    database_failing: Gauge,
 }
 
 /// What became of a task when an attempt ended.
@@ -50,6 +53,8 @@ pub enum End {
     Retrying,
     /// The handler asked to be run later.
     Snoozed,
+    /// The database interrupted it; it will be made again.
+    Interrupted,
     /// Given back by a worker that stops.
     Released,
     /// It waits for its children.
@@ -57,8 +62,16 @@ pub enum End {
 }
 
 impl End {
-    const ALL: [Self; 7] =
-        [Self::Succeeded, Self::Failed, Self::Cancelled, Self::Retrying, Self::Snoozed, Self::Released, Self::Waiting];
+    const ALL: [Self; 8] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Retrying,
+        Self::Snoozed,
+        Self::Interrupted,
+        Self::Released,
+        Self::Waiting,
+    ];
 
     /// Its name in labels and spans.
     #[must_use]
@@ -69,6 +82,7 @@ impl End {
             Self::Cancelled => "cancelled",
             Self::Retrying => "retrying",
             Self::Snoozed => "snoozed",
+            Self::Interrupted => "interrupted",
             Self::Released => "released",
             Self::Waiting => "waiting",
         }
@@ -130,11 +144,14 @@ impl WorkerMetrics {
             flushed_tasks: register(to, table::FLUSHED_TASKS, batch()),
             service_seconds: histograms(to, table::SERVICE_SECONDS, || Histogram::new(LATENCY)),
             service_failures: counters(to, table::SERVICE_FAILURES),
+            service_failing: gauges(to, table::SERVICE_FAILING),
             running: register(to, table::RUNNING, Gauge::default()),
             slots: register(to, table::SLOTS, Gauge::default()),
             leases_lost: register(to, table::LEASES_LOST, Counter::default()),
             presumed_dead: register(to, table::PRESUMED_DEAD, Counter::default()),
+            repaired: register(to, table::REPAIRED_TASKS, Counter::default()),
             database_failures: register(to, table::DATABASE_FAILURES, Counter::default()),
+            database_failing: register(to, table::DATABASE_FAILING, Gauge::default()),
         }
     }
 
@@ -184,17 +201,23 @@ impl WorkerMetrics {
         self.flushed_tasks.observe(tasks as f64);
     }
 
-    /// A run of a maintenance service.
-    pub fn maintained(&self, service: &'static str, took: Duration, failed: bool) {
+    /// A run of a maintenance service. Returns how many have failed since the last one that
+    /// succeeded.
+    pub fn maintained(&self, service: &'static str, took: Duration, failed: bool) -> u32 {
         let label = ServiceLabel { service };
         self.service_seconds.get_or_create(&label).observe(took.as_secs_f64());
-        let failures = self.service_failures.get_or_create(&label);
+        let (failures, failing) =
+            (self.service_failures.get_or_create(&label), self.service_failing.get_or_create(&label));
         if failed {
             failures.inc();
+            u32::try_from(failing.inc() + 1).unwrap_or(u32::MAX)
+        } else {
+            failing.set(0);
+            0
         }
     }
 
-    /// Attempts that run now.
+    /// Attempts that are running.
     #[must_use]
     pub fn running(&self) -> &Gauge {
         &self.running
@@ -210,13 +233,27 @@ impl WorkerMetrics {
         self.leases_lost.inc();
     }
 
+    /// So many open tasks were in no place, or under a lease that did not hold them, and were
+    /// put back: a fault of Longhaul.
+    pub fn repaired(&self, tasks: usize) {
+        self.repaired.inc_by(tasks as u64);
+    }
+
     /// Others took this worker for dead.
     pub fn presumed_dead(&self) {
         self.presumed_dead.inc();
     }
 
-    /// A claim or the storing of ends failed.
-    pub fn database_failed(&self) {
+    /// A claim or the storing of ends failed; `in_a_row`: so often in the lane that has failed
+    /// most often since its last success.
+    pub fn database_failed(&self, in_a_row: u32) {
         self.database_failures.inc();
+        self.database_failing.set(in_a_row.into());
+    }
+
+    /// A claim or the storing of ends succeeded in a lane that had failed; `in_a_row` as for
+    /// [`Self::database_failed`].
+    pub fn database_answered(&self, in_a_row: u32) {
+        self.database_failing.set(in_a_row.into());
     }
 }

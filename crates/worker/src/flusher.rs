@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longhaul_model::problem::{NOT_STORABLE, Problem};
-use longhaul_model::store::is_unavailable;
 use longhaul_model::store::progress::{ProgressWrite, flush};
-use longhaul_model::store::worker::held_leases;
+use longhaul_model::store::worker::still_held;
+use longhaul_model::store::{DEADLINE, is_refusal, within};
 use longhaul_model::{Attempt, StopReason};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::lane::Shared;
+use crate::shared::Shared;
 
 /// Attempts that have run for less are left to the next flush: most short tasks are
 /// over by then. Writing that they run costs as much as their end, which waits
-/// behind it for the row (docs/performance.md).
+/// behind it for the row (docs/adr/0008-performance-history.md).
 const YOUNG: Duration = Duration::from_millis(20);
 
 /// However many attempts report, and however busy the database is, writing what they
@@ -27,14 +27,17 @@ const LONGEST_REST: Duration = Duration::from_secs(2);
 /// Runs until `stop`; the last state of an attempt is written with its end.
 pub(crate) async fn run(shared: Arc<Shared>, every: Duration, stop: CancellationToken) {
     let mut rest = every;
+    let longest = every + LONGEST_REST + DEADLINE * 2;
+    let pulse = shared.metrics.vitals().watch("progress", longest);
     loop {
+        pulse.beat(longest);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(rest) => {}
         }
         let began = Instant::now();
-        if let Err(error) = run_once(&shared).await {
-            tracing::warn!(%error, "progress could not be written; it is tried again");
+        if let Err(error) = within(DEADLINE, run_once(&shared)).await {
+            tracing::warn!(%error, "progress could not be written; retrying");
         }
         rest = every.max((began.elapsed() * REST).min(LONGEST_REST));
     }
@@ -54,17 +57,15 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
         return Ok(());
     }
     let began = Instant::now();
+    let unwritten = Unwritten(&attempts);
     let written: HashSet<Uuid> = match flush(&shared.pool, worker_id, &writes).await {
         Ok(written) => written.into_iter().collect(),
-        Err(error) if is_unavailable(&error) => {
-            attempts.iter().for_each(|attempt| attempt.mark_changed());
-            return Err(error);
-        }
-        Err(error) => {
+        Err(error) if is_refusal(&error) => {
             // One of them can't be stored: the others must not suffer.
-            tracing::warn!(%error, "a batch of progress was refused; trying it one by one");
+            tracing::warn!(%error, "the database refused a batch of progress; writing it task by task");
             write_one_by_one(shared, worker_id, &attempts, &writes).await?.into_iter().collect()
         }
+        Err(error) => return Err(error),
     };
     shared.metrics.worker().flushed(writes.len(), began.elapsed());
     for (attempt, write) in attempts.iter().zip(&writes) {
@@ -72,11 +73,28 @@ async fn run_once(shared: &Shared) -> sqlx::Result<()> {
             attempt.stored(write);
         }
     }
+    unwritten.forget();
     let missing: Vec<_> = attempts.into_iter().filter(|attempt| !written.contains(&attempt.id())).collect();
     if !missing.is_empty() {
         stop_the_lost(shared, worker_id, &missing).await?;
     }
     Ok(())
+}
+
+/// Attempts whose changes were taken to be written: until that is known to be done they count
+/// as changed again, also if the run is given up in the middle.
+struct Unwritten<'a>(&'a [Arc<Attempt>]);
+
+impl Unwritten<'_> {
+    fn forget(mut self) {
+        self.0 = &[];
+    }
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|attempt| attempt.mark_changed());
+    }
 }
 
 /// Those that are refused have their attempts failed, or they would be refused
@@ -91,11 +109,11 @@ async fn write_one_by_one(
     for (attempt, write) in attempts.iter().zip(writes) {
         match flush(&shared.pool, worker_id, std::slice::from_ref(write)).await {
             Ok(ids) => written.extend(ids),
-            Err(error) if is_unavailable(&error) => return Err(error),
+            Err(error) if !is_refusal(&error) => return Err(error),
             Err(error) => {
                 tracing::error!(task = %write.id, %error, "progress can't be stored; the task fails");
-                let detail =
-                    "The progress or checkpoint could not be stored; the log names the cause under this task's id.";
+                let detail = "The progress or checkpoint could not be stored; the worker's log has the cause under \
+                    this task's id.";
                 attempt.refuse(Problem::new(NOT_STORABLE, detail));
             }
         }
@@ -106,10 +124,10 @@ async fn write_one_by_one(
 /// What was not written has just ended, been taken away, or was locked, in which
 /// case the next flush has it.
 async fn stop_the_lost(shared: &Shared, worker_id: i32, missing: &[Arc<Attempt>]) -> sqlx::Result<()> {
-    let numbers: Vec<i64> = missing.iter().map(|attempt| attempt.lease().number).collect();
-    let held = held_leases(&shared.pool, worker_id, &numbers).await?;
+    let tasks: Vec<(i64, Uuid)> = missing.iter().map(|attempt| (attempt.lease().number, attempt.id())).collect();
+    let held = still_held(&shared.pool, worker_id, &tasks).await?;
     for attempt in missing {
-        if held.contains(&attempt.lease().number) {
+        if held.contains(&attempt.id()) {
             attempt.mark_changed();
         } else {
             attempt.stop(StopReason::LeaseLost);

@@ -1,4 +1,4 @@
-//! Who this worker is in the database.
+//! The worker's identity in the database.
 
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 

@@ -1,5 +1,5 @@
-//! Runs tasks: claims them, runs their handlers, writes their progress, ends
-//! them behind the fence, and looks after what others left behind.
+//! The worker: it claims tasks, runs their handlers, writes their progress, stores their outcomes
+//! behind the fence, and runs the maintenance services.
 //!
 //! ```no_run
 //! # async fn example(pool: longhaul_model::sqlx::PgPool, registry: longhaul_model::Registry) -> Result<(), longhaul_worker::WorkerError> {
@@ -13,19 +13,23 @@
 //! executor runs one attempt, the flusher writes progress, the keeper beats, the
 //! listener wakes, and `maintenance/` has one file a service.
 
-mod endings;
-mod ends;
 mod executor;
+mod finish_buffer;
 mod flusher;
-mod hands;
+mod gates;
 mod identity;
 mod in_flight;
 mod keeper;
 mod lane;
+mod lane_failures;
+mod leases;
 mod listener;
 mod maintenance;
+mod outcome_counters;
 mod pace;
 mod settings;
+mod shared;
+mod slots;
 mod tally;
 mod worker;
 

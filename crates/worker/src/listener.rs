@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_model::StopReason;
-use longhaul_model::store::wakeup::{CANCEL, FOLLOWED, READY};
+use longhaul_model::connect::Listener;
+use longhaul_model::store::wakeup::{ADMITTED, CANCEL, FOLLOWED, GATE, READY};
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::lane::Shared;
+use crate::shared::Shared;
 
 /// Listens until `stop`. Lanes also poll, so a lost connection costs latency
 /// and nothing else.
@@ -20,7 +20,7 @@ pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, 
             () = stop.cancelled() => return,
             Err(error) = listening => {
                 shared.metrics.listen_lost("worker");
-                tracing::warn!(%error, "listening failed; it is tried again");
+                tracing::warn!(%error, "listening failed; retrying");
             }
         }
         tokio::select! {
@@ -31,20 +31,24 @@ pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, 
 }
 
 async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Result<std::convert::Infallible> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen_all([READY, CANCEL, FOLLOWED]).await?;
+    let mut listener = Listener::connect(pool, &[READY, ADMITTED, GATE, CANCEL, FOLLOWED]).await?;
     // What became ready before LISTEN was not told.
     shared.wake();
     shared.followed.notify_one();
+    shared.gates.changed("");
     loop {
-        let Some(notification) = listener.try_recv().await? else {
+        let Some(notification) = listener.next().await? else {
             // Reconnected: what was told meanwhile is lost.
             shared.metrics.listen_lost("worker");
             shared.wake();
+            shared.gates.changed("");
             continue;
         };
         match notification.channel() {
-            READY if queues.iter().any(|queue| queue == notification.payload()) => shared.wake(),
+            // Where the queue is gated, the gatekeeper has the first look.
+            READY if shared.gates.arrived(notification.payload()) => {}
+            READY | ADMITTED if queues.iter().any(|queue| queue == notification.payload()) => shared.wake(),
+            GATE => shared.gates.changed(notification.payload()),
             FOLLOWED => shared.followed.notify_one(),
             CANCEL => {
                 let attempt = notification.payload().parse().ok().and_then(|id| shared.in_flight.get(id));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul_model::DatabaseClock;
 use longhaul_model::store::ClaimedTask;
-use longhaul_model::store::finish::Verdict;
+use longhaul_model::store::finish::AttemptOutcome;
 use longhaul_telemetry::{AttemptsOfType, End, Histogram, Metrics};
 
 /// The instruments that a lane has used: it looks each up by its labels once.
@@ -36,10 +36,10 @@ impl Tally {
     }
 
     /// `None` if the outcome is dropped.
-    pub(crate) fn ended(&mut self, type_name: &'static str, verdict: Option<&Verdict>, ran: Duration) {
+    pub(crate) fn ended(&mut self, type_name: &'static str, outcome: Option<&AttemptOutcome>, ran: Duration) {
         self.metrics.worker().running().dec();
-        match verdict {
-            Some(verdict) => self.of_type(type_name).ended(end(verdict), ran),
+        match outcome {
+            Some(outcome) => self.of_type(type_name).ended(end(outcome), ran),
             None => self.metrics.worker().lease_lost(),
         }
     }
@@ -50,18 +50,19 @@ impl Tally {
 }
 
 /// What spans say of an end.
-pub(crate) fn end_name(verdict: Option<&Verdict>) -> &'static str {
-    verdict.map_or("lost", |verdict| end(verdict).name())
+pub(crate) fn end_name(outcome: Option<&AttemptOutcome>) -> &'static str {
+    outcome.map_or("lost", |outcome| end(outcome).name())
 }
 
-fn end(verdict: &Verdict) -> End {
-    match verdict {
-        Verdict::Succeeded(_) => End::Succeeded,
-        Verdict::Failed(..) => End::Failed,
-        Verdict::Cancelled => End::Cancelled,
-        Verdict::Retry(..) => End::Retrying,
-        Verdict::Snooze(_) => End::Snoozed,
-        Verdict::Release => End::Released,
-        Verdict::AwaitChildren => End::Waiting,
+fn end(outcome: &AttemptOutcome) -> End {
+    match outcome {
+        AttemptOutcome::Succeeded(_) => End::Succeeded,
+        AttemptOutcome::Failed(..) => End::Failed,
+        AttemptOutcome::Cancelled => End::Cancelled,
+        AttemptOutcome::Retry(..) => End::Retrying,
+        AttemptOutcome::Snooze(_) => End::Snoozed,
+        AttemptOutcome::Interrupted(_) => End::Interrupted,
+        AttemptOutcome::Release => End::Released,
+        AttemptOutcome::AwaitChildren => End::Waiting,
     }
 }

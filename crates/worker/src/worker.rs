@@ -12,12 +12,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::Executor;
+use crate::gates::Gates;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
-use crate::lane::{Lane, Shared};
+use crate::lane::Lane;
+use crate::lane_failures::LaneFailures;
 use crate::maintenance::{
-    self, Canceller, Counter, Follower, Gatekeeper, Promoter, Rescuer, Retainer, Sampler, Scheduler,
+    self, Canceller, Counter, Follower, Gatekeeper, Promoter, Repairer, Rescuer, Retainer, Sampler, Scheduler,
 };
+use crate::shared::Shared;
 use crate::{Settings, flusher, keeper, listener};
 
 /// A worker process.
@@ -34,18 +37,18 @@ pub struct Worker {
 /// Why a worker could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The database did not take the worker's registration.
+    /// The database refused the worker's registration.
     #[error("the worker could not register with the database")]
     Register(#[from] sqlx::Error),
-    /// Nothing to do.
+    /// The worker has no queue.
     #[error("a worker needs at least one queue: register a task type or name queues")]
     NoQueues,
 }
 
 impl Worker {
-    /// A worker whose engine and handlers share one pool, which should have a
-    /// few connections more than lanes and slots that use the database, and sessions that
-    /// are set to [`SESSION`](crate::SESSION): better give handlers a pool of their own.
+    /// Creates a worker whose engine and handlers share one pool. The pool should have a few more
+    /// connections than lanes and slots that use the database, and sessions with
+    /// [`SESSION`](crate::SESSION). Better give handlers a separate pool.
     #[must_use]
     pub fn new(pool: PgPool, registry: Registry, settings: Settings) -> Self {
         Self {
@@ -59,44 +62,42 @@ impl Worker {
         }
     }
 
-    /// Gives handlers connections of their own, so that they can't keep the
-    /// engine waiting for one.
+    /// Gives handlers a separate pool, so that the engine never waits for their connections.
     #[must_use]
     pub fn with_handler_pool(mut self, pool: PgPool) -> Self {
         self.handler_pool = pool;
         self
     }
 
-    /// Takes the connection that listens from here: behind a pooler in transaction
-    /// mode, which no LISTEN outlives, a pool that leads past it.
+    /// Sets the pool of the listening connection. Behind a pooler in transaction mode, which does
+    /// not support LISTEN, it must bypass the pooler.
     #[must_use]
     pub fn with_listen_pool(mut self, pool: PgPool) -> Self {
         self.listen_pool = pool;
         self
     }
 
-    /// What task types need from the host.
+    /// Sets the resources of task types.
     #[must_use]
     pub fn with_resources(mut self, resources: Arc<Resources>) -> Self {
         self.resources = resources;
         self
     }
 
-    /// The instruments of this process, which another part of it may share.
+    /// Sets the instruments of this process, which its other parts may share.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
         self
     }
 
-    /// Runs until `stop` is cancelled, then drains: tasks that have not begun go
-    /// back at once, those that run may go on for the drain time and are then asked
-    /// to stop; what stops in the grace time goes back without spending an
-    /// attempt, and what does not is abandoned to the next worker.
+    /// Runs until `stop` is cancelled, then drains: tasks that have not started go back to the
+    /// queue at once. Running tasks may continue for the drain time and are then asked to stop. A
+    /// task that stops within the grace time goes back to the queue without spending an attempt;
+    /// other tasks are abandoned, and the next worker rescues them.
     ///
     /// # Errors
-    /// When the worker can't register. Later failures of the database are
-    /// waited out.
+    /// If the worker can't register. It waits while the database fails later.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
         let queues =
             if self.settings.queues.is_empty() { self.registry.queues() } else { self.settings.queues.clone() };
@@ -123,6 +124,7 @@ impl Worker {
         self.metrics.watch_database(&self.engine_pool);
         let shared = Arc::new(Shared {
             metrics: self.metrics,
+            lane_failures: LaneFailures::of(lanes),
             clock: Arc::new(clock),
             pool: self.engine_pool.clone(),
             identity: Identity::new(worker_id),
@@ -134,7 +136,8 @@ impl Worker {
                 grace: self.settings.grace,
             },
             in_flight: InFlight::default(),
-            endings: Arc::default(),
+            leases: Arc::default(),
+            outcome_counters: Arc::default(),
             poll_every: self.settings.poll_every,
             ageing: self.settings.ageing,
             limits: self.settings.limits,
@@ -142,6 +145,7 @@ impl Worker {
             stopping: stop.clone(),
             wake: Notify::new(),
             followed: Notify::new(),
+            gates: Gates::default(),
         });
 
         // Helpers go on until the lanes are done.
@@ -157,10 +161,11 @@ impl Worker {
         ));
         helpers.spawn(maintenance::run(Promoter, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Canceller, Arc::clone(&shared), helpers_stop.clone()));
-        helpers.spawn(maintenance::run(Gatekeeper, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Gatekeeper::default(), Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Follower::default(), Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Repairer, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Scheduler, Arc::clone(&shared), helpers_stop.clone()));
-        helpers.spawn(maintenance::run(Counter, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Counter::default(), Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Sampler, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(
             Retainer { retention: self.settings.retention, every: self.settings.retention_every },
@@ -175,7 +180,7 @@ impl Worker {
         }
 
         stop.cancelled().await;
-        tracing::info!(worker_id, "worker stops: draining");
+        tracing::info!(worker_id, "the worker stops: draining");
         drain(&shared, &mut running_lanes, self.settings.drain, self.settings.grace).await;
         helpers_stop.cancel();
         while helpers.join_next().await.is_some() {}
@@ -189,13 +194,16 @@ async fn drain(shared: &Shared, lanes: &mut JoinSet<()>, drain: Duration, grace:
         return;
     }
     let asked = shared.in_flight.stop(StopReason::WorkerStops, |_| true);
-    tracing::info!(asked, "asked the tasks that still run to stop");
+    tracing::info!(asked, "asked the tasks that are still running to stop");
     if all_ended(lanes, grace).await {
         return;
     }
     let abandoned = shared.in_flight.abort_all();
     for attempt in &abandoned {
-        tracing::warn!(task = attempt.public_id(), "abandoned: it did not stop in time; it goes back to the queue");
+        tracing::warn!(
+            task = attempt.public_id(),
+            "the handler did not stop in time; the task was abandoned and goes back to the queue"
+        );
     }
     lanes.shutdown().await;
 }
@@ -219,8 +227,10 @@ async fn leave(shared: &Shared) {
     match tokio::time::timeout(Duration::from_secs(5), leaving).await {
         Ok(Ok(rescued)) => tracing::info!(requeued = rescued.requeued, "worker stopped"),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the worker could not say that it stops; others find out by its heartbeat")
+            tracing::warn!(%error, "the worker could not deregister; other workers will notice its missing heartbeats")
         }
-        Err(_) => tracing::warn!("the worker could not say that it stops in time; others find out by its heartbeat"),
+        Err(_) => {
+            tracing::warn!("the worker could not deregister in time; other workers will notice its missing heartbeats")
+        }
     }
 }

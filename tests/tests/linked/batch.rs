@@ -5,15 +5,15 @@ use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::linked::{
     Dependency, IfChildFailed, IfFailed, begin_batch, enqueue_linked, family, note_missed_ends,
 };
-use longhaul_model::{Batch, DatabaseClock, TaskTypeInfo};
+use longhaul_model::{Batch, TaskTypeInfo};
 use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::scene::{Piece, all_ended, info, nothing_is_left, pieces, stage};
+use super::scene::{Piece, all_ended, info, nothing_is_left, pieces, stage};
 
 async fn batch(stage: &Stage, children: &[NewTask], if_failed: IfChildFailed) -> NewTask {
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     let parent = NewTask::new(clock.new_id(), TaskTypeInfo::of::<Batch>(), json!({}));
     let mut transaction = stage.pool.begin().await.expect("a transaction");
     begin_batch(&mut transaction, &parent, if_failed).await.expect("the parent is stored");
@@ -36,7 +36,7 @@ async fn a_parents_progress_is_the_sum_of_its_childrens() {
     let stage = stage().await;
     let worker = stage.worker(quick_worker()).await;
     let mut children = pieces(&stage, (0..3).map(|number| Piece { number, fails: false, takes_ms: 0 }).collect()).await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     children.push(NewTask::new(clock.new_id(), info("Endless"), json!({})));
     let parent = batch(&stage, &children, IfChildFailed::Ignore).await;
     // Three pieces of ten elements, and one that tells none.
@@ -87,7 +87,7 @@ async fn a_failed_child_fails_the_batch_and_a_retry_of_the_batch_runs_only_what_
 async fn a_batch_that_is_cancelled_takes_all_its_children_along() {
     let stage = stage().await;
     let _worker = stage.worker(quick_worker()).await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     let children: Vec<NewTask> = (0..2_500).map(|_| NewTask::new(clock.new_id(), info("Endless"), json!({}))).collect();
     let parent = batch(&stage, &children, IfChildFailed::Continue).await;
     until("eight to run", async || {
@@ -102,10 +102,48 @@ async fn a_batch_that_is_cancelled_takes_all_its_children_along() {
     nothing_is_left(&stage).await;
 }
 
+/// A bar that stood at a fifth must not jump when the batch is cancelled, nor count elements
+/// that nobody has processed.
+#[tokio::test]
+async fn a_batch_that_is_cancelled_counts_only_what_its_children_did() {
+    let stage = stage().await;
+    let _worker = stage.worker(quick_worker()).await;
+    let clock = stage.clock().await;
+    let mut children = pieces(&stage, vec![Piece { number: 1, fails: false, takes_ms: 0 }]).await;
+    children.push(NewTask::new(clock.new_id(), info("Endless"), json!({})));
+    // These never run.
+    children.extend((0..3).map(|_| {
+        let mut child = NewTask::new(clock.new_id(), info("Endless"), json!({}));
+        child.run_at = Some("2999-01-01T00:00:00Z".parse().expect("a time"));
+        child
+    }));
+    let parent = batch(&stage, &children, IfChildFailed::Continue).await;
+    let progress = async || {
+        let part = async |name| field(&stage, parent.id, name).await;
+        (part("progress").await, part("processed_elements").await, part("total_elements").await)
+    };
+    until("one of five to be shown", async || (progress().await == (json!(0.2), json!(10), json!(14))).then_some(()))
+        .await;
+    cancel(&stage.pool, parent.id).await.expect("an answer");
+    assert_eq!(all_ended(&stage, std::slice::from_ref(&parent)).await, ["Cancelled"]);
+    assert_eq!(progress().await, (json!(0.2), json!(10), json!(14)));
+
+    retry(&stage.pool, parent.id).await.expect("an answer");
+    let rest: (i64, i64, f64) =
+        sqlx::query_as("SELECT elements, unprocessed, undone FROM longhaul.family WHERE parent_id = $1")
+            .bind(parent.id)
+            .fetch_one(&stage.pool)
+            .await
+            .expect("a family");
+    assert_eq!(rest, (10, 0, 0.0), "what runs again is not over");
+    cancel(&stage.pool, parent.id).await.expect("an answer");
+    assert_eq!(all_ended(&stage, std::slice::from_ref(&parent)).await, ["Cancelled"]);
+}
+
 #[tokio::test]
 async fn with_if_failed_cancel_the_first_failure_ends_the_batch() {
     let stage = stage().await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     let mut children = pieces(&stage, vec![Piece { number: 1, fails: true, takes_ms: 0 }]).await;
     children.extend((0..20).map(|_| NewTask::new(clock.new_id(), info("Endless"), json!({}))));
     let parent = batch(&stage, &children, IfChildFailed::Cancel).await;
@@ -120,7 +158,7 @@ async fn with_if_failed_cancel_the_first_failure_ends_the_batch() {
 #[tokio::test]
 async fn a_handler_spreads_its_work_waits_without_a_worker_and_adds_up_twice() {
     let stage = stage().await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     let numbers: Vec<i64> = (1..=40).collect();
     let spread = NewTask::new(clock.new_id(), info("Spread"), json!({"numbers": numbers}));
     longhaul_model::store::enqueue::enqueue(&stage.pool, std::slice::from_ref(&spread)).await.expect("stored");
@@ -134,7 +172,7 @@ async fn a_handler_spreads_its_work_waits_without_a_worker_and_adds_up_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_workers_neither_lose_nor_double_children() {
     let stage = stage().await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     let spreads: Vec<NewTask> = (0..6)
         .map(|_| NewTask::new(clock.new_id(), info("Spread"), json!({"numbers": (1..=100).collect::<Vec<i64>>()})))
         .collect();
@@ -161,7 +199,7 @@ async fn killed_workers_neither_lose_nor_double_children() {
 #[tokio::test]
 async fn a_hundred_thousand_children_are_stored_by_one_statement() {
     let stage = stage().await;
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     let children: Vec<NewTask> =
         (0..100_000).map(|number| NewTask::new(clock.new_id(), info("Piece"), json!({"number": number}))).collect();
     let parent = batch(&stage, &children, IfChildFailed::Continue).await;
@@ -228,7 +266,7 @@ async fn a_child_is_counted_once_although_something_waits_for_it_later() {
     let _worker = stage.worker(quick_worker()).await;
     let mut all = pieces(&stage, (0..2).map(|number| Piece { number, fails: false, takes_ms: 0 }).collect()).await;
     let late = all.pop().expect("two pieces");
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     all.push(NewTask::new(clock.new_id(), info("Endless"), json!({})));
     let parent = batch(&stage, &all, IfChildFailed::Ignore).await;
     let counted = async || family(&stage.pool, parent.id).await.expect("an answer").expect("a family").succeeded;

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::scene::{Piece, all_ended, info, nothing_is_left, pieces, stage, store};
+use super::scene::{Piece, all_ended, info, nothing_is_left, pieces, stage, store};
 
 fn piece(number: i64) -> Piece {
     Piece { number, fails: false, takes_ms: 0 }
@@ -189,7 +189,7 @@ async fn a_task_reads_what_its_prerequisites_returned() {
     let stage = stage().await;
     let _worker = stage.worker(quick_worker()).await;
     let mut tasks = pieces(&stage, vec![piece(41), Piece { number: 42, fails: true, takes_ms: 0 }]).await;
-    let clock = longhaul_model::DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     tasks.push(NewTask::new(clock.new_id(), info("Gather"), json!({})));
     let both = [edge(&tasks, 2, 0, IfFailed::Run), edge(&tasks, 2, 1, IfFailed::Run)];
     store(&stage, &tasks, &both).await;

@@ -3,7 +3,7 @@
 use longhaul_tests::{Stage, quick_worker, until};
 use serde_json::{Value, json};
 
-use crate::scene::{nothing_is_left, stage};
+use super::scene::{nothing_is_left, stage};
 
 async fn post_batch(stage: &Stage, body: &Value) -> (u16, Value) {
     let url = format!("{}/api/backgroundtasks/batch", stage.base_url);
@@ -117,7 +117,7 @@ async fn every_mistake_is_listed_and_nothing_is_stored() {
     let unknown = "piece_01900000-0000-7000-8000-000000000000";
     for (body, code, pointers) in [
         (json!({"Tasks": [piece(1)], "Map": {}}), "invalid-request", vec!["/Map"]),
-        (json!({"Map": {"Type": "Piece"}}), "invalid-request", vec!["/Map"]),
+        (json!({"Map": {"Type": "Piece"}}), "invalid-request", vec!["/Map/Over", "/Map/Values"]),
         (
             json!({"Map": {"Type": "Piece", "Over": "number", "Values": ["x", 1, null]}}),
             "invalid-parameters",

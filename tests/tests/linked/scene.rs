@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::linked::{Dependency, enqueue_linked};
-use longhaul_model::{
-    DatabaseClock, Outcome, ProblemKind, Registry, RetryPolicy, RunContext, RunError, TaskType, TaskTypeInfo,
-};
-use longhaul_tests::{Stage, until};
+use longhaul_model::{Outcome, ProblemKind, Registry, RetryPolicy, RunContext, RunError, TaskType, TaskTypeInfo};
+use longhaul_tests::{Stage, until, until_or_tell};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -128,7 +126,7 @@ pub(crate) fn info(name: &str) -> TaskTypeInfo {
 
 /// Pieces with these parameters, not stored yet.
 pub(crate) async fn pieces(stage: &Stage, pieces: Vec<Piece>) -> Vec<NewTask> {
-    let clock = DatabaseClock::learn(&stage.pool).await.expect("the database answers");
+    let clock = stage.clock().await;
     let new = |piece| NewTask::new(clock.new_id(), info("Piece"), serde_json::to_value(piece).expect("JSON"));
     pieces.into_iter().map(new).collect()
 }
@@ -142,7 +140,7 @@ pub(crate) async fn store(stage: &Stage, tasks: &[NewTask], dependencies: &[Depe
 /// The states of these tasks once all of them have ended.
 pub(crate) async fn all_ended(stage: &Stage, tasks: &[NewTask]) -> Vec<String> {
     let ids: Vec<Uuid> = tasks.iter().map(|task| task.id).collect();
-    until("all tasks to end", async || {
+    let ask = async || {
         let rows: Vec<(Uuid, String, bool)> =
             sqlx::query_as("SELECT id, state::text, finished_at IS NOT NULL FROM longhaul.tasks WHERE id = ANY ($1)")
                 .bind(&ids)
@@ -153,8 +151,25 @@ pub(crate) async fn all_ended(stage: &Stage, tasks: &[NewTask]) -> Vec<String> {
         let states: HashMap<Uuid, String> =
             rows.into_iter().filter(|(_, _, over)| *over).map(|(id, state, _)| (id, state)).collect();
         ids.iter().map(|id| states.get(id).cloned()).collect::<Option<Vec<_>>>()
-    })
+    };
+    until_or_tell("all tasks to end", ask, async || what_holds(stage, &ids).await).await
+}
+
+/// Why these tasks wait, and all that workers, leases and services say.
+async fn what_holds(stage: &Stage, ids: &[Uuid]) -> String {
+    let rows: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%s %s: %s', t.id, t.state, (SELECT jsonb_agg(w) FROM longhaul.why(t.id) w))
+           FROM longhaul.task t WHERE t.id = ANY ($1) AND t.finished_at IS NULL
+          UNION ALL SELECT to_jsonb(w)::text FROM longhaul.worker w
+          UNION ALL SELECT to_jsonb(l)::text FROM longhaul.lease l
+          UNION ALL SELECT to_jsonb(a)::text FROM longhaul.set_aside a
+          UNION ALL SELECT to_jsonb(o)::text FROM longhaul.observation o",
+    )
+    .bind(ids)
+    .fetch_all(&stage.pool)
     .await
+    .expect("the database answers");
+    rows.join("\n")
 }
 
 /// Nothing may be left over once everything has ended.

@@ -3,7 +3,7 @@
 use longhaul_tests::quick_worker;
 use serde_json::json;
 
-use crate::scene::{nothing_is_left, stage};
+use super::scene::{nothing_is_left, stage};
 
 #[tokio::test]
 async fn a_batch_and_what_waits_for_it_are_stored_in_the_callers_transaction() {

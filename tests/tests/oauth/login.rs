@@ -1,6 +1,6 @@
 //! Sessions of people with a browser: login by API key, and what a cookie may do.
 
-use longhaul_api::Gate;
+use longhaul_api::Authenticators;
 use longhaul_api::access::Keys;
 use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_api::session::{Login, SessionSettings};
@@ -75,8 +75,8 @@ async fn stage() -> (Stage, Secret) {
     let login = |pool: &sqlx::PgPool| {
         Login::new(pool.clone(), SessionSettings::default(), Some(Keys::new(pool.clone(), None)), None)
     };
-    let gate = |pool: &sqlx::PgPool| Gate::default().with(Keys::new(pool.clone(), None));
-    let stage = Stage::builder(longhaul_tasks::registry()).gate(gate).login(login).start().await;
+    let keys = |pool: &sqlx::PgPool| Authenticators::default().with(Keys::new(pool.clone(), None));
+    let stage = Stage::builder(longhaul_tasks::registry()).authenticators(keys).login(login).start().await;
     let secret = Secret::generate().expect("randomness");
     let key = NewApiKey {
         prefix: secret.prefix(),

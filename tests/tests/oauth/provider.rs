@@ -1,10 +1,11 @@
 //! Login at an OpenID provider: there and back, and ways to go wrong.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use longhaul_api::Gate;
 use longhaul_api::oauth::{ResourceServer, Rules};
 use longhaul_api::session::{Login, Provider, ProviderSettings, SessionSettings};
+use longhaul_api::{Authenticators, Rate};
 use longhaul_tests::Stage;
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -22,6 +23,10 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::limited(None).await
+    }
+
+    async fn limited(rate: Option<Rate>) -> Self {
         let pen = Pen::p256();
         let issuer = Issuer::of(&[pen.jwk("k")]).await;
         let mut settings = issuer.settings();
@@ -40,8 +45,9 @@ impl Scene {
             move |pool: &sqlx::PgPool| Login::new(pool.clone(), SessionSettings::default(), None, Some(provider));
         let tokens = longhaul_api::oauth::Tokens::new(server);
         let stage = Stage::builder(longhaul_tasks::registry())
-            .gate(move |_| Gate::default().with(tokens))
+            .authenticators(move |_| Authenticators::default().with(tokens))
             .login(login)
+            .api(move |settings| settings.limits.rate = rate)
             .start()
             .await;
         let now = stage.value("SELECT extract(epoch FROM now())::bigint").await;
@@ -173,5 +179,21 @@ async fn a_provider_that_does_not_answer_is_told_on_the_page() {
     scene.issuer.fails().await;
     let response = Browser::at(&scene.stage).get("/login/oidc").await;
     assert_eq!(response.status(), 503);
-    assert!(response.text().await.expect("text").contains("does not answer"));
+    assert!(response.text().await.expect("text").contains("is not available"));
+}
+
+#[tokio::test]
+async fn ways_back_that_nobody_went_out_fill_the_audit_no_faster_than_one_may_guess() {
+    let many = NonZeroU32::new(1000).expect("many");
+    let scene = Scene::limited(Some(Rate { per_second: many, burst: many })).await;
+    let browser = Browser::at(&scene.stage);
+    let mut answers = Vec::new();
+    for number in 0..120 {
+        answers.push(browser.get(&format!("/login/callback?code=x&state={number}")).await.status().as_u16());
+    }
+    assert!(answers.contains(&429), "{answers:?}");
+    let heard = answers.iter().filter(|status| **status == 401).count();
+    let refused: i64 = scene.stage.value("SELECT count(*) FROM longhaul.audit WHERE deed = 'refuseLogIn'").await;
+    assert_eq!(refused, i64::try_from(heard).expect("a few"));
+    assert!(heard < 100, "{heard} of 120 were written down");
 }

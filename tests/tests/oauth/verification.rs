@@ -46,8 +46,8 @@ async fn claims_that_are_wrong_are_refused_with_the_reason() {
         (json!({"aud": "https://other.example"}), "The token is for another audience."),
         (json!({"aud": null}), "The token has no usable aud."),
         (json!({"aud": []}), "The token is for another audience."),
-        (json!({"iss": "https://other.example"}), "The token is of another issuer."),
-        (json!({"iss": format!("{}/", issuer.name)}), "The token is of another issuer."),
+        (json!({"iss": "https://other.example"}), "The token comes from another issuer."),
+        (json!({"iss": format!("{}/", issuer.name)}), "The token comes from another issuer."),
         (json!({"iss": null}), "The token has no usable iss."),
         (json!({"sub": null}), "The token has no usable sub."),
         (json!({"sub": ""}), "The token has no sub of 1 to 255 bytes."),
@@ -78,11 +78,11 @@ async fn headers_that_are_wrong_are_refused() {
         (json!({"typ": null}), typ),
         (json!({"typ": "id+jwt"}), typ),
         (json!({"kid": "other"}), "The issuer has no such key."),
-        (json!({"crit": ["exp"]}), "The token demands extensions that are not known."),
+        (json!({"crit": ["exp"]}), "The token requires unknown extensions."),
         (json!({"alg": "ES384"}), "The issuer has no such key."),
         (json!({"alg": "RS256"}), "The issuer has no such key."),
-        (json!({"alg": "ES512"}), "The token is not a JWT with a signature that is taken."),
-        (json!({"alg": "RS512"}), "The token is signed by an algorithm that is not taken."),
+        (json!({"alg": "ES512"}), "The token is not a JWT with an accepted signature."),
+        (json!({"alg": "RS512"}), "The signature algorithm of the token is not accepted."),
     ];
     for (changes, reason) in cases {
         let token = pen.token(&with(header("ES256", "k"), changes.clone()), &issuer.claims());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::scene::*;
+use super::scene::*;
 
 async fn patch(stage: &Stage, path: &str, body: &Value) -> (u16, Value) {
     let request = stage.http.request(Method::PATCH, format!("{}/api/{path}", stage.base_url)).json(body);
@@ -93,7 +93,7 @@ async fn bad_changes_are_told_what_is_wrong_and_change_nothing() {
         (
             &system,
             json!({"Name": null, "Kind": "GitLab", "Credentials": {"Secret": ""}}),
-            vec!["/Credentials", "/Kind", "/Name"],
+            vec!["/Credentials/Secret", "/Kind", "/Name"],
         ),
         (&system, json!({"BaseUrl": "ftp://x"}), vec!["/BaseUrl"]),
         (&link, json!({"RemoteProject": "", "ProjectId": PROJECT}), vec!["/ProjectId", "/RemoteProject"]),
@@ -171,4 +171,26 @@ async fn what_people_wrote_into_an_incident_outlives_synchronizing() {
     sync().await;
     let (_, incident) = stage.get(&format!("/api/{address}")).await;
     assert_eq!(incident["Name"], "Login works", "it follows the ticket again");
+}
+
+#[tokio::test]
+async fn an_address_is_stored_as_it_was_read_whatever_was_pasted_around_it() {
+    let scene = Scene::new().await;
+    let stage = &scene.stage;
+    let port = scene.first.address().port();
+    for entered in
+        [format!("  http://127.0.0.1:{port} "), format!("HTTP://127.0.0.1:{port}/\n"), format!("http:\\\\127.1:{port}")]
+    {
+        let body = json!({"Name": "x", "Kind": "JiraDataCenter", "BaseUrl": entered, "Credentials": {"Secret": "s\n"}});
+        let made = create(stage, "externalsystems", body).await;
+        assert_eq!(made["BaseUrl"], json!(scene.first.uri()), "{entered:?}");
+        let address = format!("externalsystem/{}", made["Id"].as_str().expect("an id"));
+        let (status, changed) = patch(stage, &address, &json!({"BaseUrl": format!(" {entered}")})).await;
+        assert_eq!((status, &changed["BaseUrl"]), (200, &json!(scene.first.uri())), "{changed}");
+        let (status, problem) = patch(stage, &address, &json!({"Credentials": {"Secret": "two\nlines"}})).await;
+        assert_eq!((status, pointers(&problem)), (400, vec!["/Credentials/Secret"]));
+        let link = json!({"ProjectId": PROJECT, "ExternalSystemId": made["Id"], "RemoteProject": "  "});
+        let (status, problem) = post(stage, "externalsystemlinks", &link).await;
+        assert_eq!((status, pointers(&problem)), (400, vec!["/RemoteProject"]));
+    }
 }

@@ -1,68 +1,30 @@
 //! The seed's five examples, and the link of a ticket search result.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, ResponseTemplate};
 
-use longhaul_tests::quick_worker;
+use longhaul_tests::{Example, assert_shows, quick_worker};
 
-use crate::scene::*;
+use super::scene::*;
 
-/// What the seed shows of an answer; the rest differs from call to call.
-struct Shown {
-    prefix: &'static str,
-    total: i64,
-    processed: i64,
-    fraction: f64,
-    message: &'static str,
-}
-
-fn link_shown(prefix: &'static str) -> Shown {
-    Shown { prefix, total: 3, processed: 2, fraction: 0.67, message: "Creating link" }
-}
-
-/// POSTs as the seed does, compares with what it shows, and lets the task run.
-async fn assert_seed_pair(scene: &Scene, request: Value, shown: Shown) -> Value {
+/// POSTs an example of the seed, compares the answer with it, and lets the task run.
+async fn assert_seed_pair(scene: &Scene, example: Example) -> Value {
     let stage = &scene.stage;
-    let response = stage
-        .http
-        .post(format!("{}/api/backgroundtasks", stage.base_url))
-        .header("Accept", "application/json")
-        .header("Content-type", "application/json")
-        .body(request.to_string())
-        .send()
-        .await
-        .expect("an answer");
-    let status = response.status();
-    let location = response.headers().get("location").map(|value| value.to_str().expect("text").to_owned());
-    let content_type = response.headers()["content-type"].clone();
-    let body: Value = response.json().await.expect("JSON");
-    assert_eq!(status, 202, "{body}");
-    assert_eq!(content_type, "application/json; charset=utf-8");
+    let body = example.assert_answered(stage).await;
     let id = body["Id"].as_str().expect("an id");
-    let guid = id.strip_prefix(shown.prefix).expect("the prefix of the seed");
-    assert_eq!(Uuid::try_parse(guid).expect("a guid").to_string(), guid);
-    let self_url = format!("{}/api/backgroundtask/{id}", stage.base_url);
-    assert_eq!(location.as_deref(), Some(self_url.as_str()));
-    let seed = json!({
-        "Complete": false, "TotalElements": shown.total, "ProcessedElements": shown.processed,
-        "StartedAt": body["StartedAt"], "ProgressInPercent": shown.fraction, "Id": id, "Message": shown.message,
-        "Self": self_url,
-    });
-    for (name, value) in seed.as_object().expect("an object") {
-        assert_eq!(&body[name], value, "{name}");
-    }
     // Nothing is written before the worker runs.
     scene.assert_incidents(0, 0).await;
-    let (_, same) = stage.get(&self_url).await;
-    assert_eq!(same, body);
+    for address in ["/api", "/api/backgroundtask", "/api/backgroundtasks"] {
+        let (_, same) = stage.get(&format!("{address}/{id}")).await;
+        assert_shows(&same, &body);
+    }
 
     let worker = stage.worker(quick_worker()).await;
     let ended = stage.ended(&body).await;
     worker.stop().await;
     assert_eq!(ended["State"], "Succeeded", "{ended}");
-    assert_eq!((&ended["ProgressInPercent"], &ended["ProcessedElements"]), (&json!(1.0), &json!(shown.total)));
+    assert_eq!((&ended["ProgressInPercent"], &ended["ProcessedElements"]), (&json!(1.0), &body["TotalElements"]));
     assert!(ended.get("Result").is_none(), "the incident is all there is to tell: {ended}");
     let incident = ended["IncidentId"].as_str().expect("an incident");
     let address = ended["Links"]
@@ -82,9 +44,7 @@ async fn assert_seed_pair(scene: &Scene, request: Value, shown: Shown) -> Value 
 #[tokio::test]
 async fn a_ticket_is_linked_to_a_step_result() {
     let scene = Scene::new().await;
-    let request =
-        json!({"Type": "LinkTicketToStepResult", "Parameters": {"StepResultId": STEP_RESULT, "Key": "TST-123"}});
-    let incident = assert_seed_pair(&scene, request, link_shown("linktickettostepresult_")).await;
+    let incident = assert_seed_pair(&scene, Example::of("LinkTicketToStepResult", 0)).await;
     assert_eq!(incident["Key"], "TST-123");
     assert_eq!(incident["Name"], "Login fails");
     assert_eq!(incident["TicketId"], "10123");
@@ -99,9 +59,7 @@ async fn a_ticket_is_linked_to_a_step_result() {
 async fn the_external_system_link_tells_two_tickets_with_one_key_apart() {
     let scene = Scene::new().await;
     serve_issue(&scene.second, "777", "TST-123", "The other one").await;
-    let request = json!({"Type": "LinkTicketToStepResult", "Parameters": {
-        "StepResultId": STEP_RESULT, "ExternalSystemLinkId": FIRST_LINK, "Key": "TST-123"}});
-    let incident = assert_seed_pair(&scene, request, link_shown("linktickettostepresult_")).await;
+    let incident = assert_seed_pair(&scene, Example::of("LinkTicketToStepResult", 1)).await;
     assert_eq!(incident["Name"], "Login fails");
     scene.assert_incidents(1, 1).await;
 }
@@ -109,29 +67,21 @@ async fn the_external_system_link_tells_two_tickets_with_one_key_apart() {
 #[tokio::test]
 async fn a_ticket_is_linked_to_an_agile_runs_step() {
     let scene = Scene::new().await;
-    let request = json!({"Type": "LinkTicketToAgileRunStep", "Parameters": {
-        "AgileRunId": AGILE_RUN, "StepId": AGILE_RUN_STEP, "Key": "TST-123"}});
-    assert_seed_pair(&scene, request, link_shown("linktickettoagilerunstep_")).await;
+    assert_seed_pair(&scene, Example::of("LinkTicketToAgileRunStep", 0)).await;
     scene.assert_incidents(1, 1).await;
 }
 
 #[tokio::test]
 async fn a_ticket_is_linked_to_a_result_node() {
     let scene = Scene::new().await;
-    let request = json!({"Type": "LinkTicketToAutomatedTestRunResultNode", "Parameters": {
-        "AutomatedTestRunId": TEST_RUN, "ResultNodeId": RESULT_NODE, "Key": "TST-123"}});
-    assert_seed_pair(&scene, request, link_shown("linktickettoautomatedtestrunresultnode_")).await;
+    assert_seed_pair(&scene, Example::of("LinkTicketToAutomatedTestRunResultNode", 0)).await;
     scene.assert_incidents(1, 1).await;
 }
 
 #[tokio::test]
 async fn an_incident_is_created_for_a_ticket() {
     let scene = Scene::new().await;
-    let request = json!({"Type": "CreateTicketLink", "Parameters": {
-        "TicketId": "12345", "ExternalSystemLinkId": SECOND_LINK}});
-    let shown =
-        Shown { prefix: "ticketlinking_", total: 2, processed: 1, fraction: 0.34, message: "Creating incident" };
-    let incident = assert_seed_pair(&scene, request, shown).await;
+    let incident = assert_seed_pair(&scene, Example::of("CreateTicketLink", 0)).await;
     assert_eq!((&incident["Key"], &incident["TicketId"]), (&json!("OTH-9"), &json!("12345")));
     scene.assert_incidents(1, 0).await;
 }
@@ -160,7 +110,9 @@ async fn a_search_results_link_starts_the_same_task_with_nothing_done_yet() {
     let location = response.headers()["location"].to_str().expect("text").to_owned();
     let body: Value = response.json().await.expect("JSON");
     assert!(body["Id"].as_str().expect("an id").starts_with("ticketlinking_"));
-    assert_eq!(body["Self"], location);
+    let id = body["Id"].as_str().expect("an id");
+    assert_eq!(location, format!("{}/api/{id}", stage.base_url), "as the task's own example has it");
+    assert_eq!(body["Self"], format!("{}/api/backgroundtask/{id}", stage.base_url));
     assert_eq!((&body["TotalElements"], &body["ProcessedElements"]), (&json!(0), &json!(0)));
     assert_eq!((&body["ProgressInPercent"], &body["Message"]), (&json!(0.0), &Value::Null));
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::scene::*;
+use super::scene::*;
 
 /// The answer to a search in the first tracker, which asks it directly.
 async fn find(scene: &Scene) -> (u16, Value) {
@@ -51,6 +51,134 @@ async fn a_tracker_that_wants_to_be_left_alone_for_long_is_not_waited_for() {
     assert_eq!((status, &body["code"]), (503, &json!("unavailable")));
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(scene.first.received_requests().await.expect("requests").len(), 1);
+}
+
+/// What the caller of a POST that asks the first tracker is told to wait.
+async fn told_to_wait(scene: &Scene) -> u64 {
+    let request =
+        json!({"Type": "CreateTicketLink", "Parameters": {"TicketId": "10123", "ExternalSystemLinkId": FIRST_LINK}});
+    let response = scene.stage.post(&request).await;
+    assert_eq!(response.status(), 503);
+    response.headers()["retry-after"].to_str().expect("ASCII").parse().expect("seconds")
+}
+
+#[tokio::test]
+async fn the_caller_is_told_the_wait_that_the_tracker_asked_for_and_nobody_asks_it_meanwhile() {
+    for (header, expected) in [("600", 600), ("86400", 3600), ("Wed, 21 Oct 2099 07:28:00 GMT", 3600)] {
+        let scene = Scene::new().await;
+        scene.first.reset().await;
+        answer(&scene.first, ResponseTemplate::new(429).insert_header("Retry-After", header), None).await;
+        assert_eq!(told_to_wait(&scene).await, expected, "{header}");
+        let again = told_to_wait(&scene).await;
+        assert!((expected - 60..=expected).contains(&again), "{header}: {again}");
+        assert_eq!(scene.first.received_requests().await.expect("requests").len(), 1, "it was left alone");
+        // Limits are accounts': another one may ask.
+        let (_, systems) = scene.stage.get("/api/externalsystems").await;
+        for system in systems["Items"].as_array().expect("items") {
+            let address =
+                format!("{}/api/externalsystem/{}", scene.stage.base_url, system["Id"].as_str().expect("an id"));
+            let change = json!({"Credentials": {"Secret": "another"}});
+            assert_eq!(scene.stage.http.patch(address).json(&change).send().await.expect("an answer").status(), 200);
+        }
+        told_to_wait(&scene).await;
+        assert_eq!(scene.first.received_requests().await.expect("requests").len(), 2);
+    }
+}
+
+/// Points the first tracker's connection to another address.
+async fn move_first(scene: &Scene, url: &str) {
+    sqlx::query("UPDATE records.external_system SET base_url = $1 WHERE base_url = $2")
+        .bind(url)
+        .bind(scene.first.uri())
+        .execute(&scene.stage.pool)
+        .await
+        .expect("changed");
+}
+
+#[tokio::test]
+async fn what_a_connection_died_of_is_told() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent_at = silent.local_addr().expect("an address");
+    let rude = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let rude_at = rude.local_addr().expect("an address");
+    let hangs_up = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = rude.accept().await {
+            let _read = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024]).await;
+        }
+    });
+    let plain = MockServer::start().await;
+    for (url, told) in [
+        ("http://127.0.0.1:1".to_owned(), "connection was refused"),
+        // No name server has to be asked to know that there is no such name.
+        (format!("http://{}.invalid", "a".repeat(70)), "name can't be resolved"),
+        (format!("https://{}", plain.address()), "TLS handshake failed"),
+        (format!("http://{silent_at}"), "did not answer within"),
+        (format!("http://{rude_at}"), "closed the connection"),
+    ] {
+        let scene = Scene::with(TrackerSettings { deadline: Duration::from_secs(2), ..settings() }).await;
+        move_first(&scene, &url).await;
+        let (status, problem) = find(&scene).await;
+        assert_eq!((status, &problem["code"]), (503, &json!("unavailable")), "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(told)), "{url}: {problem}");
+    }
+    hangs_up.abort();
+}
+
+#[tokio::test]
+async fn what_a_tracker_says_is_told() {
+    let page = "<html><title>Log in - Jira</title><form><input type=\"password\"></form></html>";
+    let html = |status: u16, body: &str| ResponseTemplate::new(status).set_body_raw(body, "text/html");
+    let scene = Scene::new().await;
+    for (template, code, told) in [
+        (
+            ResponseTemplate::new(400)
+                .set_body_json(json!({"errorMessages": ["No project 'X'."], "errors": {"a": "b"}})),
+            "tracker-misbehaved",
+            "It says: No project 'X'.; a: b.",
+        ),
+        (
+            ResponseTemplate::new(401).set_body_json(json!({"message": "Expired."})),
+            "tracker-refused",
+            "It says: Expired.",
+        ),
+        (
+            ResponseTemplate::new(403)
+                .insert_header("X-Authentication-Denied-Reason", "CAPTCHA_CHALLENGE; login-url=x"),
+            "tracker-refused",
+            "captcha",
+        ),
+        (html(401, page), "tracker-refused", "a login page ('Log in - Jira')"),
+        (html(200, page), "tracker-refused", "a login page ('Log in - Jira') instead of JSON"),
+        (html(200, "<html>hello</html>"), "tracker-misbehaved", "a web page instead of JSON"),
+        (html(404, "<html>nginx</html>"), "tracker-misbehaved", "not like its REST API"),
+        (
+            ResponseTemplate::new(302).insert_header("Location", "https://id.example/saml/login?t=t0ken"),
+            "tracker-misbehaved",
+            "https://id.example, a login page (single sign-on)",
+        ),
+        (
+            ResponseTemplate::new(200).insert_header("Content-Encoding", "br").set_body_bytes(vec![0x8b, 1]),
+            "tracker-misbehaved",
+            "in the Content-Encoding 'br'",
+        ),
+        (
+            ResponseTemplate::new(500).set_body_json(json!({"message": format!("{SECRET} is bad")})),
+            "unavailable",
+            "It says: [redacted] is bad.",
+        ),
+    ] {
+        scene.first.reset().await;
+        answer(&scene.first, template, None).await;
+        let (_, problem) = find(&scene).await;
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert_eq!(problem["code"], code, "{told}: {problem}");
+        assert!(detail.contains(told) && !detail.contains("t0ken") && !detail.contains(SECRET), "{told}: {detail}");
+    }
+    // A byte order mark before the JSON says nothing.
+    scene.first.reset().await;
+    let body = format!("\u{feff}{}", jira_issue("10123", "TST-123", "Login fails"));
+    answer(&scene.first, ResponseTemplate::new(200).set_body_raw(body, "application/json"), None).await;
+    assert_eq!(find(&scene).await.0, 202);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use longhaul_tests::{Stage, fill_project, quick_worker};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::scene::*;
+use super::scene::*;
 
 const REPORT: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 <testsuites name="Nightly"><testsuite name="api" time="0.3">
@@ -95,6 +95,85 @@ async fn what_is_no_report_fails_for_good_and_leaves_nothing() {
     }
     let runs: i64 = stage.value("SELECT count(*) FROM records.automated_test_run").await;
     assert_eq!(runs, 0);
+}
+
+#[tokio::test]
+async fn a_report_is_read_in_the_encoding_that_it_is_in() {
+    let stage = project().await;
+    let _worker = stage.worker(quick_worker()).await;
+    let text = |encoding: &str| {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"{encoding}\"?><testsuite name=\"Prüfung\"><testcase name=\"größer\"/></testsuite>"
+        )
+    };
+    let utf16: Vec<u8> = format!("\u{feff}{}", text("UTF-16")).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text("UTF-16").encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let latin1: Vec<u8> = text("ISO-8859-1").chars().map(|c| u8::try_from(u32::from(c)).expect("Latin-1")).collect();
+    for content in [utf16, big, latin1, text("utf-8").into_bytes()] {
+        let upload = upload(&stage, content).await;
+        let ended = import(&stage, json!({"ProjectId": PROJECT, "UploadId": upload["Id"]})).await;
+        assert_eq!((&ended["State"], &ended["Result"]["Cases"]), (&json!("Succeeded"), &json!(1)), "{ended}");
+        assert_eq!(ended["Result"].get("NotUnderstood"), None, "{ended}");
+        let run_id = ended["AutomatedTestRunId"].as_str().expect("a run");
+        let (_, nodes) = stage.get(&format!("/api/resultnodes?automatedtestrun={run_id}")).await;
+        assert_eq!((&nodes["Items"][0]["Name"], &nodes["Items"][1]["Name"]), (&json!("Prüfung"), &json!("größer")));
+    }
+    // A text that was decoded already may declare what it likes.
+    let ended = import(&stage, json!({"ProjectId": PROJECT, "Content": text("UTF-16")})).await;
+    assert_eq!(ended["State"], "Succeeded", "{ended}");
+}
+
+#[tokio::test]
+async fn what_of_a_report_was_not_understood_stands_in_log_and_result() {
+    let stage = project().await;
+    let _worker = stage.worker(quick_worker()).await;
+    let report = r#"<testsuites><testsuite name="s" tests="4" errors="1" time="later">
+        <error message="could not load"/><testcase name="a" status="purple"/><testcase name="b" status="notrun"/>
+        </testsuite><testsuite name="t" tests="2" failures="1"/><wrap><testcase name="c"/></wrap></testsuites>"#;
+    let ended = import(&stage, json!({"ProjectId": PROJECT, "Content": report})).await;
+    assert_eq!(ended["State"], "Succeeded", "{ended}");
+    let result = &ended["Result"];
+    let counts = ["Cases", "Passed", "Failed", "Errors", "Skipped"].map(|name| result[name].as_i64());
+    assert_eq!(counts, [4, 1, 1, 1, 1].map(Some), "{result}");
+    let told: Vec<&str> =
+        result["NotUnderstood"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    for part in ["status='purple'", "'later'", "testcase in wrap", "'t' counts 2 tests, 1 failures"] {
+        assert!(told.iter().any(|sentence| sentence.contains(part)), "{part}: {told:?}");
+    }
+    assert_eq!(told.len(), 4, "{told:?}");
+    let (_, log) = stage.get(&format!("{}/log", ended["Self"].as_str().expect("an address"))).await;
+    let lines: Vec<&str> =
+        log["Items"].as_array().expect("lines").iter().skip(1).filter_map(|line| line["Line"].as_str()).collect();
+    assert_eq!(lines, told);
+    let (_, run) =
+        stage.get(&format!("/api/automatedtestrun/{}", ended["AutomatedTestRunId"].as_str().expect("a run"))).await;
+    assert_eq!((&run["Failed"], &run["Errors"]), (&json!(1), &json!(1)), "{run}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_something_else_is_called_what_it_is() {
+    let stage = project().await;
+    let _worker = stage.worker(quick_worker()).await;
+    for (content, told) in [
+        (&b"PK\x03\x04zip"[..], "is a zip file"),
+        (b"\x1f\x8b\x08gz", "is a gzip file"),
+        (b"[{\"name\": 1}]", "is a JSON array"),
+        (b"{\"name\": 1}", "is JSON"),
+        (b"name,status\na,passed\n", "is a table (CSV)"),
+        (b"<!DOCTYPE html><html></html>", "is a web page"),
+        (b"", "is nothing"),
+        (b"hello", "is plain text"),
+        (b"<assemblies/>", "not assemblies (a report of xUnit.net)"),
+        (
+            b"<?xml version='1.0' encoding='utf-8'?><testsuite name='\xfc'/>",
+            "declares the encoding 'utf-8', and is not UTF-8",
+        ),
+    ] {
+        let upload = upload(&stage, content.to_vec()).await;
+        let ended = import(&stage, json!({"ProjectId": PROJECT, "UploadId": upload["Id"]})).await;
+        assert_eq!(ended["Error"]["code"], "invalid-junit", "{ended}");
+        assert!(ended["Error"]["detail"].as_str().is_some_and(|detail| detail.contains(told)), "{told}: {ended}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use longhaul_tests::{mortal_worker, quick_worker};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::scene::*;
+use super::scene::*;
 
 const CALLERS: usize = 200;
 

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::scene::*;
+use super::scene::*;
 
 const ALL: [(&str, &str, &str); 9] = [
     ("externalsystem", "externalsystems", "unknown-external-system"),

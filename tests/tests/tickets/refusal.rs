@@ -8,7 +8,7 @@ use uuid::Uuid;
 use wiremock::matchers::any;
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::scene::*;
+use super::scene::*;
 
 fn link_request(key: &str) -> Value {
     json!({"Type": "LinkTicketToStepResult", "Parameters": {"StepResultId": STEP_RESULT, "Key": key}})
@@ -37,6 +37,53 @@ async fn an_unknown_key_is_ticket_not_found() {
     let create =
         json!({"Type": "CreateTicketLink", "Parameters": {"TicketId": "OTH-9", "ExternalSystemLinkId": SECOND_LINK}});
     assert_refused(&scene.stage, &create, 500, "ticket-not-found").await;
+}
+
+#[tokio::test]
+async fn a_wrong_project_of_the_tracker_is_told_and_not_the_key() {
+    let scene = Scene::new().await;
+    let stage = &scene.stage;
+    let (project, link) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    longhaul_tests::fill_project(&stage.pool, project, 0).await;
+    connect(stage, link, project, "JiraDataCenter", &scene.first.uri(), Some(" TSTT ")).await;
+    let create = json!({"Type": "CreateTicketLink", "Parameters": {"TicketId": "10123", "ExternalSystemLinkId": link}});
+    let problem = assert_refused(stage, &create, 500, "ticket-not-found").await;
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("check RemoteProject") && detail.contains("'TSTT'"), "{detail}");
+    create_assignment(stage, project, Uuid::from_u128(3)).await;
+    let mut request = link_request("TST-123");
+    request["Parameters"]["StepResultId"] = json!(Uuid::from_u128(3));
+    let problem = assert_refused(stage, &request, 500, "ticket-not-found").await;
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("check RemoteProject"), "{detail}");
+    // Where nothing is known of the ticket both may be wrong.
+    request["Parameters"]["Key"] = json!("TST-124");
+    let problem = assert_refused(stage, &request, 500, "ticket-not-found").await;
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("check Key, and RemoteProject"), "{detail}");
+
+    // GitLab answers the same for a project and an issue that are not there.
+    let (project, link) = (Uuid::from_u128(4), Uuid::from_u128(5));
+    longhaul_tests::fill_project(&stage.pool, project, 0).await;
+    connect(stage, link, project, "GitLab", &scene.first.uri(), Some("group/typo")).await;
+    create_assignment(stage, project, Uuid::from_u128(6)).await;
+    let mut request = link_request("#7");
+    request["Parameters"]["StepResultId"] = json!(Uuid::from_u128(6));
+    let problem = assert_refused(stage, &request, 500, "tracker-misbehaved").await;
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("'group/typo' (RemoteProject"), "{detail}");
+}
+
+async fn create_assignment(stage: &Stage, project: Uuid, step_result: Uuid) {
+    let steps = json!([{"Id": step_result, "Name": "Log in", "Status": "Failed"}]);
+    create(stage, "scriptassignments", json!({"ProjectId": project, "Name": "Smoke", "StepResults": steps})).await;
+}
+
+#[tokio::test]
+async fn spaces_around_a_key_do_not_count() {
+    let scene = Scene::new().await;
+    let response = scene.stage.post(&link_request(" TST-123\n")).await;
+    assert_eq!(response.status(), 202);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{basic_auth, header, method, path, query_param, query_param_is_missing};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::scene::*;
+use super::scene::*;
 
 /// A stage with one tracker.
 async fn connected(kind: &str, remote: Option<&str>) -> (Stage, MockServer) {

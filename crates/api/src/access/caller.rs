@@ -7,7 +7,7 @@ use std::sync::Arc;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use longhaul_model::Grants;
-use longhaul_model::store::audit::{Deed, record};
+use longhaul_model::store::audit::{AuditEntry, record};
 use longhaul_model::store::read::Sight;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -47,7 +47,8 @@ pub enum CallerKind {
 
 impl Caller {
     /// Someone. `subject` is the same for the same one for ever, among all kinds, e.g.
-    /// `key:0191…` or `https://issuer.example|4711`: what they start is theirs by it.
+    /// `key:0191…` or `https://issuer.example|4711`: what they start is theirs by it. None may
+    /// begin with `sql:` or `schedule:`, which stand for database roles and schedules.
     /// `name` is for people.
     #[must_use]
     pub fn new(
@@ -152,25 +153,30 @@ impl Caller {
     }
 
     /// What it does, to be written down; `None` where callers need not say who they are.
-    pub(crate) fn deed(
+    pub(crate) fn audit_entry(
         &self,
         deed: impl Into<String>,
         target: impl Into<String>,
         details: Option<Value>,
-    ) -> Option<Deed> {
+    ) -> Option<AuditEntry> {
         let who = self.created_by()?.to_owned();
-        Some(Deed { who, address: self.address, deed: deed.into(), target: Some(target.into()), details })
+        Some(AuditEntry { who, address: self.address, deed: deed.into(), target: Some(target.into()), details })
     }
 
-    /// Writes down what it does, in the transaction that does it.
-    pub(crate) async fn note(
+    /// Writes down what it does, in the transaction that does it: both happen or neither.
+    /// `deed` is the id of the operation. Nothing is written down where callers need not say
+    /// who they are.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn note(
         &self,
         transaction: &mut PgConnection,
         deed: &str,
         target: &str,
         details: Option<Value>,
     ) -> sqlx::Result<()> {
-        match self.deed(deed, target, details) {
+        match self.audit_entry(deed, target, details) {
             Some(deed) => record(transaction, std::slice::from_ref(&deed)).await,
             None => Ok(()),
         }

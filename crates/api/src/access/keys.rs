@@ -12,7 +12,7 @@ use longhaul_model::{Grants, Permission};
 use sqlx::PgPool;
 
 use super::secret::{Hash, Hasher, Secret};
-use super::{Authenticator, Caller, CallerKind, Verdict, basic, bearer};
+use super::{Authentication, Authenticator, Caller, CallerKind, basic, bearer};
 use crate::ApiError;
 
 /// Knows callers by their API keys.
@@ -28,9 +28,12 @@ struct Known {
     until: Instant,
 }
 
-/// A key that was right is not looked up again for so long: a revoked one may be used
-/// for that long everywhere.
+/// A revoked key may be used for so long everywhere, by streams that are open, too: a key
+/// that was right is not looked up again for two seconds, and a stream asks again
+/// in less than the rest of the time.
 pub const REVOKED_WITHIN: Duration = Duration::from_secs(3);
+/// A key that was right is not looked up again for so long.
+const REMEMBERED_FOR: Duration = Duration::from_secs(2);
 /// Keys that are remembered at most.
 const REMEMBERED: usize = 10_000;
 
@@ -42,10 +45,14 @@ impl Keys {
         Self { pool, hasher: Hasher::new(server_secret), known: Mutex::default() }
     }
 
+    pub(crate) fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
     /// Whose key this is; `None` if it is nobody's (any more).
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// If the database does not answer.
     pub async fn caller(&self, token: &str) -> Result<Option<Caller>, ApiError> {
         let Some(secret) = Secret::read(token) else { return Ok(None) };
         let hash = self.hasher.hash(&secret);
@@ -58,11 +65,11 @@ impl Keys {
         if row.stale
             && let Err(error) = api_key::used(&self.pool, secret.prefix()).await
         {
-            tracing::warn!(%error, prefix = secret.prefix(), "the use of an API key could not be noted");
+            tracing::warn!(%error, prefix = secret.prefix(), "the use of an API key could not be recorded");
         }
         let caller = caller(&row);
         let left = row.seconds_left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let until = asked_at + left.unwrap_or(REVOKED_WITHIN).min(REVOKED_WITHIN);
+        let until = asked_at + left.unwrap_or(REMEMBERED_FOR).min(REMEMBERED_FOR);
         self.remember(hash, Known { caller: caller.clone(), until });
         Ok(Some(caller))
     }
@@ -72,7 +79,7 @@ impl Keys {
             tracing::warn!(
                 prefix = secret.prefix(),
                 name = row.name,
-                "an API key is refused: it was made with another LONGHAUL_SECRET than this server has"
+                "an API key is refused: it was created with a different LONGHAUL_SECRET"
             );
         }
         self.hasher.matches(secret, &row.hash) && row.valid
@@ -107,19 +114,19 @@ fn caller(row: &KeyRow) -> Caller {
 }
 
 impl Authenticator for Keys {
-    fn identify<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Verdict> {
+    fn identify<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Authentication> {
         async {
             let password = basic(request).map(|basic| basic.password);
             let Some(token) = bearer(request).or(password.as_deref()).filter(|token| Secret::is_meant(token)) else {
-                return Verdict::Nothing;
+                return Authentication::Nothing;
             };
             match self.caller(token).await {
-                Ok(Some(caller)) => Verdict::Caller(caller),
+                Ok(Some(caller)) => Authentication::Caller(caller),
                 // One answer for all, so that nothing can be told by guessing.
-                Ok(None) => Verdict::Refused(ApiError::wrong_credentials(
-                    "The API key is not valid: it is unknown, or has expired or been revoked.",
+                Ok(None) => Authentication::Refused(ApiError::wrong_credentials(
+                    "The API key is not valid: it is unknown, expired or revoked.",
                 )),
-                Err(error) => Verdict::Refused(error),
+                Err(error) => Authentication::Refused(error),
             }
         }
         .boxed_local()

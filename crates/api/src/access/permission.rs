@@ -15,6 +15,8 @@ permissions! {
     VIEW_TASKS = "Administration/Tasks/View";
     /// Cancelling and retrying tasks that others started.
     MANAGE_TASKS = "Administration/Tasks/Manage";
+    /// Choosing the queue, the priority or the key of tasks that one starts.
+    PLACE_TASKS = "Administration/Tasks/Place";
     /// Seeing queues: their depth, pauses and limits.
     VIEW_QUEUES = "Administration/Queues/View";
     /// Pausing queues and task types, changing limits.

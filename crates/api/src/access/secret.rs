@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 /// A new key's secret. Shown once; only its hash is kept.
 ///
@@ -25,7 +25,7 @@ impl Secret {
     /// One that nobody has seen.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give.
+    /// If the operating system provides no randomness.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let digits = random_digits(PREFIX - MARK.len() + CHANCE)?;
         let (prefix, chance) = digits.split_at(PREFIX - MARK.len());
@@ -111,6 +111,8 @@ fn checksum(body: &str) -> String {
 #[derive(Clone)]
 pub struct Hasher {
     keyed: Hmac<Sha256>,
+    /// For sessions, if there is a servers' secret.
+    sessions: Option<Hmac<Sha256>>,
     id: Option<String>,
 }
 
@@ -125,10 +127,11 @@ impl Hasher {
     #[must_use]
     pub fn new(server_secret: Option<&str>) -> Self {
         const PURPOSE: &[u8] = b"longhaul api key 1";
-        let Some(secret) = server_secret else { return Self { keyed: mac(PURPOSE), id: None } };
+        let Some(secret) = server_secret else { return Self { keyed: mac(PURPOSE), sessions: None, id: None } };
         let derived = |purpose: &[u8]| mac(secret.as_bytes()).chain_update(purpose).finalize().into_bytes();
         let id = derived(b"longhaul secret id").iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Self { keyed: mac(&derived(PURPOSE)), id: Some(id) }
+        let sessions = Some(mac(&derived(b"longhaul session 1")));
+        Self { keyed: mac(&derived(PURPOSE)), sessions, id: Some(id) }
     }
 
     /// Which servers' secret it is keyed with: eight hexadecimal digits that do not
@@ -142,6 +145,15 @@ impl Hasher {
     #[must_use]
     pub fn hash(&self, secret: &Secret) -> Hash {
         self.keyed.clone().chain_update(secret.0.as_bytes()).finalize().into_bytes().into()
+    }
+
+    /// What the database knows a session by, of its id. As with keys, a row that someone
+    /// writes who has not the servers' secret is no session.
+    pub(crate) fn session(&self, id: &[u8]) -> Hash {
+        match &self.sessions {
+            Some(keyed) => keyed.clone().chain_update(id).finalize().into_bytes().into(),
+            None => Sha256::digest(id).into(),
+        }
     }
 
     /// Whether this is the secret's hash; takes as long wherever they differ.

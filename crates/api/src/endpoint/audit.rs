@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_model::store::audit::{AuditFilter, Entry, entries};
+use longhaul_model::store::audit::{AuditFilter, RecordedEntry, entries};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,7 +19,7 @@ use crate::{Access, ApiError, App, Operation, json_response};
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "AuditEntry")]
 struct EntryBody {
-    /// Later ones have larger numbers, but for those of the same moment.
+    /// Later entries have larger numbers, except for entries of the same moment.
     number: i64,
     #[schemars(regex(pattern = WHOLE_SECONDS))]
     at: String,
@@ -31,7 +31,7 @@ struct EntryBody {
     address: Option<String>,
     /// The id of the operation, e.g. `cancelTask`.
     deed: String,
-    /// What it was done to: a task's `Id`, a queue, a path.
+    /// The target: a task's `Id`, a queue, or a path.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     target: Option<String>,
@@ -45,9 +45,9 @@ struct EntryBody {
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "AuditList")]
 struct ListBody {
-    /// The latest first.
+    /// Newest first.
     items: Vec<EntryBody>,
-    /// `Next`, if there is more.
+    /// `Next`, if there are more.
     links: Vec<Link>,
 }
 
@@ -69,12 +69,12 @@ impl Default for Query {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Access", "listAudit", "Who did what, the latest first, a page at a time.")
+    Operation::new("Access", "listAudit", "Lists audit entries, newest first, by page.")
         .needs(Access::Permission(VIEW_AUDIT))
-        .query("who", "What this one did, e.g. `key:ci`.", text())
-        .query("deed", "What was done: the id of an operation, e.g. `cancelTask`.", text())
-        .query("target", "What it was done to, e.g. a task's `Id`.", text())
-        .query("after", "The number that the page before ended with.", integer(0, i64::MAX, i64::MAX))
+        .query("who", "Entries of this caller, e.g. `key:ci`.", text())
+        .query("deed", "Entries of this operation, e.g. `cancelTask`.", text())
+        .query("target", "Entries with this target, e.g. a task's `Id`.", text())
+        .query("after", "The last number of the previous page.", integer(0, i64::MAX, i64::MAX))
         .query("limit", "Entries on a page.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
         .negotiated()
         .answers::<ListBody>(200, "A page.")
@@ -84,7 +84,7 @@ pub(super) fn operation() -> Operation {
 pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let query = web::Query::<Query>::from_query(request.query_string())
-        .map_err(|error| refusal("?", format!("A query parameter is wrong: {error}.")))?
+        .map_err(|error| refusal("?", format!("A query parameter is invalid: {error}.")))?
         .into_inner();
     if !(1..=LIMIT_AT_MOST).contains(&query.limit) {
         return Err(refusal("limit", format!("A number from 1 to {LIMIT_AT_MOST} is expected.")));
@@ -114,8 +114,8 @@ pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<
     Ok(json_response(StatusCode::OK, &ListBody { items, links: next.into_iter().collect() }))
 }
 
-impl From<Entry> for EntryBody {
-    fn from(entry: Entry) -> Self {
+impl From<RecordedEntry> for EntryBody {
+    fn from(entry: RecordedEntry) -> Self {
         Self {
             number: entry.number,
             at: whole_seconds(entry.at),

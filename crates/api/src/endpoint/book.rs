@@ -3,12 +3,13 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_book::{FIRST, PAGES, Page};
 
+use super::refused;
 use crate::error::UNKNOWN_ROUTE;
+use crate::html::{escaped, html_response};
 use crate::openapi::text;
-use crate::session::{escaped, html_response};
 use crate::{Access, ApiError, Operation, Resource, Routes};
 
 const STYLE: &str = include_str!("book.css");
@@ -18,7 +19,7 @@ pub(super) fn add(routes: &mut Routes) {
     routes.add(
         Resource::at("/docs/style.css").get(
             style,
-            Operation::new("Description", "getBookStyle", "How the documentation looks.")
+            Operation::new("Description", "getBookStyle", "The documentation's style sheet.")
                 .needs(Access::Public)
                 .without_database()
                 .answers_bytes(200, "text/css", "The style sheet."),
@@ -37,24 +38,25 @@ fn operation(id: &'static str, summary: &'static str) -> Operation {
     )
 }
 
-async fn first() -> Result<HttpResponse, ApiError> {
-    shown(FIRST)
+async fn first(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    shown(&request, FIRST)
 }
 
-async fn named(name: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    shown(&name)
+async fn named(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    shown(&request, &name)
 }
 
-async fn decision(name: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    shown(&format!("adr/{name}"))
+async fn decision(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    shown(&request, &format!("adr/{name}"))
 }
 
-fn shown(name: &str) -> Result<HttpResponse, ApiError> {
+fn shown(request: &HttpRequest, name: &str) -> Result<HttpResponse, ApiError> {
     let name = name.strip_suffix(".md").or_else(|| name.strip_suffix(".html")).unwrap_or(name);
-    let page = longhaul_book::page(name).ok_or_else(|| {
+    let Some(page) = longhaul_book::page(name) else {
         let name: String = name.chars().take(100).collect();
-        ApiError::new(UNKNOWN_ROUTE, format!("The documentation has no page {name}; it begins at /docs."))
-    })?;
+        let detail = format!("The documentation has no page {name}. See /docs for its first page.");
+        return refused(request, ApiError::new(UNKNOWN_ROUTE, detail));
+    };
     Ok(html_response(StatusCode::OK, whole(page)))
 }
 

@@ -15,7 +15,7 @@ pub(super) fn operation() -> Operation {
         .notes_itself()
         .path("id", "The task's `Id`; case does not matter.", public_id())
         .answers::<TaskBody>(200, "It is cancelled.")
-        .answers::<TaskBody>(202, "It runs, and its worker has been asked to stop it.")
+        .answers::<TaskBody>(202, "It is running, and its worker has been asked to stop it.")
         .problem(FORBIDDEN)
         .problem(UNKNOWN_TASK)
         .problem(TASK_ENDED)
@@ -35,6 +35,6 @@ pub(crate) async fn handle(
     match outcome {
         Cancelled::Requested if !body.complete => Ok(json_response(StatusCode::ACCEPTED, &body)),
         _ if body.state == State::Cancelled => Ok(json_response(StatusCode::OK, &body)),
-        _ => Err(ApiError::new(TASK_ENDED, format!("It ended {} before it could be cancelled.", body.state))),
+        _ => Err(ApiError::new(TASK_ENDED, format!("It completed as {} before it could be cancelled.", body.state))),
     }
 }

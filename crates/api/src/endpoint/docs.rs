@@ -16,7 +16,7 @@ const POLICY: &str =
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
 
 pub(super) fn redirect_operation() -> Operation {
-    Operation::new("Description", "getDocs", "This API for people: leads to the page.")
+    Operation::new("Description", "getDocs", "Redirects to the API documentation page.")
         .needs(Access::Public)
         .without_database()
         .answers_nothing(308, "The page is at `/api/docs/index.html`.")
@@ -29,7 +29,7 @@ pub(super) async fn redirect() -> HttpResponse {
 }
 
 pub(super) fn file_operation() -> Operation {
-    Operation::new("Description", "getDocsFile", "The page that shows this API, and its parts.")
+    Operation::new("Description", "getDocsFile", "The API documentation page and its files.")
         .needs(Access::Public)
         .without_database()
         .path("file", "`index.html` or what it refers to.", text())
@@ -46,7 +46,7 @@ pub(super) async fn file(name: web::Path<String>) -> Result<HttpResponse, ApiErr
     let found = serve(&name, CONFIG.clone()).map_err(|error| ApiError::internal(error.to_string()))?;
     let file = found.ok_or_else(|| {
         let name: String = name.chars().take(100).collect();
-        ApiError::new(UNKNOWN_ROUTE, format!("/api/docs/{name} is no part of the page; it is at /api/docs."))
+        ApiError::new(UNKNOWN_ROUTE, format!("There is no file /api/docs/{name}. The page is at /api/docs."))
     })?;
     let charset = if file.content_type.starts_with("text/") { "; charset=utf-8" } else { "" };
     Ok(HttpResponse::Ok()

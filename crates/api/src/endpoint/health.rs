@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use longhaul_model::store::migrate::is_current;
+use longhaul_model::store::migrate::{is_current, read_only};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -25,9 +25,13 @@ pub(super) fn live_operation() -> Operation {
 }
 
 pub(super) fn ready_operation() -> Operation {
-    Operation::new("Health", "isReady", "The process can serve: the database answers and its schema is up to date.")
-        .needs(Access::Public)
-        .answers::<Health>(200, "It can.")
+    Operation::new(
+        "Health",
+        "isReady",
+        "The process can serve: the database answers and is writable, and its schema is up to date.",
+    )
+    .needs(Access::Public)
+    .answers::<Health>(200, "It can.")
 }
 
 /// The process runs. Asks nobody else, so that a database outage does not make
@@ -38,9 +42,13 @@ pub(crate) async fn live() -> HttpResponse {
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The process can serve: the database answers and its schema is up to date.
+/// The process can serve: the database answers and can be written, and its schema is up to
+/// date.
 pub(crate) async fn ready(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let check = async {
+        if let Some(why) = read_only(app.pool()).await? {
+            return Err(ApiError::unavailable(format!("Nothing can be stored: {why}.")));
+        }
         for migrator in &app.inner.migrators {
             if !is_current(app.pool(), migrator).await? {
                 return Err(ApiError::unavailable(
@@ -52,6 +60,6 @@ pub(crate) async fn ready(app: web::Data<App>) -> Result<HttpResponse, ApiError>
     };
     tokio::time::timeout(PATIENCE, check)
         .await
-        .map_err(|_| ApiError::unavailable("The database does not answer in time."))??;
+        .map_err(|_| ApiError::unavailable("The database did not answer in time."))??;
     Ok(json_response(StatusCode::OK, &Health { status: "ready" }))
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, Utc};
 use longhaul_model::State;
 use longhaul_model::store::find::TaskFilter;
 use longhaul_model::store::list::{ListFilter, Listed};
@@ -19,6 +18,7 @@ use crate::error::INVALID_REQUEST;
 use crate::negotiation::must_accept_json;
 use crate::openapi::{guid, integer, text};
 use crate::page::{LIMIT_AT_MOST, refusal};
+use crate::task_request::rfc3339;
 use crate::{Access, ApiError, App, Operation, TaskBody, json_response};
 
 /// Tasks on a page unless the client says otherwise.
@@ -32,14 +32,16 @@ const LONGEST: usize = 1_000;
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "ListedTask")]
-struct ListedBody {
+pub(super) struct ListedBody {
+    #[serde(flatten)]
+    task: TaskBody,
     queue: String,
     /// 0 (first) to 9 (last).
     #[schemars(range(min = 0, max = 9))]
     priority: i16,
-    /// Attempts it may have.
+    /// The maximum number of attempts.
     max_attempts: i16,
-    /// Who asked for it.
+    /// The creator.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     created_by: Option<String>,
@@ -47,12 +49,17 @@ struct ListedBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     worker: Option<String>,
-    /// What its last failed attempt said.
+    /// The error of its last failed attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     last_error: Option<String>,
-    #[serde(flatten)]
-    task: TaskBody,
+    /// Words by which people find it, as it was given them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    /// An attempt that takes longer is given up; there if that is not what its type says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "f64")]
+    timeout_seconds: Option<f64>,
 }
 
 /// A page of tasks.
@@ -62,7 +69,8 @@ struct ListedBody {
 struct ListBody {
     /// Newest first.
     items: Vec<ListedBody>,
-    /// About how many tasks fit, where that can be told without looking at them all.
+    /// The number of matching tasks, if it is available without reading all of them: exact for
+    /// failed and cancelled tasks, and for open tasks if they are few, else an estimate.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
     total: Option<i64>,
@@ -70,8 +78,8 @@ struct ListBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     total_is_exact: Option<bool>,
-    /// There if the page was not full when its time was over: tasks accepted since then
-    /// have been looked at, and `Next` looks at older ones.
+    /// Present if the page was not full when its time was over: tasks accepted since then have been
+    /// searched, and `Next` searches older ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = WHOLE_SECONDS))]
     looked_back_to: Option<String>,
@@ -96,33 +104,35 @@ struct Query {
     accepted_before: String,
     #[serde(rename = "errorCode")]
     error_code: String,
+    tag: String,
     text: String,
     after: String,
     limit: Option<u32>,
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Tasks", "listTasks", "Tasks by filter, newest first, a page at a time.")
+    Operation::new("Tasks", "listTasks", "Lists tasks by filter, newest first, by page.")
         .description(
-            "Fast whatever the number of tasks: a page is looked for about 50 ms at most. If few of the newest tasks \
-             fit, it may come with fewer items than `limit`, or none; `LookedBackTo` and `Next` are there then. \
-             `Total` is an estimate unless `TotalIsExact`.",
+            "Fast with any number of tasks: a page takes about 50 ms at most. If few of the newest tasks match, the \
+             page may have fewer items than `limit`, or none; it then has `LookedBackTo` and `Next`. `Total` is an \
+             estimate unless `TotalIsExact`.",
         )
-        .query("state", "States, with commas between them.", text())
-        .query("type", "Names of task types, with commas between them.", text())
+        .query("state", "States, separated by commas.", text())
+        .query("type", "Names of task types, separated by commas.", text())
         .query("queue", "A queue.", text())
-        .query("key", "Whose they are: the key that their type gives them.", text())
-        .query("createdBy", "Who asked for them.", text())
-        .query("acceptedAfter", "Accepted then (RFC 3339) or later.", text())
-        .query("acceptedBefore", "Accepted before then (RFC 3339).", text())
-        .query("errorCode", "The `code` of why they failed, or why their last attempt did.", text())
+        .query("key", "The key of the tasks.", text())
+        .query("createdBy", "The creator.", text())
+        .query("acceptedAfter", "Accepted at this time (RFC 3339) or later.", text())
+        .query("acceptedBefore", "Accepted before this time (RFC 3339).", text())
+        .query("errorCode", "The error `code` of the task, or of its last attempt.", text())
+        .query("tag", "One of their tags; case matters.", text())
         .query(
             "text",
-            "The beginning of an id, or what stands in the parameters, the message, the error, the key or who asked for \
-             it; case does not matter.",
+            "The beginning of an id, or a text in the parameters, the message, the error, the key or the creator; \
+             case does not matter.",
             text(),
         )
-        .query("after", "Those that come after this one; see `Next`.", guid())
+        .query("after", "Tasks after this id; see `Next`.", guid())
         .query("limit", "Tasks on a page.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
         .needs(Access::Permission(VIEW_TASKS))
         .negotiated()
@@ -134,7 +144,7 @@ pub(super) fn operation() -> Operation {
 pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let query = web::Query::<Query>::from_query(request.query_string())
-        .map_err(|error| refusal("?", format!("A query parameter is wrong: {error}.")))?
+        .map_err(|error| refusal("?", format!("A query parameter is invalid: {error}.")))?
         .into_inner();
     let limit = query.limit.unwrap_or(LIMIT);
     if !(1..=LIMIT_AT_MOST).contains(&limit) {
@@ -171,6 +181,7 @@ impl Query {
             ("key", &self.key),
             ("createdBy", &self.created_by),
             ("errorCode", &self.error_code),
+            ("tag", &self.tag),
             ("text", &self.text),
         ];
         for (name, value) in named {
@@ -182,7 +193,12 @@ impl Query {
             .map(|name| name.parse::<State>().map_err(|error| refusal("state", format!("{error}."))))
             .collect::<Result<_, _>>()?;
         let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-        let time = "A time such as 2026-01-31T21:50:00Z is expected.";
+        let time = |name, text: &str| match rfc3339(text) {
+            None if !text.is_empty() => {
+                Err(refusal(name, "A time such as 2026-01-31T21:50:00Z is expected.".to_owned()))
+            }
+            time => Ok(time),
+        };
         Ok(ListFilter {
             tasks: TaskFilter {
                 types: parts(&self.type_name).map(str::to_owned).collect(),
@@ -190,9 +206,10 @@ impl Query {
                 queue: given(&self.queue),
                 key: given(&self.key),
                 created_by: given(&self.created_by),
-                accepted_after: parse::<DateTime<Utc>>("acceptedAfter", &self.accepted_after, time)?,
-                accepted_before: parse::<DateTime<Utc>>("acceptedBefore", &self.accepted_before, time)?,
+                accepted_after: time("acceptedAfter", &self.accepted_after)?,
+                accepted_before: time("acceptedBefore", &self.accepted_before)?,
                 error_code: given(&self.error_code),
+                tag: given(&self.tag),
             },
             text: given(&self.text),
         })
@@ -210,6 +227,7 @@ impl Query {
             ("acceptedAfter", &self.accepted_after),
             ("acceptedBefore", &self.accepted_before),
             ("errorCode", &self.error_code),
+            ("tag", &self.tag),
             ("text", &self.text),
         ];
         for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -245,7 +263,7 @@ pub(super) fn escaped(value: &str) -> String {
 }
 
 impl ListedBody {
-    fn new(Listed { task, more }: Listed, base_url: &str) -> Self {
+    pub(super) fn new(Listed { task, more }: Listed, base_url: &str) -> Self {
         let guid = task.id.to_string();
         let id_prefix = more.public_id.strip_suffix(&guid).unwrap_or_default();
         Self {
@@ -256,6 +274,8 @@ impl ListedBody {
             created_by: more.created_by,
             worker: more.worker,
             last_error: more.last_error,
+            tags: more.tags,
+            timeout_seconds: more.timeout_seconds,
         }
     }
 }

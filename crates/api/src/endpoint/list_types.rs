@@ -16,9 +16,9 @@ use crate::{Access, ApiError, App, Operation, json_response};
 #[schemars(rename = "TaskType")]
 pub(super) struct TypeBody {
     name: String,
-    /// The queue of its tasks, unless they say otherwise.
+    /// The default queue of its tasks.
     queue: String,
-    /// Its tasks wait, whatever their queue.
+    /// Whether the type is paused in all queues.
     paused: bool,
 }
 
@@ -37,7 +37,7 @@ impl From<KnownType> for TypeBody {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Queues", "listTypes", "Task types that some process has made known.")
+    Operation::new("Queues", "listTypes", "Lists registered task types.")
         .needs(Access::Permission(VIEW_QUEUES))
         .negotiated()
         .answers::<TypesBody>(200, "All of them, by name.")

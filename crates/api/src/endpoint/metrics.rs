@@ -7,10 +7,10 @@ use crate::access::{Access, permission};
 use crate::{App, Operation};
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Health", "getMetrics", "What this process measures, and what waits in the database.")
+    Operation::new("Health", "getMetrics", "Returns metrics of this process and of the database.")
         .description(
             "In OpenMetrics if `Accept` prefers it, as Prometheus does, else in Prometheus' own text format. \
-             Numbers of the database are left out while it does not answer.",
+             Metrics of the database are missing while it does not answer.",
         )
         .without_database()
         .needs(Access::Permission(permission::VIEW_METRICS))

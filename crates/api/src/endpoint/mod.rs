@@ -4,6 +4,7 @@ mod audit;
 mod book;
 mod delete_task;
 mod docs;
+mod findings;
 mod get_task;
 mod health;
 mod list_tasks;
@@ -23,16 +24,15 @@ mod task_events;
 mod task_log;
 mod workers;
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::ApiError;
-use crate::app::AppSettings;
 use crate::error::UNKNOWN_ROUTE;
-use crate::openapi::{Resource, Routes};
+use crate::openapi::{Resource, Routes, refused_as};
+use crate::settings::AppSettings;
+use crate::{ApiError, App};
 
-pub(crate) use crate::batch_request::TASKS_AT_ONCE;
 pub(crate) use get_task::{find_managed, unknown as unknown_task};
-pub(crate) use post_task::read_task;
+pub(crate) use queues::find as find_queue;
 pub(crate) use task_log::LineBody;
 
 /// Every route of this crate. The contract names tasks in both numbers.
@@ -52,7 +52,9 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
     routes.add(
         Resource::at("/api/backgroundtask/{id}")
             .or_at("/api/backgroundtasks/{id}")
-            .get_and_head(get_task::handle, get_task::operation())
+            // Only what ends like an id: other addresses below `/api` are not a task's.
+            .or_at_where("/api/{id}", "id", get_task::PUBLIC_ID)
+            .get(get_task::handle, get_task::operation())
             .delete(delete_task::handle, delete_task::operation()),
     );
     routes.add(
@@ -82,6 +84,7 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
     );
     routes.add(Resource::at("/api/tasks").get(list_tasks::handle, list_tasks::operation()));
     routes.add(Resource::at("/api/workers").get(workers::handle, workers::operation()));
+    routes.add(Resource::at("/api/findings").get(findings::handle, findings::operation()));
     routes.add(Resource::at("/api/overview").get(overview::handle, overview::operation()));
     routes.add(Resource::at("/api/audit").get(audit::handle, audit::operation()));
     routes.add(Resource::at("/api/queues").get(queues::list, queues::list_operation()));
@@ -105,5 +108,11 @@ pub(crate) fn add(routes: &mut Routes, settings: &AppSettings) {
 
 pub(crate) async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let path: String = request.path().chars().take(200).collect();
-    Err(ApiError::new(UNKNOWN_ROUTE, format!("{path} is not an address of this API.")))
+    refused(&request, ApiError::new(UNKNOWN_ROUTE, format!("This API has no address {path}.")))
+}
+
+/// That nothing is there: for a browser as a page, if the API has pages.
+fn refused(request: &HttpRequest, refusal: ApiError) -> Result<HttpResponse, ApiError> {
+    let page = request.app_data::<web::Data<App>>().and_then(|app| app.inner.unknown_page());
+    refused_as(request, refusal, page)
 }

@@ -16,10 +16,10 @@ struct OpenApiDocument {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Description", "getOpenApi", "What this API can do: an OpenAPI 3.1 document.")
+    Operation::new("Description", "getOpenApi", "Returns the OpenAPI 3.1 document.")
         .needs(Access::Public)
         .without_database()
-        .answers::<OpenApiDocument>(200, "The document; it follows from the routes and task types of this process.")
+        .answers::<OpenApiDocument>(200, "The document of the routes and task types of this process.")
 }
 
 /// `200` with the document.

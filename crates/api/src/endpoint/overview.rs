@@ -2,8 +2,10 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use longhaul_model::store::aside;
 use longhaul_model::store::diagnose::{Counts, counts};
 use longhaul_model::store::overview::{Glance, Minute, Overview, last_hour, overview};
+use longhaul_model::store::unsuccessful::{Totals, totals};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -12,28 +14,37 @@ use crate::body::{WHOLE_SECONDS, whole_seconds};
 use crate::negotiation::must_accept_json;
 use crate::{Access, ApiError, App, Operation, json_response};
 
-/// The queue at a glance. Of very many waiting tasks of a queue, 20,000 are counted.
+/// Overview of the queue. At most 20,000 waiting tasks of a queue are counted.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "Overview")]
 struct OverviewBody {
-    /// Tasks that may run now.
+    /// Ready tasks.
     ready: i64,
-    /// Tasks that a limit or a pause holds back.
+    /// Tasks held by a limit or a pause.
     held: i64,
-    /// Tasks that wait for their time.
+    /// Scheduled tasks.
     scheduled: i64,
+    /// Running tasks, without those that workers have claimed ahead of their free slots.
     running: i64,
-    /// For how long the oldest task that could run has waited; null if none waits.
+    /// Failed tasks within the retention period; exact.
+    failed: i64,
+    /// Tasks that failed in the last hour.
+    failed_last_hour: i64,
+    /// Cancelled tasks within the retention period; exact.
+    cancelled: i64,
+    /// Tasks, queues and schedules that a maintenance service could not process and retries later.
+    set_aside: i64,
+    /// The waiting time of the oldest ready task; null if none waits.
     oldest_waiting_seconds: Option<f64>,
-    /// Workers whose heartbeat is on time.
+    /// Workers with a heartbeat in time.
     workers_alive: i64,
-    /// Workers whose heartbeat is late, and who are not presumed dead yet.
+    /// Workers whose heartbeat is late, but which are not presumed dead yet.
     workers_silent: i64,
-    /// Tasks that the workers alive can run at once.
+    /// Total slots of live workers.
     slots: i64,
     queues: Vec<QueueGlance>,
-    /// The last 60 minutes, oldest first; the last one is not over.
+    /// The last 60 minutes, oldest first; the last one is incomplete.
     minutes: Vec<MinuteBody>,
     counts: CountsBody,
 }
@@ -46,7 +57,7 @@ struct OverviewBody {
 struct CountsBody {
     /// Tasks stored.
     stored: i64,
-    /// Tasks taken out of their queues: begun, or cancelled while they waited.
+    /// Tasks that left their queues: started, or cancelled while they waited.
     begun: i64,
     /// Attempts that failed.
     failed_attempts: i64,
@@ -63,6 +74,8 @@ struct QueueGlance {
     scheduled: i64,
     running: i64,
     oldest_waiting_seconds: Option<f64>,
+    /// Live workers that serve it. If 0, its tasks wait.
+    workers: i64,
 }
 
 /// What happened in a minute, and how things stood at its end. Workers write down what
@@ -76,38 +89,44 @@ struct MinuteBody {
     succeeded: i64,
     failed: i64,
     cancelled: i64,
-    /// Attempts that failed and are tried again.
+    /// Failed attempts that are retried.
     retried: i64,
-    /// Tasks that were accepted; null until they were counted.
+    /// Accepted tasks; null until they have been counted.
     accepted: Option<i64>,
-    /// Tasks that waited.
+    /// Waiting tasks.
     waiting: Option<i64>,
     running: Option<i64>,
     oldest_waiting_seconds: Option<f64>,
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Workers", "getOverview", "The queue at a glance: depths, the oldest waiting task, workers.")
+    Operation::new("Workers", "getOverview", "Returns queue depths, the oldest waiting task, and workers.")
         .needs(Access::Permission(VIEW_QUEUES))
         .negotiated()
-        .answers::<OverviewBody>(200, "How things stand now.")
+        .answers::<OverviewBody>(200, "The current state.")
 }
 
-/// `200` with how things stand.
+/// `200` with the current state.
 pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    let (now, minutes, counts) = tokio::try_join!(overview(app.pool()), last_hour(app.pool()), counts(app.pool()))?;
-    Ok(json_response(StatusCode::OK, &OverviewBody::new(now, minutes, counts)))
+    let pool = app.pool();
+    let (now, minutes, counts, totals, aside) =
+        tokio::try_join!(overview(pool), last_hour(pool), counts(pool), totals(pool), aside::count(pool))?;
+    Ok(json_response(StatusCode::OK, &OverviewBody::new(now, minutes, counts, totals, aside)))
 }
 
 impl OverviewBody {
-    fn new(overview: Overview, minutes: Vec<Minute>, counts: Counts) -> Self {
+    fn new(overview: Overview, minutes: Vec<Minute>, counts: Counts, totals: Totals, set_aside: i64) -> Self {
         let sum = |of: fn(&Glance) -> i64| overview.queues.iter().map(of).sum();
         Self {
             ready: sum(|queue| queue.ready),
             held: sum(|queue| queue.held),
             scheduled: sum(|queue| queue.scheduled),
             running: sum(|queue| queue.running),
+            failed: totals.failed,
+            failed_last_hour: totals.failed_last_hour,
+            cancelled: totals.cancelled,
+            set_aside,
             oldest_waiting_seconds: overview.queues.iter().filter_map(|queue| queue.oldest_waiting).reduce(f64::max),
             workers_alive: overview.workers.alive,
             workers_silent: overview.workers.silent,
@@ -129,6 +148,7 @@ impl From<Glance> for QueueGlance {
             scheduled: queue.scheduled,
             running: queue.running,
             oldest_waiting_seconds: queue.oldest_waiting,
+            workers: queue.workers,
         }
     }
 }

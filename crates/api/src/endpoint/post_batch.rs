@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::{StreamExt, stream};
-use longhaul_model::store::audit::Deed;
+use longhaul_model::store::audit::AuditEntry;
 use longhaul_model::store::enqueue::NewTask;
 use longhaul_model::store::keyed::{Parent, Together, enqueue_all};
 use longhaul_model::store::linked::{Dependency, LinkError};
@@ -15,11 +15,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::access::permission::VIEW_TASKS;
-use crate::batch_request::{BatchRequest, Wanted};
+use crate::batch_request::{BatchRequest, WantedBatch, first_of_map};
 use crate::error::{UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE};
 use crate::negotiation::{json_response, read_json_within};
 use crate::openapi::BATCH_REQUEST;
-use crate::start::unlinked;
+use crate::start::{must_be_allowed_to_place, unlinked};
+use crate::task_request::{After, Envelope, Wanted};
 use crate::{ApiError, App, Caller, Operation, TaskBody};
 
 /// `create` steps at once; each may use a connection.
@@ -42,11 +43,11 @@ struct BatchBody {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Tasks", "startTasks", "Starts many tasks, or none.")
+    Operation::new("Tasks", "startTasks", "Starts many tasks in one transaction.")
         .description(
-            "If anything is wrong with any of them, none is stored, and every complaint is listed with its pointer. A \
-             task whose unique key another one has is not stored; its place has the body of that one. With `Parent` or \
-             `Map` they are the children of one more task.",
+            "If any task is invalid, none is stored, and the response lists every error with its pointer. A task \
+             whose unique key another open task has is not stored; the response has the body of that task in its \
+             place. With `Parent` or `Map` the tasks are the children of one more task.",
         )
         .problem(UNKNOWN_PREREQUISITE)
         .problem(UNIQUE_TASK_EXISTS)
@@ -72,13 +73,21 @@ pub(crate) async fn handle(
         // Better than to take it and start everything twice.
         return Err(ApiError::invalid_request(vec![ParameterError {
             pointer: "Idempotency-Key".to_owned(),
-            message: "A batch can't have one; leave the header out, or send the tasks one by one.".to_owned(),
+            message: "A batch can't have an idempotency key; omit the header, or send the tasks one by one.".to_owned(),
         }]));
     }
-    let json = read_json_within(app.inner.settings.batch_body_limit, &request, body)?;
-    let wanted = BatchRequest::read(&app.inner.registry, json, app.now())?;
+    let limit = app.inner.settings.batch_body_limit;
+    let json = read_json_within(limit, &request, body)?;
+    if let Some((type_name, parameters)) = first_of_map(&json)
+        && let Ok(entry) = app.inner.registry.get(type_name)
+    {
+        app.must_be_allowed_to_start(&caller, entry, parameters).await?;
+    }
+    let wanted = BatchRequest::read(&app.inner.registry, json, limit, app.now())?;
+    let then = wanted.parent.iter().filter_map(|parent| parent.then.as_ref()).map(|(then, _)| then);
+    must_be_allowed_to_place(&caller, wanted.tasks.iter().chain(then))?;
     let (mapped, tied) =
-        (wanted.mapped, wanted.parent.is_some() || wanted.tasks.iter().any(|task| !task.request.after.is_empty()));
+        (wanted.mapped, wanted.parent.is_some() || wanted.tasks.iter().any(|task| !task.envelope.after.is_empty()));
     let together = prepare(&app, &caller, wanted).await?;
     let (accepted_at, existing) = enqueue_all(app.pool(), &together).await.map_err(|error| match error {
         LinkError::Database(error) => ApiError::from(error),
@@ -113,7 +122,7 @@ pub(crate) async fn handle(
 }
 
 /// Runs the `create` steps and makes the tasks with their ties.
-async fn prepare(app: &App, caller: &Caller, wanted: BatchRequest<'_>) -> Result<Together, ApiError> {
+async fn prepare(app: &App, caller: &Caller, wanted: WantedBatch<'_>) -> Result<Together, ApiError> {
     let (mut all, names, parent) = (wanted.tasks, wanted.names, wanted.parent);
     let children = all.len();
     let (if_failed, then_if_failed) = match parent {
@@ -128,26 +137,23 @@ async fn prepare(app: &App, caller: &Caller, wanted: BatchRequest<'_>) -> Result
     };
     let progress = create_all(app, caller, &all).await?;
     let mut tasks: Vec<NewTask> = Vec::with_capacity(all.len());
-    for (wanted, progress) in all.iter().zip(progress) {
-        tasks.push(app.new_task(
-            caller,
-            wanted.entry,
-            wanted.request.parameters.clone(),
-            wanted.request.run_at,
-            progress,
-        )?);
+    let mut waits: Vec<(String, Vec<After>)> = Vec::with_capacity(all.len());
+    for (wanted, progress) in all.into_iter().zip(progress) {
+        let Wanted { place, parameters, envelope: Envelope { run_at, after, options, .. } } = wanted;
+        tasks.push(app.new_task(caller, parameters, run_at, options, progress)?);
+        waits.push((place, after));
     }
     let (mut dependencies, mut errors, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
-    for (wanted, task) in all.iter().zip(&tasks) {
-        for (number, after) in wanted.request.after.iter().enumerate() {
-            let on = match names.get(&after.task) {
+    for ((place, after), task) in waits.iter().zip(&tasks) {
+        for (number, after) in after.iter().enumerate() {
+            let on = match names.get(after.task()) {
                 Some(on) => Ok(tasks[*on].id),
-                None => app.prerequisite(&after.task).inspect(|id| earlier.push(*id)),
+                None => app.prerequisite(after.task()).inspect(|id| earlier.push(*id)),
             };
             match on {
-                Ok(on) => dependencies.push(Dependency { task: task.id, on, if_failed: after.if_failed }),
+                Ok(on) => dependencies.push(Dependency { task: task.id, on, if_failed: after.if_failed() }),
                 Err(_) => errors.push(ParameterError {
-                    pointer: format!("{}/After/{number}", wanted.place),
+                    pointer: format!("{place}/After/{number}"),
                     message: "The id of a task, or the Name of one of this request, is expected.".to_owned(),
                 }),
             }
@@ -168,12 +174,12 @@ async fn prepare(app: &App, caller: &Caller, wanted: BatchRequest<'_>) -> Result
         Parent { task, if_failed, then }
     });
     let only_of = caller.created_by().filter(|_| !caller.may(VIEW_TASKS)).map(str::to_owned);
-    let deed = noted(caller, &tasks, parent.as_ref());
+    let deed = audit_entry(caller, &tasks, parent.as_ref());
     Ok(Together { tasks, dependencies, parent, only_of, deed })
 }
 
 /// One line for all of them: their number by types, and the first and the last.
-fn noted(caller: &Caller, tasks: &[NewTask], parent: Option<&Parent>) -> Option<Deed> {
+fn audit_entry(caller: &Caller, tasks: &[NewTask], parent: Option<&Parent>) -> Option<AuditEntry> {
     let public_id = |task: &NewTask| format!("{}{}", task.info.id_prefix, task.id);
     let mut types: BTreeMap<&str, usize> = BTreeMap::new();
     for task in tasks {
@@ -181,18 +187,15 @@ fn noted(caller: &Caller, tasks: &[NewTask], parent: Option<&Parent>) -> Option<
     }
     let (first, last) = (tasks.first().map(public_id), tasks.last().map(public_id));
     let target = parent.map(|parent| public_id(&parent.task)).or(first.clone()).unwrap_or_default();
-    caller.deed("startTasks", target, Some(json!({"Tasks": types, "First": first, "Last": last})))
+    caller.audit_entry("startTasks", target, Some(json!({"Tasks": types, "First": first, "Last": last})))
 }
 
 /// Runs every `create` step. The first refusal that is not about parameters
 /// decides the answer's code; all of them are listed.
 async fn create_all(app: &App, caller: &Caller, wanted: &[Wanted<'_>]) -> Result<Vec<Progress>, ApiError> {
     let context = &app.create_context(caller);
-    let created: Vec<Result<Progress, CreateError>> = stream::iter(wanted)
-        .map(|wanted| wanted.entry.create(&wanted.request.parameters, context))
-        .buffered(CREATES_AT_ONCE)
-        .collect()
-        .await;
+    let created: Vec<Result<Progress, CreateError>> =
+        stream::iter(wanted).map(|wanted| wanted.parameters.create(context)).buffered(CREATES_AT_ONCE).collect().await;
     let mut progress = Vec::with_capacity(created.len());
     let mut errors = Vec::new();
     let mut refusal = None;

@@ -17,21 +17,25 @@ use crate::{Access, ApiError, App, Operation, json_response};
 #[schemars(rename = "Queue")]
 pub(super) struct QueueBody {
     name: String,
-    /// Tasks that may run now.
+    /// Ready tasks.
     ready: i64,
-    /// Tasks that a limit or a pause holds back.
+    /// Tasks held by a limit or a pause.
     held: i64,
-    /// Tasks that wait for their time.
+    /// Scheduled tasks.
     scheduled: i64,
+    /// Running tasks, without those that a worker has claimed ahead of its free slots.
     running: i64,
+    /// Live workers that serve it. If 0, its tasks wait.
+    workers: i64,
+    /// None of its tasks begins; those that run go on.
     paused: bool,
-    /// Tasks at once over the whole fleet.
+    /// Max concurrent: tasks at work at once, over the whole fleet.
     max_running: Option<i32>,
-    /// The same for each key.
+    /// Max concurrent per key: the same for each key.
     max_per_key: Option<i32>,
-    /// Keys take turns.
+    /// Share fairly between keys: keys take turns.
     fair: bool,
-    /// Tasks that may begin in `RateSeconds`.
+    /// Start at most so many tasks every `RateSeconds` seconds.
     rate_count: Option<i32>,
     rate_seconds: Option<f64>,
 }
@@ -45,13 +49,16 @@ struct QueuesBody {
 }
 
 pub(super) fn list_operation() -> Operation {
-    Operation::new("Queues", "listQueues", "Every queue: depth, pause, limits.")
+    Operation::new("Queues", "listQueues", "Lists queues with depth, pause and limits.")
         .needs(Access::Permission(VIEW_QUEUES))
-        .answers::<QueuesBody>(200, "All queues that a task type, a worker or a setting names.")
+        .answers::<QueuesBody>(
+            200,
+            "All queues that a task type, a worker or a setting names, or that have open tasks.",
+        )
 }
 
 pub(super) fn one_operation() -> Operation {
-    Operation::new("Queues", "getQueue", "One queue: depth, pause, limits.")
+    Operation::new("Queues", "getQueue", "Returns a queue with depth, pause and limits.")
         .needs(Access::Permission(VIEW_QUEUES))
         .path("name", "The queue's name.", text())
         .answers::<QueueBody>(200, "The queue as it is now.")
@@ -67,6 +74,7 @@ impl From<Queue> for QueueBody {
             held: queue.held,
             scheduled: queue.scheduled,
             running: queue.running,
+            workers: queue.workers,
             max_running: queue.max_running,
             max_per_key: queue.max_per_key,
             fair: queue.fair,
@@ -86,13 +94,11 @@ pub(crate) async fn one(app: web::Data<App>, name: web::Path<String>) -> Result<
     Ok(json_response(StatusCode::OK, &QueueBody::from(queue)))
 }
 
-/// The queue with this name: one that a task type, a worker or a setting names.
-pub(super) async fn find(app: &App, name: &str) -> Result<Queue, ApiError> {
+/// The queue with this name: one that a task type, a worker or a setting names, or that has
+/// open tasks.
+pub(crate) async fn find(app: &App, name: &str) -> Result<Queue, ApiError> {
     read(app.pool(), Some(name)).await?.pop().ok_or_else(|| {
         let name: String = name.chars().take(100).collect();
-        ApiError::new(
-            UNKNOWN_QUEUE,
-            format!("No task type and no worker knows a queue '{name}'; GET /api/queues lists them."),
-        )
+        ApiError::new(UNKNOWN_QUEUE, format!("There is no queue '{name}'; GET /api/queues lists all queues."))
     })
 }

@@ -4,7 +4,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::store::linked::{IfFailed, Relative, children as read_children, dependents, prerequisites};
-use longhaul_model::{Problem, State};
+use longhaul_model::{Problem, State, TaskAddress};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -58,14 +58,14 @@ struct ChildrenBody {
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "Dependencies")]
 struct DependenciesBody {
-    /// What it waits or waited for.
+    /// Its dependencies.
     after: Vec<RelativeBody>,
-    /// What waits or waited for it.
+    /// Its dependents.
     before: Vec<RelativeBody>,
 }
 
 pub(super) fn children_operation() -> Operation {
-    Operation::new("Tasks", "listChildren", "The tasks that are a task's parts, in order, a page at a time.")
+    Operation::new("Tasks", "listChildren", "Lists a task's children in order, by page.")
         .path("id", "The task's `Id`; case does not matter.", public_id())
         .query("after", "Those after this number.", integer(0, i64::from(i32::MAX), 0))
         .query("limit", "How many.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
@@ -76,7 +76,7 @@ pub(super) fn children_operation() -> Operation {
 }
 
 pub(super) fn dependencies_operation() -> Operation {
-    Operation::new("Tasks", "listDependencies", "What a task waits for, and what waits for it.")
+    Operation::new("Tasks", "listDependencies", "Lists a task's dependencies and dependents.")
         .path("id", "The task's `Id`; case does not matter.", public_id())
         .negotiated()
         .answers::<DependenciesBody>(200, "The first 1,000 of each.")
@@ -127,7 +127,7 @@ pub(crate) async fn dependencies(
 }
 
 fn shown(app: &App, relative: Relative) -> RelativeBody {
-    let self_url = format!("{}/api/backgroundtask/{}", app.base_url(), relative.public_id);
+    let self_url = TaskAddress::BackgroundTask.of(app.base_url(), &relative.public_id);
     RelativeBody {
         self_url,
         id: relative.public_id,

@@ -6,15 +6,15 @@ use longhaul_model::store::cancel::Retried;
 use longhaul_model::store::read;
 
 use super::get_task::{find_managed, public_id, unknown};
-use crate::error::{FORBIDDEN, TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
+use crate::error::{TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
 use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Tasks", "retryTask", "Runs a failed or cancelled task again, from its last checkpoint.")
+    Operation::new("Tasks", "retryTask", "Retries a failed or cancelled task from its last checkpoint.")
         .notes_itself()
         .path("id", "The task's `Id`; case does not matter.", public_id())
         .answers::<TaskBody>(202, "It is queued.")
-        .problem(FORBIDDEN)
+        .prepares_tasks()
         .problem(UNKNOWN_TASK)
         .problem(TASK_OPEN)
         .problem(TASK_ENDED)
@@ -36,11 +36,15 @@ pub(crate) async fn handle(
             Ok(json_response(StatusCode::ACCEPTED, &TaskBody::new(task, id_prefix, app.base_url())))
         }
         Retried::Open => {
-            Err(ApiError::new(TASK_OPEN, "Only what failed or was cancelled can be run again; this is not over."))
+            Err(ApiError::new(TASK_OPEN, "It has not completed; only failed or cancelled tasks can be retried."))
         }
         Retried::Succeeded => Err(ApiError::new(TASK_ENDED, "It succeeded; start a new task instead.")),
-        Retried::Taken => {
-            Err(ApiError::new(UNIQUE_TASK_EXISTS, "Another open task has its unique key; wait for that one's end."))
+        Retried::Taken => Err(ApiError::new(
+            UNIQUE_TASK_EXISTS,
+            "Another open task has its unique key; wait until that task completes.",
+        )),
+        Retried::Exhausted => {
+            Err(ApiError::new(TASK_ENDED, "It has reached the maximum of 32,767 attempts; start a new task instead."))
         }
     }
 }

@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::LineBody;
 use super::get_task::{find_task, public_id};
-use crate::error::UNKNOWN_TASK;
+use crate::error::{TOO_MANY_REQUESTS, UNKNOWN_TASK};
 use crate::openapi::{boolean, text};
-use crate::stream::{Beginning, Form, Lines, begin};
+use crate::stream::{Beginning, Form, Lines, Standing, begin};
 use crate::{ApiError, App, Caller, Operation, TaskBody};
 
 /// What a client that lost its connection has seen (WHATWG HTML, 9.2).
@@ -19,7 +19,7 @@ const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 #[derive(Deserialize)]
 struct Wanted {
-    /// The lines of the task's log, too.
+    /// Whether to include the lines of the task's log.
     #[serde(default)]
     log: bool,
 }
@@ -52,19 +52,20 @@ enum EventData {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Tasks", "streamTask", "A task's states as they change, until it ends.")
+    Operation::new("Tasks", "streamTask", "Streams a task's states until it completes.")
         .path("id", "The task's `Id`; case does not matter.", public_id())
-        .query("log", "The lines of the task's log, too.", boolean())
-        .header(LAST_EVENT_ID, "The last event that the client has seen: it is not sent again.", text())
+        .query("log", "Whether to include the lines of the task's log.", boolean())
+        .header(LAST_EVENT_ID, "The last event that the client has seen. The stream continues after it.", text())
         .negotiated()
         .answers_as::<StreamLine>(
             200,
             "application/x-ndjson",
-            "One body a line, or one an event; see docs/streaming.md.",
+            "One body per line, or one per event; see docs/streaming.md.",
         )
         .answers_as::<EventData>(200, "text/event-stream", "")
         .answers_nothing(204, "The client has seen the final state.")
         .problem(UNKNOWN_TASK)
+        .problem(TOO_MANY_REQUESTS)
 }
 
 /// `200` with the stream, beginning with the state that the task is in unless
@@ -85,6 +86,7 @@ pub(crate) async fn handle(
     let seen = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let lines = wanted.log.then(|| Lines::after(app.pool().clone(), task.id, seen));
     let logged = task.logged;
+    let standing = Standing::of(&app, &caller, &request, task.created_by.as_deref())?;
     let body = TaskBody::new(task, id_prefix, app.base_url());
-    begin(&app, &mut HttpResponse::Ok(), Beginning { body, logged, form, seen, lines })
+    begin(&app, &mut HttpResponse::Ok(), Beginning { body, logged, form, seen, lines, standing })
 }

@@ -25,7 +25,7 @@ use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "LogLine")]
 pub(crate) struct LineBody {
-    /// Counted from 1; numbers that are missing are of lines that were dropped.
+    /// The line's number, from 1. Missing numbers are those of dropped lines.
     number: i64,
     /// UTC, with milliseconds.
     #[schemars(with = "chrono::DateTime<chrono::Utc>")]
@@ -53,15 +53,15 @@ impl From<StoredLine> for LineBody {
 #[schemars(rename = "Log")]
 struct LogBody {
     items: Vec<LineBody>,
-    /// How many lines of the whole log are gone.
+    /// Number of dropped lines of the whole log.
     dropped: i64,
     links: Vec<Link>,
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Tasks", "getTaskLog", "What a task's handler wrote down for people, a page at a time.")
+    Operation::new("Tasks", "getTaskLog", "Lists a task's log lines, by page.")
         .path("id", "The task's `Id`; case does not matter.", public_id())
-        .query("after", "The number that the page before ended with.", integer(0, i64::MAX, 0))
+        .query("after", "The last number of the previous page.", integer(0, i64::MAX, 0))
         .query("limit", "Lines on a page.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
         .negotiated()
         .answers::<LogBody>(200, "A page, as JSON or as plain text with a `Link` to the next one.")

@@ -25,23 +25,23 @@ const SHOWN: u32 = 1_000;
 struct WorkerBody {
     id: i32,
     name: String,
-    /// `alive`, `silent` (its heartbeat is late), `lost` (presumed dead; its tasks are
-    /// with others) or `stopped`.
+    /// `alive`, `silent` (its heartbeat is late), `lost` (presumed dead; its tasks have been
+    /// rescued) or `stopped`.
     #[schemars(extend("enum" = ["alive", "silent", "lost", "stopped"]))]
     state: String,
     /// The queues it serves.
     queues: Vec<String>,
-    /// How many tasks it runs at once.
+    /// Its slots.
     slots: i32,
-    /// How many it runs now.
+    /// Number of its running tasks.
     running: i64,
     #[schemars(regex(pattern = WHOLE_SECONDS))]
     heartbeat_at: String,
-    /// Of its program.
+    /// The version of its program.
     version: String,
     #[schemars(regex(pattern = WHOLE_SECONDS))]
     started_at: String,
-    /// When it stopped, or was found lost.
+    /// When it stopped or was presumed dead.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = WHOLE_SECONDS))]
     ended_at: Option<String>,
@@ -56,10 +56,10 @@ struct WorkersBody {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Workers", "listWorkers", "Workers: those that live, and those that ended in the last day.")
+    Operation::new("Workers", "listWorkers", "Lists live workers, and workers that ended in the last day.")
         .needs(Access::Permission(VIEW_QUEUES))
         .negotiated()
-        .answers::<WorkersBody>(200, "The living first, then those that ended last; 1,000 at most.")
+        .answers::<WorkersBody>(200, "Live workers first, then those that ended last; at most 1,000.")
 }
 
 /// `200` with the workers.

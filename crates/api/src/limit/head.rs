@@ -16,7 +16,7 @@ const HEADER_BYTES: usize = 32 * 1024;
 pub(super) fn check(request: &HttpRequest) -> Result<(), ApiError> {
     let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     if uri > URI_BYTES {
-        return Err(ApiError::new(URI_TOO_LONG, format!("An address may have {URI_BYTES} bytes at most.")));
+        return Err(ApiError::new(URI_TOO_LONG, format!("An address may have at most {URI_BYTES} bytes.")));
     }
     let (mut count, mut bytes) = (0, 0);
     for (name, value) in request.headers() {
@@ -24,7 +24,7 @@ pub(super) fn check(request: &HttpRequest) -> Result<(), ApiError> {
         bytes += name.as_str().len() + value.len();
     }
     if count > HEADERS || bytes > HEADER_BYTES {
-        let detail = format!("A request may have {HEADERS} headers of {HEADER_BYTES} bytes in all at most.");
+        let detail = format!("A request may have at most {HEADERS} headers, of at most {HEADER_BYTES} bytes in total.");
         return Err(ApiError::new(HEADERS_TOO_LARGE, detail));
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! What one client may use of the server.
 
 mod body;
+mod framing;
 mod head;
 mod rate;
+mod share;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::Next;
 use actix_web::{ResponseError, web};
@@ -18,7 +21,11 @@ use crate::App;
 use crate::error::answered_by;
 
 pub(crate) use body::is_late;
-pub(crate) use rate::Limiter;
+pub(crate) use framing::on_connect;
+pub(crate) use rate::{Attempt, Limiter};
+pub(crate) use share::{Share, Shares};
+
+use framing::Follows;
 
 /// What one client may use.
 #[derive(Debug, Clone)]
@@ -30,8 +37,14 @@ pub struct Limits {
     pub head_patience: Duration,
     /// A body must have arrived after this time and a second for every 16 KiB. Default 20 s.
     pub body_patience: Duration,
-    /// Connections at most; others wait to be taken. Default 4096.
+    /// Maximum number of connections; further connections wait. Default 4096.
     pub connections: usize,
+    /// Streams that one caller may have open, where callers say who they are. Default 1,000.
+    pub streams: usize,
+    /// Requests with bodies that may be great (batches, uploads) that one caller may send at
+    /// once, where callers say who they are: all of a body is held in memory, and its values
+    /// take many times that. Default 8.
+    pub great_bodies: usize,
 }
 
 impl Default for Limits {
@@ -41,6 +54,8 @@ impl Default for Limits {
             head_patience: Duration::from_secs(10),
             body_patience: Duration::from_secs(20),
             connections: 4096,
+            streams: 1_000,
+            great_bodies: 8,
         }
     }
 }
@@ -62,8 +77,10 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
     let app = request.app_data::<web::Data<App>>();
     let patience = app.map_or(Limits::default().body_patience, |app| app.inner.settings.limits.body_patience);
     let base_url = app.map_or_else(|| Arc::from(""), |app| Arc::from(app.base_url()));
+    let (follows, clear) = framing::check(&request);
+    let refused = clear.and_then(|()| head::check(request.request())).and_then(|()| framing::must_be_plain(&request));
     let answering = async move {
-        Ok::<_, actix_web::Error>(match head::check(request.request()) {
+        Ok::<_, actix_web::Error>(match refused {
             Err(refusal) => request.into_response(refusal.error_response()),
             Ok(()) => {
                 body::hurry(&mut request, patience);
@@ -73,5 +90,8 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
     };
     let mut response = answered_by(base_url, answering).await?;
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if follows == Follows::Nothing {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     Ok(response)
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Rate;
 use crate::ApiError;
@@ -18,14 +19,32 @@ type Buckets<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
 /// Counts requests (by GCRA, which is a leaky bucket that needs one number a client).
 ///
 /// Whoever is someone is counted as that one, wherever they come from; whoever is not,
-/// by address. An address that shows wrong credentials again and again is not listened
-/// to for a while, so that what they cost is bounded.
+/// by address. The credentials of an address that shows wrong ones again and again are
+/// looked at one after the other for a while, and wrong ones are not even told to be so:
+/// what they cost is bounded, and right ones pass all the same, since others may share the
+/// address.
 pub(crate) struct Limiter {
     callers: Buckets<String>,
     addresses: Buckets<IpAddr>,
     wrong: Buckets<IpAddr>,
-    ignored: Mutex<HashMap<IpAddr, Instant>>,
+    guessers: Mutex<HashMap<IpAddr, Guesser>>,
     clock: DefaultClock,
+}
+
+/// An address that shows wrong credentials.
+struct Guesser {
+    /// It is one until then.
+    until: Instant,
+    /// One of its requests at a time has its credentials looked at.
+    turn: Arc<Semaphore>,
+}
+
+/// Credentials of one request are being looked at.
+pub(crate) struct Attempt<'a> {
+    limiter: &'a Limiter,
+    address: Option<IpAddr>,
+    /// If the address guesses.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 /// Wrong credentials of one address in a second, in the long run …
@@ -41,7 +60,7 @@ impl Limiter {
             callers: RateLimiter::hashmap(quota),
             addresses: RateLimiter::hashmap(quota),
             wrong: RateLimiter::hashmap(wrong),
-            ignored: Mutex::default(),
+            guessers: Mutex::default(),
             clock: DefaultClock::default(),
         }
     }
@@ -57,27 +76,29 @@ impl Limiter {
         self.addresses.check_key(&address).map_err(|until| refusal(until.wait_time_from(self.clock.now())))
     }
 
-    /// Before credentials are looked at.
-    pub(crate) fn may_try(&self, address: Option<IpAddr>) -> Result<(), ApiError> {
-        let Some(address) = address.map(network) else { return Ok(()) };
-        let mut ignored = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(until) = ignored.get(&address) else { return Ok(()) };
-        match until.checked_duration_since(Instant::now()) {
-            Some(left) if !left.is_zero() => Err(refusal(left)),
-            _ => {
-                ignored.remove(&address);
-                Ok(())
-            }
-        }
+    /// Before credentials are looked at: waits for the turn of an address that guesses.
+    pub(crate) async fn attempt(&self, address: Option<IpAddr>) -> Attempt<'_> {
+        let address = address.map(network);
+        let turn = match self.turn(address) {
+            // Nobody closes it.
+            Some(turn) => turn.acquire_owned().await.ok(),
+            None => None,
+        };
+        Attempt { limiter: self, address, turn }
     }
 
-    /// They were wrong.
-    pub(crate) fn was_wrong(&self, address: Option<IpAddr>) {
-        let Some(address) = address.map(network) else { return };
-        if let Err(until) = self.wrong.check_key(&address) {
-            let until = Instant::now() + until.wait_time_from(self.clock.now());
-            self.ignored.lock().unwrap_or_else(PoisonError::into_inner).insert(address, until);
+    fn turn(&self, address: Option<IpAddr>) -> Option<Arc<Semaphore>> {
+        let mut guessers = self.guessers();
+        let guesser = guessers.get(&address?)?;
+        if guesser.until > Instant::now() {
+            return Some(Arc::clone(&guesser.turn));
         }
+        guessers.remove(&address?);
+        None
+    }
+
+    fn guessers(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Guesser>> {
+        self.guessers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets clients that were quiet; to be called now and then.
@@ -86,7 +107,30 @@ impl Limiter {
         self.addresses.retain_recent();
         self.wrong.retain_recent();
         let now = Instant::now();
-        self.ignored.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
+        self.guessers().retain(|_, guesser| guesser.until > now);
+    }
+}
+
+impl Attempt<'_> {
+    /// The credentials were wrong.
+    ///
+    /// # Errors
+    /// 429 if the address guessed before this one: then that is all it is told.
+    pub(crate) fn was_wrong(self) -> Result<(), ApiError> {
+        let Some(address) = self.address else { return Ok(()) };
+        if let Err(until) = self.limiter.wrong.check_key(&address) {
+            let wait = until.wait_time_from(self.limiter.clock.now());
+            let until = Instant::now() + wait;
+            let mut guessers = self.limiter.guessers();
+            guessers
+                .entry(address)
+                .and_modify(|guesser| guesser.until = until)
+                .or_insert_with(|| Guesser { until, turn: Arc::new(Semaphore::new(1)) });
+            if self.turn.is_some() {
+                return Err(refusal(wait));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -125,18 +169,23 @@ mod tests {
         limiter.address(Some(IpAddr::from([192, 0, 2, 1]))).expect("no caller");
     }
 
-    #[test]
-    fn an_address_that_guesses_is_not_listened_to() {
+    #[tokio::test]
+    async fn an_address_that_guesses_is_told_nothing_but_that() {
         let limiter = limiter(1000);
         let (guesser, other) = (Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([192, 0, 2, 2])));
         for _ in 0..31 {
-            limiter.may_try(guesser).expect("within the burst");
-            limiter.was_wrong(guesser);
+            limiter.attempt(guesser).await.was_wrong().expect("within the burst");
         }
-        limiter.may_try(guesser).expect_err("one too many");
-        limiter.may_try(other).expect("another address");
+        limiter.attempt(guesser).await.was_wrong().expect_err("one too many");
+        limiter.attempt(other).await.was_wrong().expect("another address");
         limiter.forget();
-        limiter.may_try(guesser).expect_err("it is not forgotten at once");
+        limiter.attempt(guesser).await.was_wrong().expect_err("it is not forgotten at once");
+        let first = limiter.attempt(guesser).await;
+        let second = limiter.attempt(guesser);
+        let mut second = std::pin::pin!(second);
+        assert!(futures_util::poll!(&mut second).is_pending(), "one after the other");
+        drop(first);
+        assert!(futures_util::poll!(&mut second).is_ready());
     }
 
     #[test]

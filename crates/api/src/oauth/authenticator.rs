@@ -8,7 +8,7 @@ use futures_util::future::LocalBoxFuture;
 use longhaul_model::Grants;
 
 use super::{Bearer, Refusal, ResourceServer};
-use crate::access::{Authenticator, Caller, CallerKind, Verdict, bearer};
+use crate::access::{Authentication, Authenticator, Caller, CallerKind, bearer};
 use crate::{ApiError, App};
 
 /// Knows callers by access tokens that are JWTs, as `Authorization: Bearer`. Other
@@ -25,26 +25,26 @@ impl Tokens {
         Self { server }
     }
 
-    async fn verdict(&self, request: &HttpRequest) -> Verdict {
+    async fn authenticate(&self, request: &HttpRequest) -> Authentication {
         // A JWS in compact form has three parts (RFC 7515, 7.1).
         let Some(token) = bearer(request).filter(|token| token.bytes().filter(|byte| *byte == b'.').count() == 2)
         else {
-            return Verdict::Nothing;
+            return Authentication::Nothing;
         };
         let Some(app) = request.app_data::<web::Data<App>>() else {
-            return Verdict::Refused(ApiError::internal("the route has no App"));
+            return Authentication::Refused(ApiError::internal("the route has no App"));
         };
         match self.server.check(token, app.now().timestamp()).await {
-            Ok(bearer) => Verdict::Caller(bearer.caller(self.server.issuer().name(), CallerKind::Token)),
-            Err(Refusal::Invalid(why)) => Verdict::Refused(ApiError::wrong_credentials(why)),
-            Err(Refusal::Unknowable(why)) => Verdict::Refused(ApiError::unavailable(why)),
+            Ok(bearer) => Authentication::Caller(bearer.caller(self.server.issuer().name(), CallerKind::Token)),
+            Err(Refusal::Invalid(why)) => Authentication::Refused(ApiError::wrong_credentials(why)),
+            Err(Refusal::Unknowable(why)) => Authentication::Refused(ApiError::unavailable(why)),
         }
     }
 }
 
 impl Authenticator for Tokens {
-    fn identify<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Verdict> {
-        self.verdict(request).boxed_local()
+    fn identify<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Authentication> {
+        self.authenticate(request).boxed_local()
     }
 }
 

@@ -61,10 +61,12 @@ pub(crate) struct Metadata {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IssuerError {
     /// An address that must not be used.
-    #[error("'{0}' can't be an address of an issuer: https is needed, or http on loopback, without query or fragment")]
+    #[error(
+        "'{0}' can't be the address of an issuer: https is required, or http on loopback, without query or fragment"
+    )]
     Address(String),
     /// It did not answer, or not with a document.
-    #[error("{address} did not answer as it should: {why}")]
+    #[error("{address} sent an unexpected response: {why}")]
     Answer {
         /// What was asked.
         address: String,
@@ -72,7 +74,7 @@ pub enum IssuerError {
         why: String,
     },
     /// The document is of another issuer.
-    #[error("the discovery document is of the issuer '{0}', not of the configured one")]
+    #[error("the discovery document names the issuer '{0}' instead of the configured one")]
     OtherIssuer(String),
 }
 
@@ -102,7 +104,7 @@ impl Issuer {
     /// The issuer of this name, which is not asked yet.
     ///
     /// # Errors
-    /// When the name is no safe address.
+    /// If the name is no safe address.
     pub fn new(name: &str, patience: Patience) -> Result<Self, IssuerError> {
         let address = safe(name)?;
         if address.query().is_some() {
@@ -160,14 +162,14 @@ impl Issuer {
             }
         });
         asking.await.unwrap_or_else(|error| {
-            Err(IssuerError::Answer { address: self.name.clone(), why: format!("the question broke down: {error}") })
+            Err(IssuerError::Answer { address: self.name.clone(), why: format!("the request failed: {error}") })
         })
     }
 
     /// What the discovery document says.
     ///
     /// # Errors
-    /// When it was never read and can't be now.
+    /// If it was never read and can't be now.
     pub(crate) async fn metadata(self: &Arc<Self>) -> Result<Arc<Metadata>, IssuerError> {
         if let Some(metadata) = self.kept(|known| Arc::clone(&known.metadata)) {
             return Ok(metadata);
@@ -213,8 +215,7 @@ impl Issuer {
             Ok(()) => Ok(decoding(keys)),
             Err(_) if !keys.is_empty() && age < self.patience.trust_for => Ok(decoding(keys)),
             Err(_) => Err(Refusal::Unknowable(
-                "The issuer of access tokens does not answer, so whether this one is good can't be known now."
-                    .to_owned(),
+                "The issuer of access tokens does not answer, so this token can't be verified now.".to_owned(),
             )),
         }
     }
@@ -234,7 +235,7 @@ impl Issuer {
         }
         safe(&metadata.jwks_uri)?;
         let set = self.document(&metadata.jwks_uri).await?;
-        let keys = Key::of_set(&set).ok_or_else(|| unfit(&metadata.jwks_uri, "it is no set of keys".to_owned()))?;
+        let keys = Key::of_set(&set).ok_or_else(|| unfit(&metadata.jwks_uri, "it is not a set of keys".to_owned()))?;
         let keys = keys.into_iter().map(Arc::new).collect();
         Ok(Known { metadata: Arc::new(metadata), keys, read_at: Instant::now() })
     }

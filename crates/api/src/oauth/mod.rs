@@ -95,13 +95,13 @@ pub enum SettingsError {
     #[error(transparent)]
     Issuer(#[from] IssuerError),
     /// No audience was given.
-    #[error("an audience is needed: tokens for any other service of the issuer would be taken, too")]
+    #[error("an audience is required: without one, tokens for other services of the issuer would be accepted")]
     NoAudience,
     /// An algorithm that proves nothing here.
-    #[error("{0:?} is not an asymmetric algorithm that is taken; use RS256, PS256, ES256, ES384 or EdDSA")]
+    #[error("{0:?} is not an accepted asymmetric algorithm; use RS256, PS256, ES256, ES384 or EdDSA")]
     Algorithm(Algorithm),
     /// The clocks may not differ that much.
-    #[error("the clock skew may be 60 s at most")]
+    #[error("the clock skew may be at most 60 s")]
     ClockSkew,
 }
 
@@ -110,7 +110,7 @@ impl ResourceServer {
     /// first needed.
     ///
     /// # Errors
-    /// When settings are unsafe or make no sense.
+    /// If settings are unsafe or make no sense.
     pub fn new(settings: OauthSettings) -> Result<Self, SettingsError> {
         if settings.audiences.is_empty() || settings.audiences.iter().any(String::is_empty) {
             return Err(SettingsError::NoAudience);

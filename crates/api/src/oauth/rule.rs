@@ -25,7 +25,7 @@ enum Source {
 
 /// Why a rule can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no grant; write scope:NAME=PERMISSION or claim:NAME:VALUE=PERMISSION")]
+#[error("'{0}' is not a grant; write scope:NAME=PERMISSION or claim:NAME:VALUE=PERMISSION")]
 pub struct RuleError(String);
 
 impl FromStr for Rule {

@@ -61,14 +61,14 @@ pub(crate) async fn verify(
     if token.len() > MOST_BYTES {
         return Err(Refusal::invalid("The token is too long."));
     }
-    let unreadable = |_: Error| Refusal::invalid("The token is not a JWT with a signature that is taken.");
+    let unreadable = |_: Error| Refusal::invalid("The token is not a JWT with an accepted signature.");
     let header = decode_header(token).map_err(unreadable)?;
     if !expected.algorithms.contains(&header.alg) {
-        return Err(Refusal::invalid("The token is signed by an algorithm that is not taken."));
+        return Err(Refusal::invalid("The signature algorithm of the token is not accepted."));
     }
     // RFC 7515, 4.1.11: what must be understood and is not makes a token invalid.
     if header.crit.is_some() {
-        return Err(Refusal::invalid("The token demands extensions that are not known."));
+        return Err(Refusal::invalid("The token requires unknown extensions."));
     }
     if expected.types.is_some_and(|types| !has_type(header.typ.as_deref(), types)) {
         return Err(Refusal::invalid("The token is not an access token: its typ is not at+jwt."));
@@ -97,7 +97,7 @@ fn has_type(typ: Option<&str>, types: &[&str]) -> bool {
 fn timely(members: Map<String, Value>, skew: Duration, now: i64) -> Result<Claims, Refusal> {
     let (skew, now) = (skew.as_secs_f64(), now as f64);
     let Some(expires_at) = members.get("exp").and_then(Value::as_f64) else {
-        return Err(Refusal::invalid("The token does not say when it expires."));
+        return Err(Refusal::invalid("The token has no expiry time."));
     };
     if now >= expires_at + skew {
         return Err(Refusal::invalid("The token has expired."));
@@ -116,7 +116,7 @@ fn timely(members: Map<String, Value>, skew: Duration, now: i64) -> Result<Claim
 
 fn reason(error: &Error) -> Refusal {
     Refusal::invalid(match error.kind() {
-        ErrorKind::InvalidIssuer => "The token is of another issuer.",
+        ErrorKind::InvalidIssuer => "The token comes from another issuer.",
         ErrorKind::InvalidAudience => "The token is for another audience.",
         ErrorKind::MissingRequiredClaim(claim) => return Refusal::invalid(format!("The token has no usable {claim}.")),
         ErrorKind::InvalidSignature => "The token's signature is wrong.",

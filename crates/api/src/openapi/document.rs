@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::http::Method;
 use actix_web::web::Bytes;
-use longhaul_model::{ProblemKind, Registry};
+use longhaul_model::{ProblemKind, Registry, X_EXPECTED};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -20,9 +21,13 @@ use utoipa::openapi::{
 };
 
 use super::operation::{Answer, Body, Operation, Parameter, Place, Source, Starts};
+use super::route::Path;
 use super::{Routes, task_schema};
 use crate::access::Access;
-use crate::error::{ErrorBody, FORBIDDEN, INTERNAL, NO_CREDENTIALS, TOO_MANY_REQUESTS, UNAVAILABLE, WRONG_CREDENTIALS};
+use crate::error::{
+    CROSS_SITE, ErrorBody, FORBIDDEN, FOREIGN_HOST, INTERNAL, NO_CREDENTIALS, TOO_MANY_REQUESTS, UNAVAILABLE,
+    UNKNOWN_ROUTE, WRONG_CREDENTIALS,
+};
 
 /// What goes for all of an API.
 #[derive(Debug, Clone, Copy)]
@@ -58,14 +63,15 @@ impl Document {
         let mut paths = PathsBuilder::new();
         let (mut tags, mut ids): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
         for resource in routes.resources() {
-            for (alias, path) in resource.paths.iter().enumerate() {
+            for (alias, Path { template: path, only }) in resource.paths.iter().enumerate() {
                 let mut item = PathItemBuilder::new();
                 for served in &resource.methods {
                     let operation = &served.operation;
-                    let mut described = writer.operation(operation);
+                    let great = resource.takes_great_bodies();
+                    let mut described = writer.operation(&served.method, great, operation, *only);
                     if let (1.., Some(id)) = (alias, &mut described.operation_id) {
-                        id.push_str("Alias");
-                        let same = format!("The same as `{} {}`.", served.method, resource.paths[0]);
+                        id.push_str(&"Alias".repeat(alias));
+                        let same = format!("The same as `{} {}`.", served.method, resource.paths[0].template);
                         described.description = Some(same);
                     }
                     let id = described.operation_id.clone().unwrap_or_default();
@@ -144,7 +150,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn operation(&mut self, operation: &Operation) -> Described {
+    /// `only` names a placeholder of its address and what must fit it.
+    fn operation(
+        &mut self,
+        method: &Method,
+        great: bool,
+        operation: &Operation,
+        only: Option<(&str, &str)>,
+    ) -> Described {
         let mut described = OperationBuilder::new()
             .tag(operation.tag)
             .operation_id(Some(operation.id.as_str()))
@@ -153,12 +166,19 @@ impl<'a> Writer<'a> {
             .securities(self.securities(operation.needs))
             .request_body(operation.body.as_ref().map(|body| self.request_body(body)));
         if !operation.parameters.is_empty() {
-            described = described.parameters(Some(operation.parameters.iter().map(parameter)));
+            let narrowed = operation.parameters.iter().map(|one| {
+                let pattern = only.filter(|(name, _)| one.place == Place::Path && one.name == *name);
+                parameter(one, pattern.map(|(_, fits)| format!("^{fits}$")))
+            });
+            described = described.parameters(Some(narrowed));
         }
         for answer in &operation.answers {
             described = described.response(answer.status.to_string(), self.answer(answer));
         }
-        for (status, kinds) in by_status(self.problems(operation)) {
+        let mut problems = self.problems(method, great, operation);
+        // Nothing is there for what does not fit.
+        problems.extend(only.map(|_| UNKNOWN_ROUTE).filter(|kind| !operation.problems.contains(kind)));
+        for (status, kinds) in by_status(problems) {
             let refusal = if operation.page.is_some() { refusal_page(&kinds) } else { problem(status, &kinds) };
             described = described.response(status.to_string(), refusal);
         }
@@ -166,10 +186,21 @@ impl<'a> Writer<'a> {
     }
 
     /// Its own problems and those of the `create` steps that it runs.
-    fn problems(&self, operation: &Operation) -> Vec<ProblemKind> {
+    fn problems(&self, method: &Method, great: bool, operation: &Operation) -> Vec<ProblemKind> {
         let mut problems = operation.problems.clone();
-        if self.nature.limited {
-            problems.push(TOO_MANY_REQUESTS);
+        let mut add = |kind| {
+            if !problems.contains(&kind) {
+                problems.push(kind);
+            }
+        };
+        if operation.needs != Access::Public || !method.is_safe() {
+            add(FOREIGN_HOST);
+        }
+        if !method.is_safe() {
+            add(CROSS_SITE);
+        }
+        if self.nature.limited || (great && self.nature.closed) {
+            add(TOO_MANY_REQUESTS);
         }
         if self.nature.closed && operation.needs != Access::Public {
             let refusals = [NO_CREDENTIALS, WRONG_CREDENTIALS, FORBIDDEN, INTERNAL, UNAVAILABLE];
@@ -270,11 +301,28 @@ impl<'a> Writer<'a> {
             }
             schemas.insert(name, schema);
         }
+        schemas.values_mut().for_each(strip);
         schemas
     }
 }
 
-fn parameter(parameter: &Parameter) -> utoipa::openapi::path::Parameter {
+/// Takes away what only complaints are made of.
+fn strip(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.remove(X_EXPECTED);
+            members.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+fn parameter(parameter: &Parameter, pattern: Option<String>) -> utoipa::openapi::path::Parameter {
+    let mut schema = parameter.schema.clone();
+    if pattern.is_some() {
+        schema.pattern = pattern;
+    }
     ParameterBuilder::new()
         .name(parameter.name)
         .parameter_in(match parameter.place {
@@ -284,7 +332,7 @@ fn parameter(parameter: &Parameter) -> utoipa::openapi::path::Parameter {
         })
         .required(if parameter.required { Required::True } else { Required::False })
         .description(Some(parameter.description.as_str()))
-        .schema(Some(parameter.schema.clone()))
+        .schema(Some(schema))
         .build()
 }
 
@@ -316,7 +364,7 @@ fn problem(status: u16, kinds: &[ProblemKind]) -> Response {
         .description(described.join(" "))
         .content("application/problem+json", ContentBuilder::new().schema(Some(Schema::AllOf(schema))).build());
     if status == 401 {
-        let challenge = HeaderBuilder::new().description(Some("How to say who one is (RFC 6750, 3)."));
+        let challenge = HeaderBuilder::new().description(Some("How to authenticate (RFC 6750, 3)."));
         response = response.header("WWW-Authenticate", challenge.build());
     }
     if [429, 503].contains(&status) {

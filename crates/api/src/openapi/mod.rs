@@ -9,4 +9,5 @@ mod task_schema;
 pub(crate) use document::{Document, Nature};
 pub use operation::{Operation, RefusalPage, boolean, guid, integer, text};
 pub use route::{Resource, Routes};
+pub(crate) use route::{refused_as, template};
 pub(crate) use task_schema::{BATCH_REQUEST, NEW_SCHEDULE, TASK_REQUEST};

@@ -8,8 +8,8 @@ use utoipa::openapi::{Object, ObjectBuilder, SchemaFormat, Type};
 use crate::ApiError;
 use crate::access::Access;
 use crate::error::{
-    BODY_TOO_SLOW, FORBIDDEN, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_PARAMETERS, INVALID_REQUEST, NOT_ACCEPTABLE,
-    NOT_JSON, PAYLOAD_TOO_LARGE, UNAVAILABLE, UNKNOWN_TASK_TYPE, UNSUPPORTED_MEDIA_TYPE,
+    BODY_TOO_SLOW, CROSS_SITE, FORBIDDEN, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_PARAMETERS, INVALID_REQUEST,
+    NOT_ACCEPTABLE, NOT_JSON, PAYLOAD_TOO_LARGE, UNAVAILABLE, UNKNOWN_TASK_TYPE, UNSUPPORTED_MEDIA_TYPE,
 };
 
 /// What one method of one address does: what it takes, what it answers, and
@@ -30,6 +30,8 @@ pub struct Operation {
     pub(super) notes_itself: bool,
     /// What it asks of the caller.
     pub(super) needs: Access,
+    /// It is taken from pages of this service only.
+    pub(super) for_pages: bool,
     /// How its refusals look, if not like problems.
     pub(super) page: Option<RefusalPage>,
 }
@@ -107,6 +109,7 @@ impl Operation {
             starts: Starts::Nothing,
             notes_itself: false,
             needs: Access::Caller,
+            for_pages: false,
             page: None,
         }
     }
@@ -119,6 +122,14 @@ impl Operation {
         self
     }
 
+    /// It is what a form does: it is taken only if the browser says that a page of this
+    /// service sent it.
+    #[must_use]
+    pub fn only_from_own_pages(mut self) -> Self {
+        self.for_pages = true;
+        self.problem(CROSS_SITE)
+    }
+
     /// What it asks of the caller, instead of being someone.
     #[must_use]
     pub fn needs(mut self, access: Access) -> Self {
@@ -126,7 +137,10 @@ impl Operation {
         self
     }
 
-    /// It writes down who did what itself, in the transaction that does it.
+    /// It writes down who did what itself, in the transaction that does it ([`Caller::note`]), as
+    /// all of Longhaul's own do. What else changes something is written down once it is done.
+    ///
+    /// [`Caller::note`]: crate::Caller::note
     #[must_use]
     pub fn notes_itself(mut self) -> Self {
         self.notes_itself = true;
@@ -209,7 +223,7 @@ impl Operation {
         let body =
             Body { media_type: "application/octet-stream", source: Source::Anything, description: Some(description) };
         self.body = Some(body);
-        self.problem(NOT_JSON).problem(PAYLOAD_TOO_LARGE).problem(BODY_TOO_SLOW)
+        self.problem(NOT_JSON).problem(PAYLOAD_TOO_LARGE).problem(BODY_TOO_SLOW).problem(UNSUPPORTED_MEDIA_TYPE)
     }
 
     /// The request's body is an HTML form's.
@@ -296,12 +310,19 @@ impl Operation {
         self.problem(INVALID_PARAMETERS).problem(FORBIDDEN)
     }
 
+    /// It checks whether its caller could start a task of any type, and starts none itself.
+    #[must_use]
+    pub(crate) fn prepares_tasks(mut self) -> Self {
+        self.starts = Starts::AnyType;
+        self.problem(FORBIDDEN)
+    }
+
     /// It starts one task, and takes an `Idempotency-Key`.
     #[must_use]
     pub fn idempotent(self) -> Self {
         let key = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[\\x21-\\x7e]{1,255}$")).build();
-        let description = "The client's name for this request: a second one with it starts nothing and is answered \
-                           with the first one's task.";
+        let description = "The client's key for this request: a second request with it starts nothing and returns \
+                           the task of the first.";
         self.header("Idempotency-Key", description, key).problem(INVALID_REQUEST).problem(IDEMPOTENCY_KEY_REUSED)
     }
 

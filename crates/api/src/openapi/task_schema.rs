@@ -1,12 +1,16 @@
-//! The forms of requests that name a task type: they follow from the registered
-//! types, whose parameters' schemas are components of their own.
+//! The forms of requests that name a task type: those that the requests are read by, with the
+//! registered types, whose parameters' schemas are components of their own.
 
 use std::collections::BTreeMap;
 
-use longhaul_model::{Batch, Entry, Registry, TaskType};
+use longhaul_model::{Batch, Entry, Registry, Shape, TaskType};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::endpoint::TASKS_AT_ONCE;
+use crate::batch_request::BatchRequest;
+use crate::schedule::ScheduleRequest;
+use crate::task_request::{BatchedRequest, StartRequest};
 
 /// The component that is the body of a request to start a task.
 pub(crate) const TASK_REQUEST: &str = "TaskRequest";
@@ -18,30 +22,33 @@ pub(crate) const NEW_SCHEDULE: &str = "NewSchedule";
 /// Every component that the registered types make.
 pub(super) fn components(registry: &Registry) -> BTreeMap<String, Value> {
     let mut components = BTreeMap::new();
+    let (start, batched) = (form::<StartRequest>(), form::<BatchedRequest>());
     for entry in startable(registry) {
         components.insert(parameters_name(entry), parameters(entry));
-        components.insert(format!("Start{}", entry.info().name), one(entry, true));
-        components.insert(format!("Batched{}", entry.info().name), one(entry, false));
+        for (prefix, form) in [("Start", &start), ("Batched", &batched)] {
+            let mut of_type = form.clone();
+            let (required, properties) = typed(entry);
+            of_type["required"] = json!(required);
+            of_type["properties"].as_object_mut().into_iter().for_each(|own| own.extend(properties.clone()));
+            components.insert(format!("{prefix}{}", entry.info().name), of_type);
+        }
     }
     let mut single = alternatives(registry, "Start");
     single["description"] = "A task to start: its type, and the parameters of that type.".into();
     single["examples"] = startable(registry).flat_map(request_examples).collect();
     components.insert(TASK_REQUEST.to_owned(), single);
-    let batch = json!({
-        "type": "object",
-        "description": "Tasks to start: all of them or none.",
-        "oneOf": [{"required": ["Tasks"]}, {"required": ["Map"]}],
-        "properties": {
-            "Tasks": {"type": "array", "minItems": 1, "maxItems": TASKS_AT_ONCE, "items": alternatives(registry, "Batched")},
-            "Map": map(registry),
-            "Parent": parent(registry),
-        },
-        "additionalProperties": false,
-        "examples": [{"Tasks": startable(registry).flat_map(request_examples).take(2).collect::<Vec<_>>()}],
-    });
-    components.insert(BATCH_REQUEST.to_owned(), batch);
+    components.insert(BATCH_REQUEST.to_owned(), batch(registry));
     components.insert(NEW_SCHEDULE.to_owned(), schedule(registry));
     components
+}
+
+/// The schema of a request as it is read, which is that of no type in particular.
+fn form<T: DeserializeOwned + JsonSchema>() -> Value {
+    let mut schema = Shape::<T>::schema();
+    if let Some(members) = schema.as_object_mut() {
+        members.retain(|name, _| !["$schema", "title"].contains(&name.as_str()));
+    }
+    schema
 }
 
 /// The types that a request may name: a Batch comes with its tasks only.
@@ -107,71 +114,19 @@ fn typed(entry: &Entry) -> (Vec<&'static str>, Map<String, Value>) {
     (required, properties)
 }
 
-/// A request to start a task of this type, alone or in a batch.
-fn one(entry: &Entry, alone: bool) -> Value {
-    let (required, mut properties) = typed(entry);
-    properties.insert(
-        "RunAt".to_owned(),
-        json!({"type": ["string", "null"], "format": "date-time", "description": "Not before this time; at most ten years ahead."}),
-    );
-    properties.insert(
-        "DelaySeconds".to_owned(),
-        json!({"type": ["number", "null"], "minimum": 0, "description": "Not before so many seconds have passed; instead of RunAt."}),
-    );
-    properties.insert("After".to_owned(), after());
-    if !alone {
-        let description = "What `After` calls it in the same request.";
-        let name = json!({"type": ["string", "null"], "minLength": 1, "maxLength": 100, "description": description});
-        properties.insert("Name".to_owned(), name);
+/// Many tasks: one of the types each.
+fn batch(registry: &Registry) -> Value {
+    let mut schema = form::<BatchRequest>();
+    schema["oneOf"] = json!([{"required": ["Tasks"]}, {"required": ["Map"]}]);
+    schema["examples"] = json!([{"Tasks": startable(registry).flat_map(request_examples).take(2).collect::<Vec<_>>()}]);
+    let properties = &mut schema["properties"];
+    properties["Tasks"]["items"] = alternatives(registry, "Batched");
+    for place in ["/Map", "/Parent/properties/Then"] {
+        if let Some(object) = properties.pointer_mut(place) {
+            object["properties"]["Type"] = json!({"enum": names(registry)});
+        }
     }
-    if alone {
-        let description =
-            "Answer with a stream of bodies until the task ends. It is understood among the parameters, too.";
-        properties.insert("StreamProgress".to_owned(), json!({"type": "boolean", "description": description}));
-    }
-    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
-}
-
-/// The tasks that one waits for.
-fn after() -> Value {
-    let description = "The id of a task, or in a batch the Name of another one.";
-    let task = json!({"type": "string", "description": description});
-    let both = json!({
-        "type": "object", "required": ["Task"], "additionalProperties": false,
-        "properties": {"Task": task, "IfFailed": {"enum": ["Cancel", "Fail", "Run"], "default": "Cancel"}},
-    });
-    json!({
-        "type": ["array", "null"], "maxItems": TASKS_AT_ONCE, "items": {"anyOf": [task, both]},
-        "description": "It does not begin before all of these have ended.",
-    })
-}
-
-/// What makes the tasks of a batch the children of one more.
-fn parent(registry: &Registry) -> Value {
-    let if_failed = json!({"enum": ["Run", "Cancel", "Fail"], "default": "Run"});
-    let then = json!({
-        "type": ["object", "null"], "required": ["Type"],
-        "properties": {"IfFailed": if_failed, "Type": {"enum": names(registry)}, "Parameters": {"type": ["object", "null"]}},
-        "description": "A task, as those of the batch, that runs when the parent has ended.",
-    });
-    json!({
-        "type": ["object", "null"], "additionalProperties": false,
-        "properties": {"IfFailed": {"enum": ["Continue", "Cancel", "Ignore"], "default": "Continue"}, "Then": then},
-        "description": "The tasks become the children of one more task of the type Batch.",
-    })
-}
-
-/// One task for each value of a list.
-fn map(registry: &Registry) -> Value {
-    json!({
-        "type": ["object", "null"], "required": ["Type", "Over", "Values"], "additionalProperties": false,
-        "properties": {
-            "Type": {"enum": names(registry)},
-            "Over": {"type": "string", "description": "The parameter that is set to each of the values."},
-            "Values": {"type": "array", "minItems": 1, "maxItems": TASKS_AT_ONCE},
-            "Parameters": {"type": ["object", "null"], "description": "The parameters that all of them have."},
-        },
-    })
+    schema
 }
 
 fn names(registry: &Registry) -> Vec<&'static str> {
@@ -206,34 +161,17 @@ fn schedule(registry: &Registry) -> Value {
             json!({"required": required, "properties": properties})
         })
         .collect();
-    json!({
-        "type": "object",
-        "description": "When to start which task.",
-        "required": ["Cron", "Type"],
-        "properties": {
-            "Name": {
-                "type": ["string", "null"], "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-                "description": "It may be left out where it stands in the address.",
-            },
-            "Cron": {"type": "string", "description": "Five fields, or six with seconds first, or a nickname such as @daily."},
-            "TimeZone": {"type": ["string", "null"], "description": "A name of the IANA database; UTC if left out."},
-            "Type": {"type": "string"},
-            "Parameters": {"type": ["object", "null"], "description": "Of each task, checked like those of a task."},
-            "Queue": {"type": ["string", "null"], "minLength": 1, "maxLength": 100, "description": "If not the type's."},
-            "Priority": {"type": ["integer", "null"], "minimum": 0, "maximum": 9, "description": "0 goes first; if not the type's."},
-            "Missed": {
-                "enum": ["Skip", "Once", "All", null],
-                "description": "What becomes of firings that no worker was there for; Once if left out.",
-            },
-            "Paused": {"type": ["boolean", "null"], "description": "It waits to be resumed."},
-        },
-        "oneOf": types,
-        "additionalProperties": false,
-        "examples": startable(registry).filter_map(|entry| request_examples(entry).next()).take(1).map(|mut example| {
+    let mut schema = form::<ScheduleRequest>();
+    schema["oneOf"] = types.into();
+    schema["examples"] = startable(registry)
+        .filter_map(|entry| request_examples(entry).next())
+        .take(1)
+        .map(|mut example| {
             example["Name"] = "nightly".into();
             example["Cron"] = "30 2 * * *".into();
             example["TimeZone"] = "Europe/Berlin".into();
             example
-        }).collect::<Vec<_>>(),
-    })
+        })
+        .collect();
+    schema
 }

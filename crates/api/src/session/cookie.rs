@@ -6,7 +6,9 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cookie::{Cookie, SameSite, time};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
+
+use crate::access::secret::Hasher;
 
 /// 256 random bits that only a browser knows, and what is derived of them.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,8 +31,8 @@ impl Id {
     }
 
     /// What the database knows it by.
-    pub(super) fn hash(&self) -> [u8; 32] {
-        Sha256::digest(self.0).into()
+    pub(super) fn hash(&self, hasher: &Hasher) -> [u8; 32] {
+        hasher.session(&self.0)
     }
 
     /// A text for one purpose that tells nothing about the id or other purposes.

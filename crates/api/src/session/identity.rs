@@ -4,14 +4,14 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::{HttpMessage, HttpRequest, web};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use longhaul_model::store::session;
+use longhaul_model::store::session::{self, Session};
 use longhaul_model::{Grants, Permission};
 
-use super::Login;
 use super::cookie::{Id, Jar};
-use super::origin::is_ours;
-use crate::access::{Authenticator, Caller, CallerKind, Verdict};
+use super::login::Login;
+use crate::access::{Authentication, Authenticator, Caller, CallerKind, Source};
 use crate::error::CROSS_SITE;
+use crate::query_string::value;
 use crate::{ApiError, App};
 
 /// The purpose of an id's Csrf token.
@@ -26,35 +26,60 @@ pub(crate) struct Sessions {
 }
 
 impl Authenticator for Sessions {
-    fn identify<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Verdict> {
+    fn identify<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Authentication> {
         async {
             let Some(app) = request.app_data::<web::Data<App>>() else {
-                return Verdict::Refused(ApiError::internal("the route has no App"));
+                return Authentication::Refused(ApiError::internal("the route has no App"));
             };
-            // Who shows credentials on purpose does not mean a cookie.
-            if request.headers().contains_key(AUTHORIZATION) {
-                return Verdict::Nothing;
-            }
-            let Some(id) = Jar::Session.value(request, app.base_url()).and_then(|text| Id::read(&text)) else {
-                return Verdict::Nothing;
-            };
+            let Some(id) = session_id(request) else { return Authentication::Nothing };
             match self.login.caller(&id).await {
-                Ok(None) => Verdict::Nothing,
-                Err(error) => Verdict::Refused(error),
+                Ok(None) => Authentication::Nothing,
+                Err(error) => Authentication::Refused(error),
                 Ok(Some(_)) if !request.method().is_safe() && !is_meant(request, app.base_url(), &id) => {
-                    Verdict::Refused(ApiError::new(
+                    Authentication::Refused(ApiError::new(
                         CROSS_SITE,
-                        "What changes something is taken from pages of this service only, with their token. Load the page again.",
+                        "The service accepts changes only from its own pages, with their token. Load the page again.",
                     ))
                 }
                 Ok(Some(caller)) => {
                     request.extensions_mut().insert(Csrf(id.derived(PURPOSE)));
-                    Verdict::Caller(caller)
+                    Authentication::Caller(caller)
                 }
             }
         }
         .boxed_local()
     }
+
+    /// An open stream keeps no session alive.
+    fn identify_again<'a>(&'a self, request: &'a HttpRequest) -> LocalBoxFuture<'a, Authentication> {
+        async {
+            match session_id(request) {
+                None => Authentication::Nothing,
+                Some(id) => match self.login.look_up(&id).await {
+                    Ok(None) => Authentication::Nothing,
+                    Ok(Some(found)) => Authentication::Caller(caller(found)),
+                    Err(error) => Authentication::Refused(error.into()),
+                },
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// The id of the session that a request comes with. Whoever shows credentials on purpose
+/// does not mean a cookie.
+fn session_id(request: &HttpRequest) -> Option<Id> {
+    let app = request.app_data::<web::Data<App>>().filter(|_| !request.headers().contains_key(AUTHORIZATION))?;
+    Jar::Session.value(request, app.base_url()).and_then(|text| Id::read(&text))
+}
+
+fn caller(found: Session) -> Caller {
+    let permissions = found.permissions.iter().filter_map(|text| text.parse::<Permission>().ok());
+    let grants = permissions.fold(Grants::nothing(), |grants, permission| match &found.projects {
+        None => grants.with(permission),
+        Some(projects) => grants.with_in(permission, projects.iter().copied()),
+    });
+    Caller::new(CallerKind::Session, found.subject, found.name, grants)
 }
 
 /// Whether a request that changes something comes from a page of ours: the browser says
@@ -62,8 +87,8 @@ impl Authenticator for Sessions {
 /// the session's token.
 fn is_meant(request: &HttpRequest, base_url: &str, id: &Id) -> bool {
     let header = request.headers().get("x-csrf-token").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let token = header.or_else(|| super::routes::value(request.query_string(), "csrf"));
-    is_ours(request, base_url)
+    let token = header.or_else(|| value(request.query_string(), "csrf"));
+    Source::of(request, base_url) == Source::OwnPage
         && (request.headers().contains_key("sec-fetch-site")
             || token.is_some_and(|token| id.has_derived(PURPOSE, &token)))
 }
@@ -71,17 +96,15 @@ fn is_meant(request: &HttpRequest, base_url: &str, id: &Id) -> bool {
 impl Login {
     /// Whose session this is; `None` if it is over.
     pub(super) async fn caller(&self, id: &Id) -> Result<Option<Caller>, ApiError> {
-        let (pool, hash) = (&self.inner.pool, id.hash());
-        let idle = i64::try_from(self.inner.settings.idle.as_secs()).unwrap_or(i64::MAX);
-        let Some(found) = session::find(pool, &hash, idle).await? else { return Ok(None) };
+        let Some(found) = self.look_up(id).await? else { return Ok(None) };
         if found.stale {
-            session::used(pool, &hash).await?;
+            session::used(&self.inner.pool, &id.hash(&self.inner.hasher)).await?;
         }
-        let permissions = found.permissions.iter().filter_map(|text| text.parse::<Permission>().ok());
-        let grants = permissions.fold(Grants::nothing(), |grants, permission| match &found.projects {
-            None => grants.with(permission),
-            Some(projects) => grants.with_in(permission, projects.iter().copied()),
-        });
-        Ok(Some(Caller::new(CallerKind::Session, found.subject, found.name, grants)))
+        Ok(Some(caller(found)))
+    }
+
+    async fn look_up(&self, id: &Id) -> sqlx::Result<Option<Session>> {
+        let idle = i64::try_from(self.inner.settings.idle.as_secs()).unwrap_or(i64::MAX);
+        session::find(&self.inner.pool, &id.hash(&self.inner.hasher), idle).await
     }
 }

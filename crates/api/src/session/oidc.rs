@@ -11,18 +11,21 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::cookie::{Id, Jar};
-use super::routes::{Visitor, is_path, leads_to, operation, value};
-use super::{Login, Provider};
+use super::login::{Login, operation};
+use super::provider::Provider;
+use super::visitor::Visitor;
 use crate::access::CallerKind;
 use crate::oauth::Refusal;
 use crate::openapi::text;
+use crate::query_string::value;
+use crate::return_path::{self, is_path};
 use crate::{ApiError, App, Operation};
 
 pub(super) fn begin_operation() -> Operation {
-    operation("logInAtProvider", "Leads to the provider's login.")
-        .query("return", "The path to go to afterwards.", text())
+    operation("logInAtProvider", "Redirects to the provider's login.")
+        .query("return", "The path to redirect to afterwards.", text())
         .answers_nothing(303, "The provider's login.")
-        .with_header("Location", "Where to go.")
+        .with_header("Location", "The address of the redirect.")
         .answers_bytes(503, "text/html", "The page: the provider does not answer.")
 }
 
@@ -30,7 +33,7 @@ pub(super) fn begin_operation() -> Operation {
 pub(super) async fn begin(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (login, provider) = parts(&app)?;
     let id = Id::random().map_err(ApiError::internal)?;
-    let leads_to = leads_to(&request);
+    let leads_to = return_path::leads_to(&request);
     let secrets = Secrets::of(&id);
     let address = provider.authorization(&redirect(&app), &secrets.state, &secrets.nonce, &secrets.verifier).await;
     match address {
@@ -48,17 +51,17 @@ pub(super) async fn begin(app: web::Data<App>, request: HttpRequest) -> Result<H
 }
 
 pub(super) fn end_operation() -> Operation {
-    operation("logInFromProvider", "Where the provider sends a browser back to.")
-        .query("code", "What becomes an ID token.", text())
-        .query("state", "Which login it belongs to.", text())
+    operation("logInFromProvider", "Completes a login at the provider.")
+        .query("code", "The code that is exchanged for an ID token.", text())
+        .query("state", "The login that the response belongs to.", text())
         .query("iss", "The provider.", text())
-        .query("error", "Why there is no code.", text())
-        .query("error_description", "The same for people.", text())
-        .query("session_state", "Of no use here.", text())
+        .query("error", "The error, if there is no code.", text())
+        .query("error_description", "The description of the error.", text())
+        .query("session_state", "Ignored.", text())
         .answers_nothing(303, "Logged in.")
-        .with_header("Location", "Where to go.")
+        .with_header("Location", "The address of the redirect.")
         .with_header("Set-Cookie", "The session.")
-        .answers_bytes(401, "text/html", "The page, with what is wrong.")
+        .answers_bytes(401, "text/html", "The page, with an error message.")
         .answers_bytes(503, "text/html", "The page: the provider does not answer.")
 }
 
@@ -66,30 +69,31 @@ pub(super) fn end_operation() -> Operation {
 pub(super) async fn end(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (login, provider) = parts(&app)?;
     let visitor = Visitor::of(&request, &app);
+    let attempt = visitor.attempt(&app).await;
     let kept = Jar::Login.value(&request, app.base_url());
     let kept = kept.as_deref().and_then(|kept| kept.split_once('.'));
     let leads_to = kept.and_then(|(_, path)| String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(path).ok()?).ok());
     let leads_to = leads_to.filter(|path| is_path(path));
-    let leads_to = leads_to.unwrap_or_else(|| super::routes::leads_to(&request));
+    let leads_to = leads_to.unwrap_or_else(|| return_path::leads_to(&request));
     let said = |name: &str| value(request.query_string(), name);
     let secrets = kept.and_then(|(id, _)| Id::read(id)).filter(|id| {
         // As long wherever they differ.
         said("state").is_some_and(|state| id.has_derived("state", &state))
     });
     let Some(secrets) = secrets.as_ref().map(Secrets::of) else {
-        visitor.was_refused(&app, "provider", None).await?;
-        let why = "That login was begun in another browser, or more than ten minutes ago. Begin again.";
+        visitor.was_refused(&app, attempt, "provider", None).await?;
+        let why = "The login was started in another browser, or more than ten minutes ago. Log in again.";
         return Ok(login.page(&leads_to, Some(why)).response(StatusCode::UNAUTHORIZED));
     };
     let result = async {
         if !provider.is_answer_of(said("iss").as_deref()).await? {
-            return Err(Refusal::invalid("The answer comes from another provider."));
+            return Err(Refusal::invalid("The response comes from another provider."));
         }
         if let Some(error) = said("error") {
             tracing::info!(error, description = said("error_description"), "a login was refused by the provider");
-            return Err(Refusal::invalid("The provider did not let you in."));
+            return Err(Refusal::invalid("The provider refused the login."));
         }
-        let code = said("code").ok_or_else(|| Refusal::invalid("The provider's answer has no code."))?;
+        let code = said("code").ok_or_else(|| Refusal::invalid("The provider's response has no code."))?;
         provider.bearer(&code, &redirect(&app), &secrets.nonce, &secrets.verifier, app.now().timestamp()).await
     };
     match result.await {
@@ -100,7 +104,7 @@ pub(super) async fn end(app: web::Data<App>, request: HttpRequest) -> Result<Htt
         }
         Err(refusal) => {
             if matches!(refusal, Refusal::Invalid(_)) {
-                visitor.was_refused(&app, "provider", None).await?;
+                visitor.was_refused(&app, attempt, "provider", None).await?;
             }
             Ok(refused(login, &leads_to, &refusal))
         }
@@ -135,7 +139,7 @@ fn refused(login: &Login, leads_to: &str, refusal: &Refusal) -> HttpResponse {
     match refusal {
         Refusal::Invalid(why) => login.page(leads_to, Some(why)).response(StatusCode::UNAUTHORIZED),
         Refusal::Unknowable(_) => {
-            let why = "The provider does not answer now. Try again in a moment.";
+            let why = "The provider is not available. Try again in a moment.";
             login.page(leads_to, Some(why)).response(StatusCode::SERVICE_UNAVAILABLE)
         }
     }

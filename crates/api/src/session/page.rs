@@ -1,42 +1,10 @@
-//! Pages, and the headers that every page has.
+//! The login page.
 
 use actix_web::HttpResponse;
-use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
-};
 
-/// What a page of ours may load and do: nothing from elsewhere, no script or style
-/// inside it, not inside a frame.
-pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                               img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-
-/// A page with the headers that every page has: [`PAGE_POLICY`], and none that guesses
-/// types, frames it, tells its address to other sites or keeps it.
-#[must_use]
-pub fn html_response(status: StatusCode, body: String) -> HttpResponse {
-    as_page(HttpResponse::new(status), body)
-}
-
-/// An answer as a page: this HTML instead of its body, with the headers of pages besides
-/// its own.
-pub(crate) fn as_page(response: HttpResponse, html: String) -> HttpResponse {
-    let mut page = response.map_body(|_, _| BoxBody::new(html));
-    for (name, value) in [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, PAGE_POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (X_FRAME_OPTIONS, "DENY"),
-        (REFERRER_POLICY, "same-origin"),
-        // What a page shows is for whoever asked.
-        (CACHE_CONTROL, "no-store"),
-    ] {
-        page.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    page
-}
+use crate::html::{escaped, html_response};
+use crate::query_string::query;
 
 /// What the login page shows.
 pub(super) struct LoginPage<'a> {
@@ -56,7 +24,7 @@ impl LoginPage<'_> {
     }
 
     fn html(&self) -> String {
-        let leads_to = escaped(&super::routes::query(&[("return", self.leads_to)]));
+        let leads_to = escaped(&query(&[("return", self.leads_to)]));
         let complaint = self
             .complaint
             .map(|text| format!("<p class=\"complaint\" role=\"alert\" id=\"complaint\">{}</p>", escaped(text)))
@@ -85,22 +53,6 @@ impl LoginPage<'_> {
              <body><main><h1>Log in</h1>{complaint}{by_key}{provider}</main></body></html>"
         )
     }
-}
-
-/// Text as HTML shows it, also within quotes.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            letter => html.push(letter),
-        }
-    }
-    html
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::oauth::{Bearer, Expectation, Refusal, ResourceServer, verify};
+use crate::query_string::query;
 
 /// What this service is at its provider.
 #[derive(Debug, Clone)]
@@ -104,7 +105,7 @@ impl Provider {
         };
         let mut claims = verify(&tokens.id_token, self.server.issuer(), &expected, now).await?;
         if claims.text("nonce") != Some(nonce) {
-            return Err(Refusal::invalid("The login belongs to another browser."));
+            return Err(Refusal::invalid("The login was started in another browser."));
         }
         if claims.members.contains_key("azp") && claims.text("azp") != Some(&self.settings.client_id) {
             return Err(Refusal::invalid("The login is for another client."));
@@ -130,13 +131,12 @@ impl Provider {
             None => form.push(("client_id", &self.settings.client_id)),
             // RFC 6749, 2.3.1: both are encoded like form fields first.
             Some(secret) => {
-                let encoded = |text: &str| super::routes::query(&[("", text)]).trim_start_matches('=').to_owned();
+                let encoded = |text: &str| query(&[("", text)]).trim_start_matches('=').to_owned();
                 let pair = format!("{}:{}", encoded(&self.settings.client_id), encoded(secret));
                 request = request.header("authorization", format!("Basic {}", BASE64_STANDARD.encode(pair)));
             }
         }
-        let request =
-            request.header("content-type", "application/x-www-form-urlencoded").body(super::routes::query(&form));
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(query(&form));
         let mut response = request.send().await.map_err(|_| unknowable())?;
         if response.status().is_server_error() {
             return Err(unknowable());

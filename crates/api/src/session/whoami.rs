@@ -10,7 +10,7 @@ use super::csrf_token;
 use crate::access::Caller;
 use crate::{Operation, json_response};
 
-/// Who one is.
+/// The caller.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(rename = "Session")]
@@ -26,9 +26,9 @@ struct SessionBody {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Login", "getSession", "Who one is here.")
+    Operation::new("Login", "getSession", "Returns the caller.")
         .without_database()
-        .answers::<SessionBody>(200, "Who one is.")
+        .answers::<SessionBody>(200, "The caller.")
 }
 
 /// `200` with the caller.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Subscription;
-use super::{Event, Lines};
+use super::{Event, Lines, Standing};
 use crate::error::NOT_ACCEPTABLE;
 use crate::negotiation::{Preference, preference};
 use crate::{ApiError, App, TaskBody};
@@ -89,19 +89,21 @@ pub(crate) struct Beginning<'a> {
     pub(crate) seen: Option<&'a str>,
     /// If the client wants the lines of the log between the states.
     pub(crate) lines: Option<Lines>,
+    /// What entitles the client.
+    pub(crate) standing: Standing,
 }
 
 /// Answers with a task's states until it ends. If the client has seen the final
 /// one, the answer is 204, which stops a browser from asking again.
 ///
 /// # Errors
-/// When the body has no JSON form.
+/// If the body has no JSON form.
 pub(crate) fn begin(
     app: &App,
     response: &mut HttpResponseBuilder,
     beginning: Beginning<'_>,
 ) -> Result<HttpResponse, ApiError> {
-    let Beginning { body, logged, form, seen, lines } = beginning;
+    let Beginning { body, logged, form, seen, lines, standing } = beginning;
     let state = Event::of(&body, logged).map_err(ApiError::internal)?;
     let seen = |event: &Event| lines.as_ref().map_or(seen, |lines| Some(lines.state())) == Some(event.id());
     let hub = &app.inner.hub;
@@ -125,6 +127,7 @@ pub(crate) fn begin(
         last_sent: if heard { first.id().to_owned() } else { String::new() },
         state: Some(first),
         lines,
+        standing,
         subscription,
         form,
         heartbeat,
@@ -152,6 +155,7 @@ struct Open {
     last_sent: String,
     /// If the client wants the log, too.
     lines: Option<Lines>,
+    standing: Standing,
     /// `None` once the final state has been sent.
     subscription: Option<Subscription>,
     form: Form,
@@ -170,6 +174,9 @@ impl Open {
     }
 
     async fn next(&mut self) -> Option<Bytes> {
+        if !self.standing.holds().await {
+            return None;
+        }
         if let Some(preface) = self.preface.take() {
             return Some(preface);
         }
@@ -177,6 +184,9 @@ impl Open {
             return Some(greeting);
         }
         loop {
+            if !self.standing.holds().await {
+                return None;
+            }
             if let Some(state) = self.state.clone() {
                 if let Some(lines) = &mut self.lines {
                     let line = tokio::select! {
@@ -198,6 +208,7 @@ impl Open {
             let next = tokio::select! {
                 () = self.closed.cancelled() => return None,
                 next = self.subscription.as_mut()?.next() => next?,
+                () = self.standing.due() => continue,
                 () = self.silence.as_mut() => return Some(self.form.heartbeat()),
             };
             self.state = Some(next);

@@ -42,7 +42,7 @@ impl Event {
         &self.id
     }
 
-    /// The task is over: nothing comes after this.
+    /// The task has completed: nothing comes after this.
     pub(crate) fn is_final(&self) -> bool {
         self.complete
     }

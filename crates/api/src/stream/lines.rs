@@ -62,7 +62,7 @@ impl Lines {
                         break;
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "a streamed log could not be read; it is tried again");
+                        tracing::warn!(%error, "the log of a streamed task could not be read; retrying");
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

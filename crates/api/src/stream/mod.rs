@@ -10,8 +10,11 @@ mod event;
 mod hub;
 mod lines;
 mod source;
+mod standing;
+mod topics;
 
 pub(crate) use answer::{Beginning, Form, begin};
 pub(crate) use event::Event;
 pub(crate) use hub::Hub;
 pub(crate) use lines::Lines;
+pub(crate) use standing::Standing;

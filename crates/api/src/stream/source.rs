@@ -5,17 +5,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longhaul_model::connect::Listener;
 use longhaul_model::store::wakeup::{PROGRESS, changed_tasks};
 use longhaul_model::store::{read as stored, watch};
-use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::time::MissedTickBehavior;
 
-use super::hub::{Shared, Work};
+use super::topics::{Shared, Work};
 
-/// What no notification came for is read this often: it covers lost ones, those
-/// of changes that are not told (a claim), and databases without LISTEN, e.g.
-/// behind a pooler.
-const FALLBACK: Duration = Duration::from_secs(1);
 /// The least time between two queries, in which notifications gather.
 const GATHER: Duration = Duration::from_millis(10);
 /// The wait after the database failed.
@@ -37,7 +33,7 @@ pub(super) async fn listen(shared: Arc<Shared>) {
             () = shared.closed.cancelled() => return,
             Err(error) = listen_once(&shared) => {
                 shared.metrics.listen_lost("api");
-                tracing::warn!(%error, "listening for progress failed; it is tried again");
+                tracing::warn!(%error, "listening for progress failed; retrying");
             }
         }
         tokio::select! {
@@ -48,15 +44,10 @@ pub(super) async fn listen(shared: Arc<Shared>) {
 }
 
 async fn listen_once(shared: &Shared) -> sqlx::Result<Infallible> {
-    // A connection beside the pool: it is held for good, and requests must not
-    // go short.
-    let options = shared.listen_pool.connect_options().as_ref().clone();
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options);
-    let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(PROGRESS).await?;
+    let mut listener = Listener::connect(&shared.listen_pool, &[PROGRESS]).await?;
     shared.mark_all();
     loop {
-        match listener.try_recv().await? {
+        match listener.next().await? {
             Some(notification) => shared.mark_changed(changed_tasks(notification.payload())),
             // Reconnected: what was told meanwhile is lost.
             None => {
@@ -69,14 +60,14 @@ async fn listen_once(shared: &Shared) -> sqlx::Result<Infallible> {
 
 /// Reads what may have changed until the hub closes.
 pub(super) async fn read(shared: Arc<Shared>) {
-    let mut fallback = tokio::time::interval(FALLBACK);
+    let mut fallback = tokio::time::interval(shared.poll);
     fallback.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut refresh = tokio::time::interval(REFRESH);
     loop {
         tokio::select! {
             () = shared.closed.cancelled() => break,
             () = shared.work.notified() => {}
-            _ = fallback.tick() => shared.mark_older_than(FALLBACK),
+            _ = fallback.tick() => shared.mark_older_than(shared.poll),
             _ = refresh.tick() => {
                 shared.mark_all();
                 purge(&shared).await;
@@ -87,13 +78,13 @@ pub(super) async fn read(shared: Arc<Shared>) {
         let pause = match done {
             Ok(Ok(())) => GATHER,
             Ok(Err(error)) => {
-                tracing::warn!(%error, tasks = work.read.len(), "streamed tasks could not be read; it is tried again");
+                tracing::warn!(%error, tasks = work.read.len(), "streamed tasks could not be read; retrying");
                 shared.give_back(work);
                 shared.work.notify_one();
                 PAUSE
             }
             Err(_) => {
-                tracing::warn!(tasks = work.read.len(), "streamed tasks could not be read in time; it is tried again");
+                tracing::warn!(tasks = work.read.len(), "streamed tasks could not be read in time; retrying");
                 shared.give_back(work);
                 shared.work.notify_one();
                 PAUSE
@@ -125,8 +116,10 @@ async fn turn(shared: &Shared, work: &Work) -> sqlx::Result<()> {
 async fn purge(shared: &Shared) {
     match watch::purge(&shared.pool).await {
         Ok(0) => {}
-        Ok(rows) => tracing::info!(rows, "struck what vanished API processes watched"),
-        Err(error) => tracing::debug!(%error, "what vanished processes watched stays for now"),
+        Ok(rows) => tracing::info!(rows, "deleted watched tasks of API processes that have ended"),
+        Err(error) => {
+            tracing::debug!(%error, "watched tasks of processes that have ended could not be deleted; retrying later")
+        }
     }
 }
 
@@ -134,7 +127,7 @@ async fn purge(shared: &Shared) {
 async fn leave(shared: &Shared) {
     match tokio::time::timeout(PAUSE, watch::leave(&shared.pool, shared.watcher)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the watched tasks could not be struck"),
-        Err(_) => tracing::debug!("the watched tasks could not be struck in time"),
+        Ok(Err(error)) => tracing::debug!(%error, "the watched tasks of this process could not be deleted"),
+        Err(_) => tracing::debug!("the watched tasks of this process could not be deleted in time"),
     }
 }

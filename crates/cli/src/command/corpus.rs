@@ -1,7 +1,7 @@
 //! `longhaul corpus`
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -24,8 +24,15 @@ impl Corpus {
             Some(path) => Box::new(BufWriter::new(File::create(path)?)),
             None => Box::new(BufWriter::new(std::io::stdout().lock())),
         };
-        let written = write_debian(&mut out)?;
-        out.flush()?;
+        let written = write_debian(&mut out).and_then(|written| Ok(out.flush().map(|()| written)?));
+        let left = |error: &anyhow::Error| {
+            error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+        };
+        let written = match written {
+            // Whoever read it has left, as `head` does: 128 and the number of SIGPIPE.
+            Err(error) if self.out.is_none() && left(&error) => std::process::exit(141),
+            written => written?,
+        };
         eprintln!("{} packages, {} dependencies from {}", written.packages, written.dependencies, written.source);
         Ok(())
     }

@@ -36,7 +36,7 @@ pub(crate) struct Demo {
 /// The name of the database on the private server.
 const DATABASE: &str = "longhaul";
 /// What the demo imports where the machine knows no Debian packages.
-const SAMPLE: &[u8] = include_bytes!("../../../../samples/timezones.ndjson");
+const SAMPLE: &[u8] = include_bytes!("../../samples/timezones.ndjson");
 
 impl Demo {
     pub(crate) async fn run(self, host: Host) -> anyhow::Result<()> {
@@ -65,7 +65,7 @@ impl Demo {
             async move { host.work(&url, Settings::default(), stop).await }
         });
         let api = tokio::spawn({
-            let (pool, stop) = (pool.clone(), parts_stop.clone());
+            let (host, pool, stop) = (host.clone(), pool.clone(), parts_stop.clone());
             async move { host.serve(pool, listening, stop).await }
         });
 
@@ -74,20 +74,23 @@ impl Demo {
             () = stop.cancelled() => Ok(()),
         };
         if shown.is_ok() {
-            println!("\nDone in {:.1} s. How to go on:", began.elapsed().as_secs_f64());
-            println!("  every task in words:  psql '{url}' -c 'SELECT * FROM longhaul.tasks'");
+            println!("\nDone in {:.1} s.", began.elapsed().as_secs_f64());
+        }
+        if shown.is_ok() && self.once {
+            println!("The demo stops now; `{} demo` without --once keeps serving.", host.name());
+        } else if shown.is_ok() {
+            println!("Next steps:");
+            println!("  all tasks:            psql '{url}' -c 'SELECT * FROM longhaul.tasks'");
             println!("  search:               curl '{base_url}/api/search?q=database&limit=3'");
             println!(
                 "  start a task:         curl {base_url}/api/backgroundtasks -H 'Content-Type: application/json' -d '{{\"Type\":\"Reindex\"}}'"
             );
-            if !self.once {
-                println!("Serving on {base_url} until Ctrl-C.");
-                stop.cancelled().await;
-            }
+            println!("Serving on {base_url} until Ctrl-C.");
+            stop.cancelled().await;
         }
         parts_stop.cancel();
-        api.await.context("the API broke down")??;
-        worker.await.context("the worker broke down")??;
+        api.await.context("the API failed")??;
+        worker.await.context("the worker failed")??;
         if let Some(server) = server {
             server.stop().await?;
         }
@@ -111,7 +114,7 @@ async fn show(pool: &PgPool, base_url: &str) -> anyhow::Result<()> {
         println!("  {:<28} {}", item["Key"].as_str().unwrap_or_default(), item["Name"].as_str().unwrap_or_default());
     }
     if found["Total"].as_i64().unwrap_or(0) == 0 {
-        bail!("the search found nothing");
+        bail!("the search found no entity");
     }
     Ok(())
 }

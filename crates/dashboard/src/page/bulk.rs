@@ -3,16 +3,19 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::access::permission::MANAGE_TASKS;
-use longhaul_api::{ApiError, App, Caller, Deed, StartTask};
-use longhaul_model::split_public_id;
+use longhaul_api::{ApiError, App, Caller, StartTask, TaskAction};
+use longhaul_model::store::count::AtLeast;
 use longhaul_model::store::read::Sight;
-use maud::html;
+use longhaul_model::{TaskOptions, split_public_id};
+use maud::{Markup, html};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::filter::{Chosen, Form, field, fields, sent};
 use crate::format::{escaped, number};
-use crate::respond::{NOT_DONE, WRONG_FIELD, go, page};
+use crate::notice::Notice;
+use crate::problem::{NOT_DONE, WRONG_FIELD};
+use crate::respond::{go, go_saying, page};
 use crate::shell::Shell;
 
 /// Tasks that can be ticked on one page.
@@ -31,22 +34,24 @@ pub(crate) async fn ask(app: web::Data<App>, caller: Caller, request: HttpReques
         _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is cancel or retry.")),
     };
     let parameters = parameters(&app, &chosen, cancels)?;
-    let count = match chosen.seen_by(&caller, app.now()) {
-        Some(filter) => filter.count(app.pool()).await?,
+    // Of those that can be changed so, without an estimate.
+    let changed = chosen.changed_by(cancels).and_then(|changed| changed.seen_by(&caller, app.now()));
+    let count = match changed {
+        Some(filter) => filter.count_for_sure(app.pool()).await?,
         None => None,
     };
     let (verb, action) = if cancels { ("Cancel", "/tasks/cancel") } else { ("Retry", "/tasks/retry") };
     let main = html! {
         section.card.ask {
-            h1 { (verb) " all tasks that fit?" }
+            h1 { (verb) " all matching tasks?" }
             p {
-                @if let Some(count) = count { @if !count.exact { "About " } b { (number(count.tasks)) } @if count.tasks == 1 { " task fits" } @else { " tasks fit" } " the filter now. " }
+                (fit(count))
                 @if cancels {
-                    "Those that wait are cancelled; the workers of those that run are asked to stop them."
+                    "Waiting tasks are cancelled; running tasks are asked to stop."
                 } @else {
-                    "Those that failed or were cancelled run again, from their last checkpoints."
+                    "Failed and cancelled tasks are retried from their last checkpoints."
                 }
-                " It is done by a task of its own, whose progress you will see."
+                " A separate task does this, and its progress is shown."
             }
             h2 { "The filter" }
             pre tabindex="0" { (crate::format::json(&parameters)) }
@@ -55,7 +60,7 @@ pub(crate) async fn ask(app: web::Data<App>, caller: Caller, request: HttpReques
                 @for (name, value) in chosen.fields() { input type="hidden" name=(name) value=(value); }
                 div.buttons {
                     button class=(if cancels { "danger" } else { "primary" }) type="submit" { (verb) " them all" }
-                    a.button href=(chosen.address("/tasks", None)) { "Leave them alone" }
+                    a.button href=(chosen.address("/tasks", None)) { "Keep them unchanged" }
                 }
             }
         }
@@ -63,34 +68,29 @@ pub(crate) async fn ask(app: web::Data<App>, caller: Caller, request: HttpReques
     Ok(page(Shell::new(format!("{verb} tasks"), "/tasks", &caller).still().page(main)))
 }
 
+fn fit(count: Option<AtLeast>) -> Markup {
+    html! {
+        @match count {
+            Some(AtLeast { tasks: 0, more: false }) => { "No tasks match the filter now. " }
+            Some(AtLeast { tasks, more: false }) => { b { (number(tasks)) } @if tasks == 1 { " task matches" } @else { " tasks match" } " the filter now. " }
+            Some(AtLeast { tasks, more: true }) if tasks > 0 => { "At least " b { (number(tasks)) } " tasks match the filter now. " }
+            _ => {}
+        }
+    }
+}
+
 /// Cancels what was ticked, or all that fit.
-pub(crate) async fn cancel(
-    app: web::Data<App>,
-    caller: Caller,
-    request: HttpRequest,
-    form: Form,
-) -> Result<HttpResponse, ApiError> {
-    change(&app, &caller, &request, form, true).await
+pub(crate) async fn cancel(app: web::Data<App>, caller: Caller, form: Form) -> Result<HttpResponse, ApiError> {
+    change(&app, &caller, form, true).await
 }
 
 /// Runs what was ticked again, or all that fit.
-pub(crate) async fn retry(
-    app: web::Data<App>,
-    caller: Caller,
-    request: HttpRequest,
-    form: Form,
-) -> Result<HttpResponse, ApiError> {
-    change(&app, &caller, &request, form, false).await
+pub(crate) async fn retry(app: web::Data<App>, caller: Caller, form: Form) -> Result<HttpResponse, ApiError> {
+    change(&app, &caller, form, false).await
 }
 
-async fn change(
-    app: &App,
-    caller: &Caller,
-    request: &HttpRequest,
-    form: Form,
-    cancels: bool,
-) -> Result<HttpResponse, ApiError> {
-    let fields = sent(request, form)?;
+async fn change(app: &App, caller: &Caller, form: Form, cancels: bool) -> Result<HttpResponse, ApiError> {
+    let fields = sent(form)?;
     let chosen = Chosen::read(&fields)?;
     if field(&fields, "all").is_some() {
         let type_name = if cancels { "CancelTasks" } else { "RetryTasks" };
@@ -103,6 +103,7 @@ async fn change(
             timing: None,
             idempotency_key: None,
             after: Vec::new(),
+            options: TaskOptions::default(),
             progress: None,
         });
         return Ok(go(&format!("/tasks/{}", escaped(&started.await?.id))));
@@ -114,23 +115,20 @@ async fn change(
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    let notice = match (ids.is_empty(), cancels) {
-        (true, _) => "none-chosen",
-        (_, true) => "many-cancelled",
-        (_, false) => "many-retried",
+    let notice = if ids.is_empty() {
+        Notice::NoneChosen
+    } else if cancels {
+        Notice::ManyCancelled(app.change_tasks(caller, &ids, TaskAction::Cancel).await?)
+    } else {
+        Notice::ManyRetried(app.change_tasks(caller, &ids, TaskAction::Retry).await?)
     };
-    if !ids.is_empty() {
-        app.change_tasks(caller, &ids, if cancels { Deed::Cancel } else { Deed::Retry }).await?;
-    }
-    let back = chosen.address("/tasks", None);
-    let joint = if back.contains('?') { '&' } else { '?' };
-    Ok(go(&format!("{back}{joint}notice={notice}")))
+    Ok(go_saying(&chosen.address("/tasks", None), notice))
 }
 
 /// All that fit and that the caller manages: without the permission, its own.
 fn managed(chosen: Chosen, caller: &Caller) -> Result<Chosen, ApiError> {
     if chosen.text.is_some() || chosen.is_everything() {
-        return Err(ApiError::new(NOT_DONE, "Choose a state, a type, a queue or an age, and no text."));
+        return Err(ApiError::new(NOT_DONE, "Filter by a state, a type, a queue or an age, without a text."));
     }
     match (caller.sight(&[MANAGE_TASKS]), &chosen.created_by) {
         (Sight::Own(own), Some(other)) if other != own => {
@@ -145,5 +143,5 @@ fn managed(chosen: Chosen, caller: &Caller) -> Result<Chosen, ApiError> {
 fn parameters(app: &App, chosen: &Chosen, cancels: bool) -> Result<Value, ApiError> {
     chosen
         .parameters(app.now(), cancels)
-        .ok_or_else(|| ApiError::new(NOT_DONE, "No task in the states that were chosen can be changed so."))
+        .ok_or_else(|| ApiError::new(NOT_DONE, "No task in the selected states can be changed in this way."))
 }

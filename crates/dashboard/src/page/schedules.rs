@@ -9,7 +9,9 @@ use maud::{Markup, html};
 use super::table;
 use crate::filter::{Form, field, fields, sent};
 use crate::format::{escaped, moment, number};
-use crate::respond::{NO_PAGE, WRONG_FIELD, go, page};
+use crate::notice::Notice;
+use crate::problem::WRONG_FIELD;
+use crate::respond::{go_saying, page_after_form};
 use crate::shell::Shell;
 
 const SHOWN: u32 = 500;
@@ -19,19 +21,19 @@ pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpReque
     let name = field(&fields, "name");
     let after = field(&fields, "after").unwrap_or_default();
     if name.unwrap_or(after).contains('\0') {
-        return Err(ApiError::new(WRONG_FIELD, "A name of a schedule is expected."));
+        return Err(ApiError::new(WRONG_FIELD, "The name of a schedule is expected."));
     }
     let schedules = match name {
         Some(name) => cron::schedule(app.pool(), name).await?.into_iter().collect(),
         None => cron::schedules(app.pool(), after, SHOWN).await?,
     };
     let main = html! {
-        div.title { h1 { "Schedules" } p.soft { "Tasks that are started again and again" } }
+        div.title { h1 { "Schedules" } p.soft { "Repeated tasks" } }
         section.card #list data-live {
             @if let Some(name) = name.filter(|_| schedules.is_empty()) {
-                (table::empty("It is not there", html! { "There is no schedule " (name) ". " a href="/schedules" { "All schedules" } }))
+                (table::empty("Not found", html! { "There is no schedule " (name) ". " a href="/schedules" { "All schedules" } }))
             } @else if schedules.is_empty() {
-                (table::empty("No schedules", html! { "Make one with " code { "POST /api/schedules" } "; " a href="/api/docs" { "the API's page" } " shows how." }))
+                (table::empty("No schedules", html! { "Create one with " code { "POST /api/schedules" } "; " a href="/api/docs" { "the API's page" } " shows how." }))
             } @else {
                 (draw(&schedules, &app, caller.may(EDIT_SCHEDULES)))
             }
@@ -43,8 +45,7 @@ pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpReque
             }
         }
     };
-    let shell = Shell::new("Schedules", "/schedules", &caller).with_notice(field(&fields, "notice"));
-    Ok(page(shell.page(main)))
+    Ok(page_after_form(&request, Shell::new("Schedules", "/schedules", &caller), main))
 }
 
 fn draw(schedules: &[Schedule], app: &App, may: bool) -> Markup {
@@ -54,7 +55,7 @@ fn draw(schedules: &[Schedule], app: &App, may: bool) -> Markup {
                 caption.unseen { "Schedules by name" }
                 thead { tr {
                     th scope="col" { "Schedule" } th scope="col" { "State" } th scope="col" { "When" } th scope="col" { "Starts" }
-                    th.right scope="col" { "Next" } th.right scope="col" { "Last" } th.right scope="col" { "Made" }
+                    th.right scope="col" { "Next" } th.right scope="col" { "Last" } th.right scope="col" { "Tasks" }
                     @if may { th scope="col" { span.unseen { "Change" } } }
                 } }
                 tbody {
@@ -70,7 +71,7 @@ fn draw(schedules: &[Schedule], app: &App, may: bool) -> Markup {
                                     a href={ "/tasks/" (escaped(task)) } { (moment(at, app.now())) }
                                 } @else { "–" }
                             }
-                            td.right.soft data-name="Made" { (number(schedule.fired)) }
+                            td.right.soft data-name="Tasks" { (number(schedule.fired)) }
                             @if may {
                                 td.right {
                                     form method="post" action={ "/schedules/" (escaped(&schedule.name)) } {
@@ -102,22 +103,14 @@ fn tone(state: &str) -> &'static str {
 /// Pauses or resumes one.
 pub(crate) async fn change(
     app: web::Data<App>,
+    caller: Caller,
     name: web::Path<String>,
-    request: HttpRequest,
     form: Form,
 ) -> Result<HttpResponse, ApiError> {
-    let fields = sent(&request, form)?;
-    let unknown = || ApiError::new(NO_PAGE, "There is no such schedule.");
-    if name.contains('\0') {
-        return Err(unknown());
-    }
-    let there = match field(&fields, "deed") {
-        Some("pause") => cron::pause(app.pool(), &name).await?,
-        Some("resume") => {
-            let schedule = cron::schedule(app.pool(), &name).await?.ok_or_else(unknown)?;
-            cron::resume(app.pool(), &name, schedule.next_after(app.now())).await?
-        }
+    match field(&sent(form)?, "deed") {
+        Some("pause") => app.pause_schedule(&caller, &name).await?,
+        Some("resume") => app.resume_schedule(&caller, &name).await?,
         _ => return Err(ApiError::new(WRONG_FIELD, "'deed' is pause or resume.")),
-    };
-    if there { Ok(go("/schedules?notice=schedule-changed")) } else { Err(unknown()) }
+    }
+    Ok(go_saying("/schedules", Notice::ScheduleChanged))
 }

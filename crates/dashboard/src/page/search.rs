@@ -18,7 +18,8 @@ use maud::{Markup, html};
 use super::table;
 use crate::filter::{Chosen, field, fields};
 use crate::format::escaped;
-use crate::respond::{WRONG_FIELD, go, page};
+use crate::problem::WRONG_FIELD;
+use crate::respond::{go, page};
 use crate::shell::Shell;
 
 /// Of each kind so many are shown.
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(40);
 /// Schedules are read in parts of so many, and so many parts at most.
 const PART: u32 = 1_000;
 const PARTS: usize = 20;
-/// Workers that ended are found for so long.
+/// Workers that have ended are found for so long.
 const ENDED_WITHIN: Duration = Duration::from_secs(24 * 3600);
 const WORKERS: u32 = 1_000;
 const LONGEST: usize = 200;
@@ -47,7 +48,7 @@ pub(crate) async fn find(app: web::Data<App>, caller: Caller, request: HttpReque
         return Ok(go("/tasks"));
     }
     if text.contains('\0') || text.chars().count() > LONGEST {
-        return Err(ApiError::new(WRONG_FIELD, format!("A text of {LONGEST} characters at most is expected.")));
+        return Err(ApiError::new(WRONG_FIELD, format!("A text of at most {LONGEST} characters is expected.")));
     }
     if let Some((_, guid)) = split_public_id(text)
         && let Some(found) = chosen(app.pool(), &[guid], caller.sight(&[VIEW_TASKS])).await?.first()
@@ -94,7 +95,7 @@ fn group(heading: &str, id: &str, found: &[Found]) -> Markup {
                         li { a href=(one.address) { (one.name) } " " span.soft { (one.says) } }
                     }
                 }
-                @if found.len() > SHOWN { p.soft { "The first " (SHOWN) " of " (found.len()) " are shown; say more of the name." } }
+                @if found.len() > SHOWN { p.soft { "The first " (SHOWN) " of " (found.len()) " are shown; enter more of the name." } }
             }
         }
     }
@@ -106,11 +107,11 @@ fn tasks_found(listing: &Listing, chosen: &Chosen, app: &App) -> Markup {
         section.card #tasks {
             header { h2 { "Tasks" @if let Some(name) = &chosen.type_name { " of the type " (name) } } a href=(all) { "All of them" } }
             @if !listing.tasks.is_empty() {
-                (table::tasks(&listing.tasks, app.now(), None, "Tasks that were found, newest first"))
+                (table::tasks(&listing.tasks, app.now(), None, "Matching tasks, newest first"))
             } @else if listing.next.is_some() {
-                (table::empty("None of the newest", html! { "Older ones have not been looked at: " a href=(all) { "look further back" } "." }))
+                (table::empty("No recent matches", html! { "Older tasks have not been searched: " a href=(all) { "search further back" } "." }))
             } @else {
-                (table::empty("No task has it", html! { "Ids, parameters, messages, errors, keys and who asked were looked at." }))
+                (table::empty("No matching tasks", html! { "Searched ids, parameters, messages, errors, keys and creators." }))
             }
         }
     }

@@ -34,10 +34,11 @@ pub(crate) fn tasks(listed: &[Listed], now: DateTime<Utc>, choosing: Option<&Cal
 fn row(Listed { task, more }: &Listed, now: DateTime<Utc>, choosing: Option<&Caller>) -> Markup {
     let id = more.public_id.as_str();
     // Of an open task that failed before, why; of others, what they say.
-    let says = if task.state == State::Failed || task.state == State::Retrying {
-        more.last_error.as_deref().or(task.progress.message.as_deref())
-    } else {
-        task.progress.message.as_deref()
+    let says = match task.state {
+        State::Failed | State::Retrying => more.last_error.as_deref().or(task.progress.message.as_deref()),
+        // What it was doing, it does not do any more.
+        State::Cancelled => None,
+        _ => task.progress.message.as_deref(),
     };
     html! {
         tr #{ "t-" (id) } {

@@ -1,6 +1,7 @@
 //! `/tasks/{id}`: one task.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, Utc};
 use longhaul_api::access::permission::VIEW_TASKS;
 use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::store::cancel::{Cancelled, Retried, chosen};
@@ -8,19 +9,22 @@ use longhaul_model::store::detail::{Detail, Failure, detail};
 use longhaul_model::store::linked::{Relative, children, dependents, prerequisites};
 use longhaul_model::store::log::{StoredLine, lines};
 use longhaul_model::store::read::Task;
+use longhaul_model::store::why::Reason;
 use longhaul_model::{Report, State, StepState, split_public_id};
 use maud::{Markup, html};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::table;
-use crate::filter::{field, fields};
 use crate::format::{escaped, json, moment, number, percent, span, state};
 use crate::graph::{DRAWN, Graph};
-use crate::origin::must_be_ours;
-use crate::respond::{NO_PAGE, NOT_DONE, go, page};
+use crate::notice::Notice;
+use crate::problem::{NO_PAGE, NOT_DONE};
+use crate::respond::{go_saying, page_after_form};
 use crate::shell::Shell;
 
+/// The header by which the script asks for what changes only.
+const REFRESH: &str = "longhaul-refresh";
 /// Lines of the log that are shown.
 const TAIL: u32 = 200;
 /// Children that are shown.
@@ -29,6 +33,8 @@ const CHILDREN: i64 = 24;
 const RELATIVES: i64 = 200;
 
 struct Shown {
+    /// What changes only: for the script that keeps the page up to date.
+    only_live: bool,
     detail: Detail,
     before: Vec<Relative>,
     after: Vec<Relative>,
@@ -42,7 +48,7 @@ pub(crate) async fn show(
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let fields = fields(&request)?;
+    let only_live = request.headers().contains_key(REFRESH);
     let detail = find(&app, &caller, &id).await?;
     let guid = detail.listed.task.id;
     let from = (detail.listed.task.logged - i64::from(TAIL)).max(0);
@@ -50,22 +56,25 @@ pub(crate) async fn show(
         prerequisites(app.pool(), guid, Uuid::nil(), RELATIVES),
         dependents(app.pool(), guid, Uuid::nil(), RELATIVES),
         children(app.pool(), guid, 0, CHILDREN),
-        lines(app.pool(), guid, from, TAIL),
+        async { if only_live { Ok(Vec::new()) } else { lines(app.pool(), guid, from, TAIL).await } },
     )?;
     for relatives in [&mut before, &mut after, &mut children] {
         relatives.retain(|relative| caller.sees(relative.created_by.as_deref()));
     }
-    let shown = Shown { detail, before, after, children, log };
+    let shown = Shown { only_live, detail, before, after, children, log };
     let title = format!("{} {}", shown.detail.listed.task.type_name, shown.detail.listed.more.public_id);
     let main = shown.draw(&app, &caller);
-    Ok(page(Shell::new(title, "/tasks", &caller).with_notice(field(&fields, "notice")).page(main)))
+    // What is over does not change any more.
+    let shell = Shell::new(title, "/tasks", &caller);
+    let shell = if shown.detail.listed.task.state.is_end() { shell.still() } else { shell };
+    Ok(page_after_form(&request, shell, main))
 }
 
 /// It, if the caller may see it; else it is not there.
 async fn find(app: &App, caller: &Caller, id: &str) -> Result<Detail, ApiError> {
     let unknown = || {
         let id: String = id.chars().take(100).collect();
-        ApiError::new(NO_PAGE, format!("There is no task {id}: it never was, or it ended and its time is over."))
+        ApiError::new(NO_PAGE, format!("There is no task {id}. It never existed, or its retention period is over."))
     };
     let (_, guid) = split_public_id(id).ok_or_else(unknown)?;
     let found = chosen(app.pool(), &[guid], caller.sight(&[VIEW_TASKS])).await?;
@@ -80,17 +89,15 @@ pub(crate) async fn cancel(
     app: web::Data<App>,
     caller: Caller,
     id: web::Path<String>,
-    request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    must_be_ours(&request)?;
     let notice = match app.cancel_task(&caller, &id).await? {
-        Cancelled::AtOnce => "cancelled",
-        Cancelled::Requested => "cancelling",
+        Cancelled::AtOnce => Notice::Cancelled,
+        Cancelled::Requested => Notice::Cancelling,
         Cancelled::Ended => {
-            return Err(ApiError::new(NOT_DONE, "It ended before it could be cancelled."));
+            return Err(ApiError::new(NOT_DONE, "It completed before it could be cancelled."));
         }
     };
-    Ok(go(&format!("/tasks/{}?notice={notice}", escaped(&id))))
+    Ok(go_saying(&format!("/tasks/{}", escaped(&id)), notice))
 }
 
 /// Runs it again.
@@ -98,14 +105,13 @@ pub(crate) async fn retry(
     app: web::Data<App>,
     caller: Caller,
     id: web::Path<String>,
-    request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    must_be_ours(&request)?;
     let why = match app.retry_task(&caller, &id).await? {
-        Retried::Queued => return Ok(go(&format!("/tasks/{}?notice=retried", escaped(&id)))),
-        Retried::Open => "It is not over; only what failed or was cancelled can be run again.",
+        Retried::Queued => return Ok(go_saying(&format!("/tasks/{}", escaped(&id)), Notice::Retried)),
+        Retried::Open => "It has not completed; only failed or cancelled tasks can be retried.",
         Retried::Succeeded => "It succeeded; start a new task instead.",
-        Retried::Taken => "Another open task has its unique key; wait for that one's end.",
+        Retried::Taken => "Another open task has its unique key; wait until that task completes.",
+        Retried::Exhausted => "It has reached the maximum number of attempts; start a new task instead.",
     };
     Err(ApiError::new(NOT_DONE, why))
 }
@@ -125,18 +131,23 @@ impl Shown {
                     p.id.whole { (id) }
                     (progress(task))
                 }
+                (self.reasons(app))
                 div.columns {
                     div.main {
                         (self.error())
                         (self.outcome())
-                        section.card {
-                            header { h2 { "Parameters" } }
-                            pre tabindex="0" aria-label="Parameters" { (json(&self.detail.parameters)) }
+                        @if !self.only_live {
+                            section.card {
+                                header { h2 { "Parameters" } }
+                                pre tabindex="0" aria-label="Parameters" { (json(&self.detail.parameters)) }
+                            }
                         }
                         (self.attempts(app))
                         (self.picture())
-                        (self.log())
-                        (same(id, app.base_url()))
+                        @if !self.only_live {
+                            (self.log())
+                            (same(id, app.base_url()))
+                        }
                     }
                     div.side {
                         (self.facts(app))
@@ -144,6 +155,28 @@ impl Shown {
                         div #checkpoint data-live {
                             @if let Some(checkpoint) = &self.detail.checkpoint {
                                 section.card { header { h2 { "Checkpoint" } } pre tabindex="0" aria-label="Checkpoint" { (json(checkpoint)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Why it waits. The state tells the script when this is over.
+    fn reasons(&self, app: &App) -> Markup {
+        let reasons: &[Reason] = &self.detail.reasons;
+        html! {
+            div #reasons data-live data-state=(self.detail.listed.task.state.name()) {
+                @if !reasons.is_empty() {
+                    section.card {
+                        header { h2 { "Why it waits" } }
+                        ul.reasons {
+                            @for reason in reasons {
+                                li class=[stands_still(&reason.code).then_some("still")] {
+                                    p { (reason.says) @if let Some(until) = until(reason) { span.soft { " · " (moment(until, app.now())) } } }
+                                    (coded(&reason.code, longhaul_book::reason_path(&reason.code)))
+                                }
                             }
                         }
                     }
@@ -183,7 +216,7 @@ impl Shown {
             div #attempts data-live {
                 @if !failures.is_empty() {
                     section.card {
-                        header { h2 { "Attempts that failed" } span.soft { (number(failures.len() as i64)) } }
+                        header { h2 { "Failed attempts" } span.soft { (number(failures.len() as i64)) } }
                         ol.attempts reversed {
                             @for failure in failures {
                                 li {
@@ -206,7 +239,7 @@ impl Shown {
             section.card.log {
                 header { h2 { "Log" } span.soft { "the last " (number(i64::from(TAIL))) " lines" } }
                 @if self.log.is_empty() && task.state.is_end() {
-                    (table::empty("No lines", html! { "Its handler wrote nothing down." }))
+                    (table::empty("No log lines", html! { "The handler logged nothing." }))
                 } @else {
                     ol #log tabindex="0" aria-label="Log" data-last=(self.log.last().map_or(0, |line| line.number)) {
                         @for line in &self.log {
@@ -227,20 +260,25 @@ impl Shown {
         let now = app.now();
         html! {
             section.card #facts data-live {
-                header { h2 { "Facts" } }
+                header { h2 { "Details" } }
                 dl.list {
                     dt { "Queue" } dd { a href={ "/tasks?queue=" (escaped(&more.queue)) } { (more.queue) } }
                     dt { "Priority" } dd { (more.priority) }
                     dt { "Attempt" } dd { (task.attempt) " of " (more.max_attempts) }
                     dt { "Accepted" } dd { (moment(task.accepted_at, now)) }
-                    @if let Some(at) = task.run_at { dt { "Runs" } dd { (moment(at, now)) } }
-                    @if let Some(at) = more.started_at { dt { "Began" } dd { (moment(at, now)) } }
+                    @if let Some(at) = task.run_at { dt { "Scheduled for" } dd { (moment(at, now)) } }
+                    @if let Some(at) = more.started_at { dt { "Started" } dd { (moment(at, now)) } }
                     @if let Some(at) = task.finished_at { dt { "Ended" } dd { (moment(at, now)) } dt { "Took" } dd { (table::took(more.started_at, task.finished_at)) } }
                     @if let Some(worker) = &more.worker { dt { "Worker" } dd { (worker) } }
-                    @if let Some(by) = &more.created_by { dt { "Asked for by" } dd { a href={ "/tasks?by=" (escaped(by)) } { (by) } } }
+                    @if let Some(by) = &more.created_by { dt { "Created by" } dd { a href={ "/tasks?by=" (escaped(by)) } { (by) } } }
                     @if let Some(key) = &more.key { dt { "Key" } dd { (key) } }
+                    @if !more.tags.is_empty() {
+                        dt { "Tags" }
+                        dd { @for (at, tag) in more.tags.iter().enumerate() { @if at > 0 { ", " } a href=(format!("/tasks?tag={}", escaped(tag))) { (tag) } } }
+                    }
+                    @if let Some(seconds) = more.timeout_seconds { dt { "Time limit" } dd { (seconds) " s" } }
                     @if let Some(count) = task.waits_for { dt { "Waits for" } dd { (number(count.into())) " tasks" } }
-                    @if let Some(parent) = &task.parent { dt { "Part of" } dd { a href={ "/tasks/" (escaped(parent)) } { (parent) } } }
+                    @if let Some(parent) = &task.parent { dt { "Parent" } dd { a href={ "/tasks/" (escaped(parent)) } { (parent) } } }
                 }
             }
         }
@@ -259,8 +297,8 @@ impl Shown {
             div #picture data-live {
                 @if !graph.is_empty() {
                     section.card {
-                        header { h2 { "What it is tied to" } }
-                        div.scroll tabindex="0" role="group" aria-label="Picture of the tasks it is tied to" { (graph.draw()) }
+                        header { h2 { "Related tasks" } }
+                        div.scroll tabindex="0" role="group" aria-label="Diagram of the related tasks" { (graph.draw()) }
                         @if left_out > 0 { p.soft { (number(left_out as i64)) " more are not drawn." } }
                     }
                 }
@@ -274,7 +312,7 @@ impl Shown {
             div #parts data-live {
                 @if let Some(family) = family {
                     section.card {
-                        header { h2 { "Parts" } span.soft { (number(family.children.into())) } }
+                        header { h2 { "Children" } span.soft { (number(family.children.into())) } }
                         p { (number(family.succeeded.into())) " succeeded, " (number(family.failed.into())) " failed, " (number(family.cancelled.into())) " cancelled" }
                         ul.parts {
                             @for child in &self.children {
@@ -292,19 +330,33 @@ impl Shown {
 /// The code of an error, which leads to what the documentation says of it.
 fn code(error: &Value) -> Markup {
     let code = text(error, "code");
+    coded(code, longhaul_book::error_path(code))
+}
+
+fn coded(code: &str, help: Option<String>) -> Markup {
     html! {
-        @match longhaul_book::error_path(code) {
+        @match help {
             Some(help) => a href=(help) title="What this means" { code { (code) } },
             None => code { (code) },
         }
     }
 }
 
+/// Whether a task waits in vain until someone does something.
+fn stands_still(code: &str) -> bool {
+    matches!(code, "queue-paused" | "type-paused" | "no-worker" | "set-aside" | "worker-silent" | "stranded")
+}
+
+/// Until when a reason holds a task, if that is known.
+fn until(reason: &Reason) -> Option<DateTime<Utc>> {
+    reason.details.get("Until").and_then(Value::as_str)?.parse().ok()
+}
+
 fn deeds(task: &Task, id: &str, may: bool) -> Markup {
     html! {
         div.buttons {
             @if !may {
-                span.soft { "You may look, not change." }
+                span.soft { "You have read-only access." }
             } @else if !task.state.is_end() {
                 form method="post" action={ "/tasks/" (escaped(id)) "/cancel" } { button.danger type="submit" { "Cancel" } }
             } @else if task.state != State::Succeeded {
@@ -323,7 +375,7 @@ fn progress(task: &Task) -> Markup {
             progress #bar class={ "bar bar-" (task.state.name().to_lowercase()) } max="1" value=(format!("{fraction:.3}")) aria-label="Progress" {}
             span.percent #percent { (percent(fraction)) }
         }
-        p.message #message aria-live="polite" { (task.progress.message.as_deref().unwrap_or("–")) }
+        (message(task))
         p.soft.meta {
             span #elements { @if let Some(elements) = table::elements(task.progress.processed, task.progress.total) { (elements) " elements" } }
             span #left { @if let Some(left) = task.time_left { "about " (span(left.seconds)) " left (" (span(left.low)) " to " (span(left.high)) ")" } }
@@ -340,12 +392,35 @@ fn progress(task: &Task) -> Markup {
     }
 }
 
+/// What it is doing; or, if it ended without success, how it ended and what it was at.
+fn message(task: &Task) -> Markup {
+    let last = task.progress.message.as_deref();
+    let how = match task.state {
+        State::Failed => Some(
+            task.error
+                .as_ref()
+                .map_or_else(|| "It failed.".to_owned(), |error| format!("It failed: {}", text(error, "title"))),
+        ),
+        State::Cancelled => Some("It was cancelled.".to_owned()),
+        _ => None,
+    };
+    html! {
+        @match how {
+            Some(how) => {
+                p.message #message { (how) }
+                @if let Some(last) = last { p.soft { "Its last message: " (last) } }
+            }
+            None => { p.message #message aria-live="polite" { (last.unwrap_or("–")) } }
+        }
+    }
+}
+
 /// The same for those who like to type.
 fn same(id: &str, base_url: &str) -> Markup {
     let guid = split_public_id(id).map(|(_, guid)| guid.to_string()).unwrap_or_default();
     html! {
         details.card.same {
-            summary { "The same with curl and SQL" }
+            summary { "This task with curl and SQL" }
             h3 { "curl" }
             pre tabindex="0" aria-label="With curl" {
                 "curl " (base_url) "/api/backgroundtask/" (id) "\n"
@@ -357,6 +432,7 @@ fn same(id: &str, base_url: &str) -> Markup {
             h3 { "SQL" }
             pre tabindex="0" aria-label="With SQL" {
                 "SELECT * FROM longhaul.tasks WHERE id = '" (guid) "';\n"
+                "SELECT * FROM longhaul.why('" (guid) "');\n"
                 "SELECT * FROM longhaul.progress WHERE id = '" (guid) "';\n"
                 "SELECT * FROM longhaul.task_logs WHERE task_id = '" (guid) "' ORDER BY number;\n"
                 "SELECT longhaul.cancel('" (guid) "');\n"

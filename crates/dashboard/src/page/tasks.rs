@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_api::access::permission::MANAGE_TASKS;
+use longhaul_api::access::permission::{MANAGE_TASKS, VIEW_QUEUES};
 use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::State;
-use longhaul_model::store::list::{Count, Listing};
-use longhaul_model::store::overview::COUNTED;
+use longhaul_model::store::count::Count;
+use longhaul_model::store::list::Listing;
+use longhaul_model::store::queue::names;
 use longhaul_model::store::task_type::{KnownType, known};
 use maud::{Markup, html};
 
 use super::table;
-use crate::filter::{AGES, Chosen, field, fields};
-use crate::format::{at_most, number};
-use crate::respond::page;
+use crate::filter::{AGES, Chosen, fields};
+use crate::format::number;
+use crate::respond::page_after_form;
 use crate::shell::Shell;
 
 /// Tasks on a page.
@@ -26,6 +27,14 @@ pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpReque
     let fields = fields(&request)?;
     let chosen = Chosen::read(&fields)?;
     let types = known(app.pool()).await?;
+    let mut queues = if caller.may(VIEW_QUEUES) {
+        names(app.pool()).await?
+    } else {
+        types.iter().map(|known| known.queue.clone()).collect()
+    };
+    queues.extend(chosen.queue.clone());
+    queues.sort_unstable();
+    queues.dedup();
     let (listing, count) = match chosen.seen_by(&caller, app.now()) {
         Some(filter) => {
             tokio::try_join!(filter.page(app.pool(), chosen.after, SHOWN, PATIENCE), filter.count(app.pool()),)?
@@ -35,7 +44,7 @@ pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpReque
     let may = listing.tasks.iter().any(|one| caller.manages(one.more.created_by.as_deref()));
     let main = html! {
         div.title { h1 { "Tasks" } p.soft #count data-live { (counted(&chosen, &listing, count)) } }
-        (form(&chosen, &types))
+        (form(&chosen, &types, &queues))
         form.list method="post" action="/tasks/cancel" {
             @for (name, value) in chosen.fields() { input type="hidden" name=(name) value=(value); }
             @if may { (deeds(&chosen, &caller)) }
@@ -43,7 +52,7 @@ pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpReque
                 @if listing.tasks.is_empty() && listing.next.is_none() {
                     (nothing(&chosen))
                 } @else if listing.tasks.is_empty() {
-                    (table::empty("None yet", html! { "None of the tasks looked at so far fits." }))
+                    (table::empty("No matches yet", html! { "None of the tasks searched so far matches." }))
                 } @else {
                     (table::tasks(&listing.tasks, app.now(), may.then_some(&caller), "Tasks, newest first"))
                 }
@@ -51,10 +60,8 @@ pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpReque
             }
         }
     };
-    let shell = Shell::new("Tasks", "/tasks", &caller)
-        .with_notice(field(&fields, "notice"))
-        .with_search(chosen.text.as_deref().unwrap_or_default());
-    Ok(page(shell.page(main)))
+    let shell = Shell::new("Tasks", "/tasks", &caller).with_search(chosen.text.as_deref().unwrap_or_default());
+    Ok(page_after_form(&request, shell, main))
 }
 
 fn counted(chosen: &Chosen, listing: &Listing, count: Option<Count>) -> Markup {
@@ -63,16 +70,12 @@ fn counted(chosen: &Chosen, listing: &Listing, count: Option<Count>) -> Markup {
         @if whole {
             (number(listing.tasks.len() as i64)) @if listing.tasks.len() == 1 { " task" } @else { " tasks" }
         } @else if let Some(count) = count {
-            @if count.exact { (at_most(count.tasks, COUNTED)) } @else { "about " (number(count.tasks.max(listing.tasks.len() as i64))) } " tasks"
+            @if count.exact { (number(count.tasks)) } @else { "about " (number(count.tasks.max(listing.tasks.len() as i64))) } " tasks"
         }
     }
 }
 
-fn form(chosen: &Chosen, types: &[KnownType]) -> Markup {
-    let mut queues: Vec<&str> = types.iter().map(|known| known.queue.as_str()).collect();
-    queues.extend(chosen.queue.as_deref());
-    queues.sort_unstable();
-    queues.dedup();
+fn form(chosen: &Chosen, types: &[KnownType], queues: &[String]) -> Markup {
     html! {
         form.filter.card role="search" aria-label="Filter tasks" action="/tasks" data-filter {
             fieldset {
@@ -94,7 +97,7 @@ fn form(chosen: &Chosen, types: &[KnownType]) -> Markup {
                 label { "Queue"
                     select name="queue" {
                         option value="" { "any" }
-                        @for queue in &queues { option value=(queue) selected[chosen.queue.as_deref() == Some(queue)] { (queue) } }
+                        @for queue in queues { option value=(queue) selected[chosen.queue.as_ref() == Some(queue)] { (queue) } }
                     }
                 }
                 label { "Accepted"
@@ -103,6 +106,8 @@ fn form(chosen: &Chosen, types: &[KnownType]) -> Markup {
                         @for (name, words, ..) in AGES { option value=(name) selected[chosen.age == Some(name)] { (words) } }
                     }
                 }
+                label { "Error code" input type="search" name="code" maxlength="200" value=(chosen.code.as_deref().unwrap_or_default()) placeholder="any"; }
+                label { "Tag" input type="search" name="tag" maxlength="100" value=(chosen.tag.as_deref().unwrap_or_default()) placeholder="any"; }
                 label.wide { "Text or id" input type="search" name="text" maxlength="200" value=(chosen.text.as_deref().unwrap_or_default()) placeholder="in parameters, message, error …"; }
                 @if let Some(by) = &chosen.created_by { input type="hidden" name="by" value=(by); }
                 div.buttons {
@@ -122,12 +127,12 @@ fn deeds(chosen: &Chosen, caller: &Caller) -> Markup {
     let over =
         chosen.states.is_empty() || chosen.states.iter().any(|state| matches!(state, State::Failed | State::Cancelled));
     html! {
-        div.deeds role="group" aria-label="Change the chosen tasks" {
-            label.chip { input type="checkbox" data-all hidden; span data-chosen { "Chosen tasks" } }
+        div.deeds role="group" aria-label="Change the selected tasks" {
+            label.chip { input type="checkbox" data-all hidden; span data-chosen { "Selected tasks" } }
             @if open { button type="submit" formaction="/tasks/cancel" { "Cancel" } }
             @if over { button type="submit" formaction="/tasks/retry" { "Retry" } }
             @if chosen.text.is_none() && !chosen.is_everything() {
-                span.soft.push { "All that fit:" }
+                span.soft.push { "All matching tasks:" }
                 @if open { a href=(with_deed(chosen, "cancel")) { "cancel …" } }
                 @if over && manages { a href=(with_deed(chosen, "retry")) { "retry …" } }
             }
@@ -148,7 +153,7 @@ fn nothing(chosen: &Chosen) -> Markup {
             },
         )
     } else {
-        table::empty("No task fits", html! { a href="/tasks" { "Show all tasks" } " or choose less." })
+        table::empty("No matching tasks", html! { a href="/tasks" { "Show all tasks" } " or use fewer filters." })
     }
 }
 
@@ -158,8 +163,8 @@ fn pages(chosen: &Chosen, listing: &Listing) -> Markup {
             @if chosen.after.is_some() { a href=(chosen.address("/tasks", None)) { "Newest" } }
             @if let Some(next) = listing.next {
                 @if let Some(back_to) = listing.looked_back_to {
-                    span.soft { "Looked back to " time datetime=(back_to.format("%Y-%m-%dT%H:%M:%SZ")) { (back_to.format("%Y-%m-%d %H:%M UTC")) } "." }
-                    a.push href=(chosen.address("/tasks", Some(next))) data-further { "Look further back" }
+                    span.soft { "Searched back to " time datetime=(back_to.format("%Y-%m-%dT%H:%M:%SZ")) { (back_to.format("%Y-%m-%d %H:%M UTC")) } "." }
+                    a.push href=(chosen.address("/tasks", Some(next))) data-further { "Search further back" }
                 } @else {
                     a.push href=(chosen.address("/tasks", Some(next))) rel="next" { "Older" }
                 }

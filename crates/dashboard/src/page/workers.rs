@@ -18,19 +18,21 @@ const SHOWN: u32 = 1_000;
 pub(crate) async fn show(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, ApiError> {
     let workers = list(app.pool(), ENDED_WITHIN, SHOWN).await?;
     let (living, gone): (Vec<&Worker>, Vec<&Worker>) = workers.iter().partition(|worker| worker.ended_at.is_none());
+    let busy = living.iter().map(|worker| worker.running).sum();
+    let slots = living.iter().map(|worker| i64::from(worker.slots)).sum();
     let main = html! {
-        div.title { h1 { "Workers" } p.soft { (number(living.len() as i64)) " at work, " (number(gone.len() as i64)) " ended in the last day" } }
+        div.title { h1 { "Workers" } p.soft { (number(living.len() as i64)) " running, " (number(busy)) " of " (number(slots)) " slots busy; " (number(gone.len() as i64)) " ended in the last day" } }
         section.card #living data-live {
             @if living.is_empty() {
-                (table::empty("No worker is there", html! { "Tasks wait. Start one with " code { "longhaul work" } "." }))
+                (table::empty("No workers", html! { "Tasks wait. Start one with " code { "longhaul work" } "." }))
             } @else {
-                (draw(&living, &app, "Workers at work"))
+                (draw(&living, &app, "Live workers"))
             }
         }
         @if !gone.is_empty() {
             section.card #gone data-live {
                 header { h2 { "Ended in the last day" } }
-                (draw(&gone, &app, "Workers that ended"))
+                (draw(&gone, &app, "Workers that have ended"))
             }
         }
     };

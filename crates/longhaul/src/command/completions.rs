@@ -1,7 +1,5 @@
 //! `longhaul completions`
 
-use std::io::Write;
-
 use clap::Args;
 use clap_complete::{Shell, generate};
 
@@ -10,7 +8,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   longhaul completions zsh > \"${fpath[1]}/_longhaul\"
   longhaul completions fish > ~/.config/fish/completions/longhaul.fish";
 
-/// Prints what lets a shell complete this program's commands.
+/// Prints a shell completion script.
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell.
@@ -22,6 +20,7 @@ impl Completions {
         let name = command_line.get_name().to_owned();
         let mut script = Vec::new();
         generate(self.shell, &mut command_line, name, &mut script);
-        Ok(std::io::stdout().write_all(&script)?)
+        print!("{}", String::from_utf8_lossy(&script));
+        Ok(())
     }
 }

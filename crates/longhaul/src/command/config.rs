@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::config::{Configuration, Shown, example, show};
 
-/// Tells what is set, and by what.
+/// Shows settings and their sources.
 #[derive(Debug, Args)]
 pub(crate) struct Config {
     #[command(subcommand)]
@@ -15,13 +15,13 @@ pub(crate) struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// Show the value of every setting, and where it comes from.
+    /// Show every setting's value and source.
     #[command(after_help = "Examples:\n  \
         longhaul --config longhaul.toml config show\n  \
         longhaul config show --json\n  \
         longhaul config show -- work --slots 64     # as this command would see it")]
     Show(Show),
-    /// Print a configuration file that explains every setting and sets none.
+    /// Print a configuration file with every setting explained and commented out.
     #[command(after_help = "Example:\n  longhaul config example > longhaul.toml")]
     Example,
 }
@@ -31,7 +31,7 @@ struct Show {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// A command with its flags, as it would be started; without one, what all commands see.
+    /// A command with its flags. Without one, the settings of all commands.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl Config {
                 let wrong: Vec<_> =
                     settings.iter().filter_map(|shown| Some((shown, shown.problem.as_ref()?))).collect();
                 if let Some((shown, problem)) = wrong.first() {
-                    bail!("{} does not fit: {problem}", shown.at.as_deref().unwrap_or(&shown.key));
+                    bail!("{} is invalid: {problem}", shown.at.as_deref().unwrap_or(&shown.key));
                 }
             }
         }

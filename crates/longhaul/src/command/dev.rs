@@ -13,7 +13,7 @@ use crate::host::{Host, stop_signal};
 use crate::logging::LogArgs;
 
 /// Runs API and worker in one process. Without a database address it starts a
-/// private PostgreSQL whose data is kept for the next time.
+/// private PostgreSQL whose data, port and password are kept for the next time.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
     /// Use this database instead of a private one.
@@ -38,6 +38,8 @@ impl Dev {
         let host = self.http.pages(host);
         let stop = stop_signal()?;
         let listening = self.http.bind()?;
+        // A given address may have a password.
+        let shown = self.database_url.as_ref().map(|_| "\"$DATABASE_URL\"".to_owned());
         let (server, url) = match self.database_url {
             Some(url) => (None, url),
             None => {
@@ -52,16 +54,17 @@ impl Dev {
         host.migrate(&pool).await?;
         println!("The API listens on {}", listening.base_url());
         if host.has_dashboard() {
-            println!("The dashboard is there, too: {}/", listening.base_url());
+            println!("The dashboard is at {}/", listening.base_url());
         }
-        println!("Look at the tasks:  psql '{url}' -c 'SELECT * FROM longhaul.tasks'");
+        let shown = shown.unwrap_or_else(|| format!("'{url}'"));
+        println!("Look at the tasks:  psql {shown} -c 'SELECT * FROM longhaul.tasks'");
         let worker = tokio::spawn({
             let (host, stop) = (host.clone(), stop.clone());
             async move { host.work(&url, self.worker.settings(), stop).await }
         });
         let served = host.serve(pool, listening, stop.clone()).await;
         stop.cancel();
-        worker.await.context("the worker broke down")??;
+        worker.await.context("the worker failed")??;
         if let Some(server) = server {
             server.stop().await?;
         }
@@ -77,6 +80,6 @@ fn default_data(program: &str) -> anyhow::Result<PathBuf> {
         (_, Some(home)) if home == std::path::Path::new("/root") => Ok(for_root.join("dev")),
         (Some(data), _) => Ok(data.join(program).join("dev")),
         (None, Some(home)) => Ok(home.join(".local/share").join(program).join("dev")),
-        (None, None) => Err(anyhow::anyhow!("HOME is not set; say where to keep the data with --data")),
+        (None, None) => Err(anyhow::anyhow!("HOME is not set; pass a data directory with --data")),
     }
 }

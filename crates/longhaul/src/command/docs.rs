@@ -1,11 +1,10 @@
 //! `longhaul docs`
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anyhow::bail;
 use clap::Args;
-use longhaul_book::{PAGES, Page};
+use longhaul_book::PAGES;
 
 pub(super) const EXAMPLES: &str = "Examples:
   longhaul docs
@@ -13,13 +12,12 @@ pub(super) const EXAMPLES: &str = "Examples:
   longhaul docs cli#doctor
   longhaul docs errors#task-ended";
 
-/// Prints a page of the documentation of this very version.
+/// Prints a page of this version's documentation.
 ///
 /// An API of the program shows the same pages at /docs.
 #[derive(Debug, Args)]
 pub(crate) struct Docs {
-    /// A page, or a part of one, as errors and --help name them; all pages are listed
-    /// without.
+    /// A page or section, as errors and --help name them. Lists all pages if omitted.
     #[arg(value_name = "PAGE[#PART]")]
     page: Option<String>,
 }
@@ -30,11 +28,8 @@ impl Docs {
             Some(page) => found(page, program)?,
             None => contents(),
         };
-        match std::io::stdout().write_all(text.as_bytes()) {
-            // A pager that has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        }
+        print!("{text}");
+        Ok(())
     }
 }
 
@@ -57,21 +52,19 @@ fn found(asked: &str, program: &str) -> anyhow::Result<String> {
     let name = address.rsplit_once("/docs/").map_or(address, |(_, name)| name);
     let name = name.trim_start_matches("docs/").trim_end_matches(".md").trim_end_matches(".html");
     let Some(page) = longhaul_book::page(name) else {
-        bail!("there is no page '{name}'{}; `{program} docs` lists them", nearest(name));
+        bail!("there is no page '{name}'{}; `{program} docs` lists all pages", nearest(name));
     };
     if part.is_empty() {
         return Ok(page.text.to_owned());
     }
     match page.section(part) {
         Some(section) => Ok(section),
-        None => bail!("the page '{name}' has no part '{part}'; `{program} docs {name}` shows all of it"),
+        None => bail!("the page '{name}' has no section '{part}'; `{program} docs {name}` shows the whole page"),
     }
 }
 
 fn nearest(name: &str) -> String {
-    let likeness = |page: &Page| strsim::jaro_winkler(page.name, name);
-    let best = PAGES.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    best.filter(|page| likeness(page) > 0.7).map_or_else(String::new, |page| format!(" (is it '{}'?)", page.name))
+    crate::nearest::nearest(name, PAGES.iter().map(|page| page.name))
 }
 
 /// The page that explains a command, from the outside in; none for commands that a
@@ -86,7 +79,7 @@ fn page_of(command: &[&str]) -> Option<&'static str> {
         ["task", "run" | "wait", ..] => "cli#following-a-task",
         ["task", "logs", ..] => "progress#the-log",
         ["task", "retry" | "cancel", ..] => "state-machine",
-        ["task", ..] => "cli#where-the-tasks-are",
+        ["task", ..] => "cli#how-the-commands-reach-the-tasks",
         ["queue" | "type", ..] => "queues",
         ["schedule", ..] => "scheduling",
         ["worker", ..] => "tour-fleet",
@@ -94,6 +87,8 @@ fn page_of(command: &[&str]) -> Option<&'static str> {
         ["doctor"] => "cli#doctor",
         ["config", ..] => "configuration",
         ["completions"] => "cli#completions",
+        ["health"] => "cli#health",
+        ["man"] => "releasing",
         ["roles"] => "database-roles",
         ["docs"] => "README",
         _ => return None,
@@ -138,8 +133,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_told_with_what_is() {
         let wrong = found("eror", "p").expect_err("no page").to_string();
-        assert_eq!(wrong, "there is no page 'eror' (is it 'errors'?); `p docs` lists them");
+        assert_eq!(wrong, "there is no page 'eror' (did you mean 'errors'?); `p docs` lists all pages");
         let wrong = found("errors#nothing", "p").expect_err("no part").to_string();
-        assert_eq!(wrong, "the page 'errors' has no part 'nothing'; `p docs errors` shows all of it");
+        assert_eq!(wrong, "the page 'errors' has no section 'nothing'; `p docs errors` shows the whole page");
     }
 }

@@ -6,15 +6,17 @@ use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_model::chrono::{DateTime, Duration, Utc};
 use longhaul_model::serde_json::{Value, json};
 use longhaul_model::store::api_key::{self, ApiKey, NewApiKey};
-use longhaul_model::store::audit::{Deed, record};
+use longhaul_model::store::audit::{AuditEntry, record};
 use longhaul_model::uuid::Uuid;
 use longhaul_model::{DatabaseClock, Permission};
 use sqlx::{PgConnection, PgPool};
 
 use crate::access::ServerSecret;
-use crate::database::{DatabaseArgs, connect};
+use crate::database::connect;
+use crate::database_args::DatabaseArgs;
+use crate::visible::{json_line, visible};
 
-/// Makes, lists and revokes API keys, in the database itself.
+/// Create, list and revoke API keys, directly in the database.
 #[derive(Debug, Args)]
 pub(crate) struct Key {
     #[command(subcommand)]
@@ -23,7 +25,7 @@ pub(crate) struct Key {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Make a key. It is shown now and never again.
+    /// Create a key. It is shown only once.
     #[command(
         after_help = "Examples:\n  longhaul key create --name ci --permission 'Administration/Tasks/*' --expires 90d\n  longhaul key create --name ops --permission '*'"
     )]
@@ -31,7 +33,7 @@ enum KeyCommand {
     /// List keys.
     #[command(after_help = "Example:\n  longhaul key list")]
     List(List),
-    /// Refuse a key from now on; effective everywhere within seconds.
+    /// Revoke a key. It takes effect everywhere within seconds.
     #[command(after_help = "Example:\n  longhaul key revoke ci")]
     Revoke(Revoke),
 }
@@ -42,26 +44,25 @@ struct Create {
     database: DatabaseArgs,
     #[command(flatten)]
     secret: ServerSecret,
-    /// Whose it is: the tasks that are started with it belong to this name. Letters,
-    /// digits, '.', '_', '@' and '-'.
+    /// The caller's name. Tasks that are started with the key belong to it. Letters, digits, '.',
+    /// '_', '@' and '-'.
     #[arg(long)]
     name: String,
-    /// What it may do, e.g. Administration/Tasks/View, Administration/Queues/* or *. May
-    /// be given several times.
+    /// A permission, e.g. Administration/Tasks/View, Administration/Queues/* or *. May be
+    /// repeated.
     #[arg(long = "permission", required = true)]
     permissions: Vec<Permission>,
-    /// The permissions hold for this project only. May be given several times.
+    /// Limit the permissions to this project. May be repeated.
     #[arg(long = "project")]
     projects: Vec<Uuid>,
     /// When it expires: after days (90d) or hours (12h), or at a time (2027-01-31T00:00:00Z).
-    /// Never if left out.
+    /// Never by default.
     #[arg(long, value_parser = expiry)]
     expires: Option<Expiry>,
-    /// There is or was a key of that name: make another one for the same caller, e.g. to
-    /// replace it.
+    /// Create another key for an existing or former caller, e.g. to replace a key.
     #[arg(long)]
     again: bool,
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -70,10 +71,10 @@ struct Create {
 struct List {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// Those that have expired or were revoked, too.
+    /// Include expired and revoked keys.
     #[arg(long)]
     all: bool,
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -82,10 +83,9 @@ struct List {
 struct Revoke {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// What the key begins with (lh_ and ten characters), or the name of a caller: then
-    /// all its keys.
+    /// The key's prefix (lh_ and ten characters), or a caller's name for all of its keys.
     key: String,
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -125,18 +125,18 @@ async fn open(database: &DatabaseArgs) -> anyhow::Result<PgPool> {
 
 impl Create {
     async fn run(self) -> anyhow::Result<()> {
+        let hasher = Hasher::new(self.secret.get()?);
         let pool = open(&self.database).await?;
         let now = DateTime::from_timestamp_millis(DatabaseClock::learn(&pool).await?.now_ms()).unwrap_or_default();
         let expires_at = match self.expires {
-            Some(Expiry::At(at)) if at <= now => bail!("{at} is over already"),
+            Some(Expiry::At(at)) if at <= now => bail!("{at} is in the past"),
             Some(Expiry::At(at)) => Some(at),
             Some(Expiry::After(period)) => {
-                Some(now.checked_add_signed(period).context("nobody will live when it expires")?)
+                Some(now.checked_add_signed(period).context("the expiry time is too far in the future")?)
             }
             None => None,
         };
-        let secret = Secret::generate().context("the operating system has no randomness to give")?;
-        let hasher = Hasher::new(self.secret.secret.as_deref());
+        let secret = Secret::generate().context("the operating system provides no randomness")?;
         let permissions: Vec<String> = self.permissions.iter().map(Permission::to_string).collect();
         let key = NewApiKey {
             prefix: secret.prefix(),
@@ -153,15 +153,15 @@ impl Create {
         let created =
             api_key::create(&mut *transaction, &key).await.map_err(|error| match error.as_database_error() {
                 Some(found) if found.is_check_violation() => anyhow::anyhow!(
-                    "'{}' is no name: up to 100 letters, digits, '.', '_', '@' and '-' are expected",
+                    "'{}' is not a valid name: up to 100 letters, digits, '.', '_', '@' and '-' are expected",
                     self.name
                 ),
                 _ => anyhow::Error::new(error).context("the key could not be stored; has the database been migrated?"),
             })?;
         if !created {
             bail!(
-                "there is or was a key '{}'; choose another name, or say --again to make one more for the same caller, \
-                 who keeps its tasks",
+                "there is or was a key '{}'; choose another name, or pass --again to create another key for the \
+                 same caller, which keeps its tasks",
                 self.name
             );
         }
@@ -191,7 +191,7 @@ impl List {
     async fn run(self) -> anyhow::Result<()> {
         let keys = api_key::list(&open(&self.database).await?, self.all).await?;
         if self.json {
-            println!("{}", Value::Array(keys.iter().map(body).collect()));
+            println!("{}", json_line(&Value::Array(keys.iter().map(body).collect())));
             return Ok(());
         }
         println!("{:13}  {:24} {:8} {:17} {:17} PERMISSIONS", "PREFIX", "NAME", "STATE", "LAST USED", "EXPIRES");
@@ -202,11 +202,11 @@ impl List {
             println!(
                 "{:13}  {:24} {:8} {:17} {:17} {}{}",
                 key.prefix,
-                key.name,
+                visible(&key.name),
                 key.state,
                 at(key.last_used_at),
                 at(key.expires_at),
-                key.permissions.join(" "),
+                visible(&key.permissions.join(" ")),
                 key.projects.map_or_else(String::new, |projects| format!(" in {} project(s)", projects.len()))
             );
         }
@@ -224,14 +224,14 @@ impl Revoke {
         }
         transaction.commit().await?;
         if revoked.is_empty() && !api_key::is_known(&pool, &self.key).await? {
-            bail!("there is no key '{}'; `key list --all` shows them", self.key);
+            bail!("there is no key '{}'; `key list --all` shows all keys", self.key);
         }
         if self.json {
             println!("{}", json!({"Revoked": revoked}));
         } else if revoked.is_empty() {
-            println!("It was revoked before.");
+            println!("The key was already revoked.");
         } else {
-            println!("Revoked {}; refused everywhere within a few seconds.", revoked.join(", "));
+            println!("Revoked {}. Every API refuses it within a few seconds.", revoked.join(", "));
         }
         Ok(())
     }
@@ -240,7 +240,7 @@ impl Revoke {
 /// Writes down what the database's user does.
 async fn note(transaction: &mut PgConnection, deed: &str, prefix: &str, details: Value) -> anyhow::Result<()> {
     let user: String = sqlx::query_scalar("SELECT session_user::text").fetch_one(&mut *transaction).await?;
-    let deed = Deed {
+    let deed = AuditEntry {
         who: format!("database:{user}"),
         address: None,
         deed: deed.to_owned(),

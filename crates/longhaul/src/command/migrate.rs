@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use crate::database::{DatabaseArgs, connect};
+use crate::database::connect;
+use crate::database_args::DatabaseArgs;
 use crate::host::Host;
 
 /// Brings the database's schema up to date. Safe to run from several places at

@@ -5,8 +5,12 @@ mod config;
 mod dev;
 pub(crate) mod docs;
 mod doctor;
+mod health;
 mod key;
+mod man;
 mod migrate;
+mod options;
+mod parameters;
 mod queue;
 mod roles;
 mod schedule;
@@ -14,6 +18,7 @@ mod serve;
 mod task;
 mod task_type;
 mod top;
+mod value;
 mod work;
 mod worker;
 
@@ -26,7 +31,7 @@ use crate::remote::Way;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Standard {
-    /// Run API and worker in one process, on a PostgreSQL that is kept.
+    /// Run API and worker in one process, on a private PostgreSQL that keeps its data.
     #[command(
         after_help = "Examples:\n  longhaul dev\n  longhaul dev --listen 127.0.0.1:9000 --data /var/lib/longhaul/other"
     )]
@@ -39,7 +44,7 @@ pub(crate) enum Standard {
     /// Run a worker.
     #[command(after_help = "Examples:\n  longhaul work\n  longhaul work --queue mail --queue search --slots 8")]
     Work(work::Work),
-    /// Make, list and revoke API keys.
+    /// Create, list and revoke API keys.
     Key(key::Key),
     /// Bring the database's schema up to date.
     #[command(after_help = "Example:\n  longhaul migrate --database-url postgres://longhaul@db/longhaul")]
@@ -50,25 +55,31 @@ pub(crate) enum Standard {
     Queue(queue::Queue),
     /// List task types, pause and resume them.
     Type(task_type::TaskType),
-    /// List, make and change cron schedules.
+    /// List, create and change cron schedules.
     Schedule(schedule::Schedule),
     /// List workers.
     Worker(worker::Worker),
     /// Show rates, queues, workers and running tasks, live.
     #[command(after_help = top::EXAMPLES)]
     Top(top::Top),
-    /// Look for what is wrong, and say what mends it.
+    /// Find problems and show how to fix them.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Doctor),
-    /// Tell what is set, and by what.
+    /// Ask the API or the worker on this machine whether it is ready.
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::Health),
+    /// Show settings and their sources.
     Config(config::Config),
-    /// Print what lets a shell complete this program's commands.
+    /// Print a shell completion script.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Completions),
+    /// Write manual pages.
+    #[command(hide = true)]
+    Man(man::Man),
     /// Print a page of the documentation.
     #[command(after_help = docs::EXAMPLES)]
     Docs(docs::Docs),
-    /// Show or apply the SQL for the database roles of least privilege.
+    /// Show or apply the SQL that creates least-privilege database roles.
     #[command(after_help = "Examples:\n  longhaul roles > roles.sql\n  longhaul roles --apply")]
     Roles(roles::Roles),
 }
@@ -134,8 +145,9 @@ impl Standard {
             Standard::Top(top) => top.run(host, way).await,
             Standard::Doctor(doctor) => doctor.run(host, way, configuration).await,
             Standard::Docs(docs) => docs.run(host.name),
-            Standard::Config(_) | Standard::Completions(_) => {
-                unreachable!("the program answers itself: it knows the command line")
+            Standard::Health(health) => health.run().await,
+            Standard::Config(_) | Standard::Completions(_) | Standard::Man(_) => {
+                unreachable!("the program handles this command itself, because it knows the command line")
             }
             Standard::Roles(roles) => roles.run(host).await,
         }

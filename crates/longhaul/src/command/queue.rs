@@ -1,11 +1,11 @@
 //! `longhaul queue`
 
-use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::task::text;
+use super::value::{Rate, rate};
 use crate::Host;
 use crate::remote::{Client, ConnectArgs, Way};
 use crate::table::table;
@@ -21,18 +21,18 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List queues: what waits, what runs, limits.
+    /// List queues with their depth, running tasks and limits.
     #[command(
         after_help = "Examples:\n  longhaul queue list\n  longhaul queue list --json | jq '.Items[] | select(.Paused)'"
     )]
     List,
-    /// Hold the tasks of queues; those that run go on.
+    /// Pause queues. Running tasks continue.
     #[command(after_help = "Example:\n  longhaul queue pause mail")]
     Pause(Names),
-    /// Let the tasks of paused queues go.
+    /// Resume paused queues.
     #[command(after_help = "Example:\n  longhaul queue resume mail")]
     Resume(Names),
-    /// Limit a queue; what is not given stays as it is.
+    /// Set a queue's limits. Omitted limits keep their values.
     #[command(after_help = "Examples:\n  longhaul queue limit mail --max-running 3 --rate 100/60\n  \
         longhaul queue limit mail --max-running none --rate none\n  \
         longhaul queue limit mail --max-per-key 2 --fair true")]
@@ -52,16 +52,16 @@ struct Limit {
     /// The queue.
     #[arg(value_name = "QUEUE")]
     name: String,
-    /// So many of its tasks at once, over all workers; or `none`.
+    /// Max concurrent: so many of its tasks are at work at once, over all workers; or `none`.
     #[arg(long, value_name = "TASKS", value_parser = number_or_none)]
     max_running: Option<Value>,
-    /// The same for each key; or `none`.
+    /// Max concurrent per key: the same for each key; or `none`.
     #[arg(long, value_name = "TASKS", value_parser = number_or_none)]
     max_per_key: Option<Value>,
-    /// So many begin in so many seconds, e.g. 100/60; or `none`.
-    #[arg(long, value_name = "TASKS/SECONDS")]
-    rate: Option<String>,
-    /// Keys take turns.
+    /// Start at most N every S seconds, e.g. 100/60; or `none`.
+    #[arg(long, value_name = "N/S", value_parser = rate)]
+    rate: Option<Rate>,
+    /// Share fairly between keys: keys take turns.
     #[arg(long)]
     fair: Option<bool>,
 }
@@ -81,7 +81,7 @@ impl Queue {
             Command::List => {
                 let queues = client.get(&["api", "queues"]).await?;
                 if json {
-                    println!("{queues}");
+                    println!("{}", crate::visible::json_line(&queues));
                 } else {
                     print!("{}", rows(queues["Items"].as_array().map(Vec::as_slice).unwrap_or_default()));
                 }
@@ -90,7 +90,7 @@ impl Queue {
             Command::Pause(Names { names }) => change(&client, json, &names, &json!({"Paused": true})).await,
             Command::Resume(Names { names }) => change(&client, json, &names, &json!({"Paused": false})).await,
             Command::Limit(limit) => {
-                let asked = limit.asked()?;
+                let asked = limit.asked();
                 change(&client, json, std::slice::from_ref(&limit.name), &asked).await
             }
         }
@@ -102,7 +102,7 @@ async fn change(client: &Client, json: bool, names: &[String], change: &Value) -
     for name in names {
         let queue = client.send(Method::PATCH, &["api", "queues", name], Some(change)).await?;
         if json {
-            println!("{queue}");
+            println!("{}", crate::visible::json_line(&queue));
         }
         changed.push(queue);
     }
@@ -113,29 +113,20 @@ async fn change(client: &Client, json: bool, names: &[String], change: &Value) -
 }
 
 impl Limit {
-    fn asked(&self) -> anyhow::Result<Value> {
+    fn asked(&self) -> Value {
         let mut asked = Map::new();
         asked.extend(self.max_running.clone().map(|most| ("MaxRunning".to_owned(), most)));
         asked.extend(self.max_per_key.clone().map(|most| ("MaxPerKey".to_owned(), most)));
         asked.extend(self.fair.map(|fair| ("Fair".to_owned(), json!(fair))));
-        match self.rate.as_deref() {
-            None => {}
-            Some("none") => {
-                asked.insert("RateCount".to_owned(), Value::Null);
-                asked.insert("RateSeconds".to_owned(), Value::Null);
-            }
-            Some(rate) => {
-                let read = || {
-                    let (count, seconds) = rate.split_once('/')?;
-                    Some((count.trim().parse::<u32>().ok()?, seconds.trim().parse::<f64>().ok()?))
-                };
-                let (count, seconds) =
-                    read().with_context(|| format!("'{rate}' is not TASKS/SECONDS, e.g. 100/60, nor `none`"))?;
-                asked.insert("RateCount".to_owned(), json!(count));
-                asked.insert("RateSeconds".to_owned(), json!(seconds));
-            }
+        if let Some(rate) = self.rate {
+            let (count, seconds) = match rate {
+                Rate::Unlimited => (Value::Null, Value::Null),
+                Rate::Of(count, seconds) => (json!(count), json!(seconds)),
+            };
+            asked.insert("RateCount".to_owned(), count);
+            asked.insert("RateSeconds".to_owned(), seconds);
         }
-        Ok(Value::Object(asked))
+        Value::Object(asked)
     }
 }
 
@@ -149,7 +140,7 @@ fn rows(queues: &[Value]) -> String {
                 text(queue, "Held"),
                 text(queue, "Scheduled"),
                 text(queue, "Running"),
-                if queue["Paused"] == true { "paused".to_owned() } else { "open".to_owned() },
+                state(queue),
                 limits(queue),
             ]
         })
@@ -157,20 +148,27 @@ fn rows(queues: &[Value]) -> String {
     table(["QUEUE", "READY", "HELD", "SCHEDULED", "RUNNING", "STATE", "LIMITS"], &rows)
 }
 
+/// Whether a queue is open, and whether a worker serves it.
+pub(crate) fn state(queue: &Value) -> String {
+    let state = if queue["Paused"] == true { "paused" } else { "open" };
+    if queue["Workers"] == 0 { format!("{state}, no worker") } else { state.to_owned() }
+}
+
 /// A queue's limits in words.
 pub(crate) fn limits(queue: &Value) -> String {
     let mut limits = Vec::new();
     if let Some(most) = queue["MaxRunning"].as_i64() {
-        limits.push(format!("{most} at once"));
+        limits.push(format!("max concurrent {most}"));
     }
     if let Some(most) = queue["MaxPerKey"].as_i64() {
-        limits.push(format!("{most} of a key"));
+        limits.push(format!("max concurrent per key {most}"));
     }
     if let Some(count) = queue["RateCount"].as_i64() {
-        limits.push(format!("{count} in {} s", text(queue, "RateSeconds")));
+        let seconds = queue["RateSeconds"].as_f64().unwrap_or_default();
+        limits.push(format!("start at most {count} every {seconds} s"));
     }
     if queue["Fair"] == true {
-        limits.push("fair".to_owned());
+        limits.push("share fairly".to_owned());
     }
     limits.join(", ")
 }

@@ -4,19 +4,19 @@ use clap::Args;
 use longhaul_model::store::roles;
 use sqlx::AssertSqlSafe;
 
-use crate::database::{DatabaseArgs, connect};
+use crate::database::connect;
+use crate::database_args::DatabaseArgs;
 use crate::host::Host;
 
-/// The database roles of least privilege (longhaul_owner, longhaul_api, longhaul_worker,
-/// longhaul_reader, longhaul_tenant_reader): makes them, gives the schema to
-/// longhaul_owner and grants each what it needs. Shows the SQL unless told to apply it;
-/// either is for an administrator of the database, before the first `migrate` or at any
-/// later time.
+/// Creates the least-privilege database roles (longhaul_owner, longhaul_api, longhaul_worker,
+/// longhaul_reader, longhaul_tenant_reader), gives the schema to longhaul_owner and grants each
+/// role the rights it needs. Prints the SQL unless --apply is given. An administrator of the
+/// database runs the SQL, before the first `migrate` or later.
 #[derive(Debug, Args)]
 pub(crate) struct Roles {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// Do it, instead of showing the SQL that does.
+    /// Apply the SQL instead of printing it.
     #[arg(long)]
     apply: bool,
 }
@@ -30,7 +30,7 @@ impl Roles {
             return Ok(());
         }
         sqlx::raw_sql(AssertSqlSafe(script)).execute(&pool).await?;
-        println!("The roles are there and have their rights. Grant them to logins: GRANT longhaul_api TO <login>;");
+        println!("The roles exist and have their rights. Grant them to logins: GRANT longhaul_api TO <login>;");
         Ok(())
     }
 }

@@ -4,12 +4,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::task::{pairs, read_object, text};
+use super::options::Options;
+use super::parameters::{pairs, read_object};
+use super::task::text;
 use crate::Host;
 use crate::remote::{ConnectArgs, Way};
 use crate::table::table;
 
-/// Lists, makes and changes cron schedules.
+/// Lists, creates and changes cron schedules.
 #[derive(Debug, Args)]
 pub(crate) struct Schedule {
     #[command(flatten)]
@@ -26,22 +28,22 @@ enum Command {
     /// Show one schedule.
     #[command(after_help = "Example:\n  longhaul schedule show nightly --json")]
     Show(Named),
-    /// Make a schedule, which starts a task again and again.
+    /// Create a schedule, which starts a task repeatedly.
     #[command(
         after_help = "Examples:\n  longhaul schedule create nightly '30 2 * * *' Reindex --time-zone Europe/Berlin -p Optimize=true\n  \
         longhaul schedule create nightly '@daily' Reindex --replace"
     )]
-    Create(Create),
-    /// Remove schedules; their tasks stay.
+    Create(Box<Create>),
+    /// Delete schedules. Their tasks remain.
     #[command(after_help = "Example:\n  longhaul schedule delete nightly")]
     Delete(Names),
-    /// Stop schedules from firing.
+    /// Pause schedules.
     #[command(after_help = "Example:\n  longhaul schedule pause nightly")]
     Pause(Names),
-    /// Let paused schedules fire at their next due time.
+    /// Resume paused schedules. They fire at their next due time.
     #[command(after_help = "Example:\n  longhaul schedule resume nightly")]
     Resume(Names),
-    /// Start a schedule's task now, besides its firings.
+    /// Start a schedule's task now, in addition to its firings.
     #[command(after_help = "Example:\n  longhaul task wait $(longhaul schedule run nightly)")]
     Run(Named),
 }
@@ -59,22 +61,22 @@ struct Names {
     names: Vec<String>,
 }
 
-/// What becomes of firings that no worker was there for.
+/// How to handle missed firings.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Missed {
     /// One task, for the latest due time.
     Once,
-    /// The latest due time if it is a minute late at most.
+    /// The latest due time, if it is at most a minute late.
     Skip,
-    /// Each due time, 1,000 at most.
+    /// Each due time, at most 1,000.
     All,
 }
 
 #[derive(Debug, Args)]
 struct Create {
-    /// A name for it.
+    /// The schedule's name.
     name: String,
-    /// When, e.g. '30 2 * * *' or @daily.
+    /// The cron expression, e.g. '30 2 * * *' or @daily.
     cron: String,
     /// The task type.
     #[arg(value_name = "TYPE")]
@@ -83,29 +85,25 @@ struct Create {
     #[arg(long, default_value = "UTC")]
     time_zone: String,
     /// A parameter, as of `task run`.
-    #[arg(short, long = "parameter", value_name = "NAME=VALUE")]
+    #[arg(short, long = "parameter", value_name = "NAME=VALUE", value_parser = super::value::pair)]
     parameters: Vec<String>,
     /// All parameters, as of `task run`.
     #[arg(long = "parameters", value_name = "JSON")]
     object: Option<String>,
-    /// The queue, if not the type's.
-    #[arg(long)]
-    queue: Option<String>,
-    /// 0 (first) to 9 (last), if not the type's.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
-    priority: Option<u8>,
-    /// What becomes of firings that no worker was there for.
+    #[command(flatten)]
+    options: Options,
+    /// How to handle missed firings.
     #[arg(long, value_enum, default_value_t = Missed::Once)]
     missed: Missed,
-    /// Let it wait to be resumed.
+    /// Create it paused.
     #[arg(long)]
     paused: bool,
-    /// Take the place of the schedule with this name, if there is one.
+    /// Replace an existing schedule of this name.
     #[arg(long)]
     replace: bool,
 }
 
-/// Schedules that are asked for at once.
+/// Schedules per request.
 const PAGE: &str = "1000";
 
 impl Schedule {
@@ -114,10 +112,10 @@ impl Schedule {
         let all: [&str; 2] = ["api", "schedules"];
         let print = |schedules: &[Value]| {
             if self.connect.json {
-                schedules.iter().for_each(|schedule| println!("{schedule}"));
+                schedules.iter().for_each(|schedule| println!("{}", crate::visible::json_line(schedule)));
             } else {
                 if schedules.is_empty() {
-                    eprintln!("There are no schedules; {} schedule create --help tells how to make one.", host.name);
+                    eprintln!("There are no schedules; {} schedule create --help shows how to create one.", host.name);
                 } else {
                     print!("{}", rows(schedules));
                 }
@@ -138,7 +136,7 @@ impl Schedule {
                     }
                 }
                 if self.connect.json {
-                    println!("{}", json!({"Items": items}));
+                    println!("{}", crate::visible::json_line(&json!({"Items": items})));
                 } else {
                     print!("{}", rows(&items));
                 }
@@ -187,12 +185,7 @@ impl Create {
             "Parameters": parameters, "Paused": self.paused,
             "Missed": match self.missed { Missed::Once => "Once", Missed::Skip => "Skip", Missed::All => "All" },
         });
-        if let Some(queue) = &self.queue {
-            asked["Queue"] = json!(queue);
-        }
-        if let Some(priority) = self.priority {
-            asked["Priority"] = json!(priority);
-        }
+        self.options.add_to(&mut asked);
         Ok(asked)
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use crate::access::AccessSettings;
-use crate::database::DatabaseArgs;
+use crate::database_args::DatabaseArgs;
 use crate::host::{Host, Listening, stop_signal};
 use crate::logging::LogArgs;
 
@@ -20,19 +20,19 @@ pub(crate) struct Serve {
     pub(super) log: LogArgs,
 }
 
-/// Where the API listens and what it calls itself.
+/// The addresses of the API.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HttpArgs {
     /// The address to listen on.
     #[arg(long, env = "LONGHAUL_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The public address, what Location and Self begin with; by default where it listens.
+    /// The public base address for Location and Self. Defaults to the listen address.
     #[arg(long, env = "LONGHAUL_BASE_URL")]
     base_url: Option<String>,
     /// Database connections of the API.
     #[arg(long, env = "LONGHAUL_API_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) connections: u32,
-    /// Serve no dashboard at /.
+    /// Do not serve the dashboard at /.
     #[arg(long, env = "LONGHAUL_NO_DASHBOARD")]
     pub(crate) no_dashboard: bool,
     #[command(flatten)]

@@ -20,15 +20,15 @@ pub(crate) struct TaskType {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List task types: their queues, and which are paused.
+    /// List task types with their queues and pauses.
     #[command(
         after_help = "Examples:\n  longhaul type list\n  longhaul type list --json | jq -r '.Items[] | select(.Paused).Name'"
     )]
     List,
-    /// Hold the tasks of types, whatever their queues; those that run go on.
+    /// Pause task types in all queues. Running tasks continue.
     #[command(after_help = "Example:\n  longhaul type pause CreateTicketLink")]
     Pause(Names),
-    /// Let the tasks of paused types go.
+    /// Resume paused task types.
     #[command(after_help = "Example:\n  longhaul type resume CreateTicketLink")]
     Resume(Names),
 }
@@ -55,7 +55,7 @@ impl TaskType {
 async fn list(client: &Client, json: bool) -> anyhow::Result<()> {
     let types = client.get(&["api", "tasktypes"]).await?;
     if json {
-        println!("{types}");
+        println!("{}", crate::visible::json_line(&types));
         return Ok(());
     }
     let rows: Vec<[String; 3]> = types["Items"].as_array().into_iter().flatten().map(row).collect();
@@ -68,7 +68,7 @@ async fn change(client: &Client, json: bool, names: &[String], deed: &str) -> an
     for name in names {
         let changed = client.send(Method::POST, &["api", "tasktypes", name, deed], None).await?;
         if json {
-            println!("{changed}");
+            println!("{}", crate::visible::json_line(&changed));
         }
         rows.push(row(&changed));
     }

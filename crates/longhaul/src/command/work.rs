@@ -7,7 +7,7 @@ use longhaul_model::Limits;
 use longhaul_model::store::retention::Retention;
 use longhaul_worker::Settings;
 
-use crate::database::DatabaseArgs;
+use crate::database_args::DatabaseArgs;
 use crate::host::{Host, stop_signal};
 use crate::logging::LogArgs;
 use crate::metrics::MetricsArgs;
@@ -25,46 +25,49 @@ pub(crate) struct Work {
     pub(super) log: LogArgs,
 }
 
-/// What can be set of a worker.
+/// The settings of a worker.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkerArgs {
-    /// Its name in `longhaul.workers`; host name and process id by default.
+    /// The worker's name in `longhaul.workers`. Default: host name and process id.
     #[arg(long, env = "LONGHAUL_WORKER_NAME")]
     name: Option<String>,
-    /// A queue to serve; may be given several times. All by default.
+    /// A queue to serve. May be repeated. All queues by default.
     #[arg(long = "queue", env = "LONGHAUL_QUEUES", value_delimiter = ',')]
     queues: Vec<String>,
-    /// How many tasks run at once.
+    /// Maximum number of tasks that run at once in this worker.
     #[arg(long, env = "LONGHAUL_SLOTS", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     slots: u16,
-    /// Seconds between heartbeats; others take a worker for dead after 1.7 of it.
+    /// Database connections shared by handlers. Default: one per slot, at most 32.
+    #[arg(long, env = "LONGHAUL_HANDLER_CONNECTIONS", value_parser = clap::value_parser!(u16).range(2..))]
+    handler_connections: Option<u16>,
+    /// Seconds between heartbeats. A worker is presumed dead after 1.7 times this period without one.
     #[arg(long, env = "LONGHAUL_HEARTBEAT", default_value_t = 5.0, value_parser = heartbeat)]
     heartbeat: f64,
-    /// Seconds that tasks may go on after SIGTERM before they are asked to stop.
+    /// Seconds that tasks may keep running after SIGTERM before they are asked to stop.
     #[arg(long, env = "LONGHAUL_DRAIN", default_value_t = 20)]
     drain: u64,
-    /// Days that tasks are kept after they succeeded.
+    /// Days to keep succeeded tasks.
     #[arg(long, env = "LONGHAUL_KEEP_SUCCEEDED", default_value_t = 7.0, value_parser = days)]
     keep_succeeded: f64,
-    /// Days that tasks are kept after they were cancelled.
+    /// Days to keep cancelled tasks.
     #[arg(long, env = "LONGHAUL_KEEP_CANCELLED", default_value_t = 7.0, value_parser = days)]
     keep_cancelled: f64,
-    /// Days that tasks are kept after they failed.
+    /// Days to keep failed tasks.
     #[arg(long, env = "LONGHAUL_KEEP_FAILED", default_value_t = 30.0, value_parser = days)]
     keep_failed: f64,
-    /// Days that it is kept who did what, one at least.
+    /// Days to keep audit entries, at least 1.
     #[arg(long, env = "LONGHAUL_KEEP_AUDIT", default_value_t = 365.0, value_parser = days)]
     keep_audit: f64,
-    /// Bytes of a task's result at most; a larger one fails the task.
+    /// Maximum size of a task's result in bytes. A larger result fails the task.
     #[arg(long, env = "LONGHAUL_RESULT_LIMIT", default_value_t = 1024 * 1024, value_parser = bytes)]
     result_limit: usize,
-    /// Bytes of a task's checkpoint at most; a larger one fails the attempt.
+    /// Maximum size of a task's checkpoint in bytes. A larger checkpoint fails the attempt.
     #[arg(long, env = "LONGHAUL_CHECKPOINT_LIMIT", default_value_t = 1024 * 1024, value_parser = bytes)]
     checkpoint_limit: usize,
-    /// Lines of a task's log that are kept; of more, the oldest go.
+    /// Maximum number of lines per task log. The oldest lines are dropped.
     #[arg(long, env = "LONGHAUL_LOG_LINES", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     log_lines: u32,
-    /// What handlers log with `tracing` that goes into their tasks' own logs, too, e.g. my_tasks=info.
+    /// Events that handlers log with `tracing` to copy to the task's log, e.g. my_tasks=info.
     #[arg(long, env = "LONGHAUL_TASK_LOG", value_name = "FILTER", value_parser = crate::logging::filter)]
     pub(super) task_log: Option<String>,
 }
@@ -101,6 +104,7 @@ impl WorkerArgs {
             name: self.name.unwrap_or(defaults.name),
             queues: self.queues,
             slots: usize::from(self.slots),
+            handler_connections: self.handler_connections.map(usize::from),
             heartbeat: Duration::from_secs_f64(self.heartbeat),
             drain: Duration::from_secs(self.drain),
             retention: Retention {

@@ -18,7 +18,7 @@ pub(crate) struct Worker {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List workers that live, and those that ended in the last day.
+    /// List live workers, and workers that ended in the last day.
     #[command(
         after_help = "Examples:\n  longhaul worker list\n  longhaul worker list --json | jq '.Items[] | select(.State == \"lost\")'"
     )]
@@ -30,7 +30,7 @@ impl Worker {
         let Command::List = self.command;
         let workers = self.connect.client(way, &host).await?.get(&["api", "workers"]).await?;
         if self.connect.json {
-            println!("{workers}");
+            println!("{}", crate::visible::json_line(&workers));
             return Ok(());
         }
         let rows: Vec<[String; 7]> = workers["Items"]
@@ -51,7 +51,7 @@ impl Worker {
             })
             .collect();
         if rows.is_empty() {
-            eprintln!("No worker is there, and none ended in the last day: {} work starts one.", host.name);
+            eprintln!("There are no workers, and none ended in the last day; {} work starts one.", host.name);
             return Ok(());
         }
         print!("{}", table(["WORKER", "STATE", "RUNNING", "SLOTS", "HEARTBEAT", "VERSION", "QUEUES"], &rows));

@@ -7,6 +7,8 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command, Id};
 
+use super::flag::CONFIG_VARIABLE;
+
 /// What a value looks like in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -72,7 +74,7 @@ pub(crate) struct Setting {
     pub(crate) help: String,
     /// The heading above it in the help.
     pub(crate) heading: Option<String>,
-    /// What counts when nobody says anything.
+    /// The default.
     pub(crate) defaults: Vec<String>,
     argument: Arg,
 }
@@ -132,7 +134,7 @@ impl Setting {
         let alone = Command::new("check").disable_help_flag(true).no_binary_name(true).arg(argument);
         let error = alone.try_get_matches_from(values.iter().map(|value| format!("--value={value}"))).err()?;
         if self.secret {
-            return Some("it can't be used (its value is not repeated here)".to_owned());
+            return Some("its value is invalid (and not shown here)".to_owned());
         }
         if let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue)
             && !valid.is_empty()
@@ -152,7 +154,7 @@ impl Catalogue {
     pub(crate) fn of(command: &Command) -> Self {
         let mut settings = Vec::new();
         collect(command, &mut Vec::new(), &mut settings);
-        settings.retain(|setting| setting.variable != super::CONFIG_VARIABLE);
+        settings.retain(|setting| setting.variable != CONFIG_VARIABLE);
         Self(settings)
     }
 

@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use super::catalogue::{Catalogue, Kind, Setting};
 use super::file::COMMANDS;
+use super::flag::CONFIG_VARIABLE;
 
-/// Text of a file that says of every setting what it is for, and sets none.
+/// The text of a file that explains every setting and sets none.
 pub(crate) fn example(program: &str, catalogue: &Catalogue) -> String {
     let mut text = format!(
         "# Settings of {program}: name this file with --config or {}.\n\
-         # A flag wins over the environment, that over this file, that over the default.\n\
-         # Every line below shows a default or, in angle brackets, what is expected.\n",
-        super::CONFIG_VARIABLE
+         # A flag overrides the environment, the environment overrides this file, and this file overrides the default.\n\
+         # Each line below shows a default or, in angle brackets, the expected value.\n",
+        CONFIG_VARIABLE
     );
     let groups = catalogue.groups();
     let mut headings: Vec<Option<&str>> = Vec::new();
@@ -32,7 +33,7 @@ pub(crate) fn example(program: &str, catalogue: &Catalogue) -> String {
     push(
         &mut text,
         format_args!(
-            "\n## One command only: its table wins over what stands above\n\n# [{COMMANDS}.work]\n# slots = 64\n"
+            "\n## One command only: its table overrides the values above\n\n# [{COMMANDS}.work]\n# slots = 64\n"
         ),
     );
     text

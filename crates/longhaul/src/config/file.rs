@@ -44,8 +44,8 @@ impl File {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// When it is not TOML, or has an unknown key or a value that does not fit; all of
-    /// them at once, with their lines.
+    /// If it is not TOML, or has unknown keys or invalid values; all of them at once, with their
+    /// lines.
     pub(crate) fn parse(path: &Path, text: &str, catalogue: &Catalogue) -> anyhow::Result<Self> {
         let mut reader = Reader { path, text, catalogue, given: Vec::new(), wrong: Vec::new() };
         match DeTable::parse(text) {
@@ -100,7 +100,7 @@ impl Reader<'_> {
             let (at, name) = (key.span().start, key.get_ref().as_ref());
             match value.get_ref() {
                 DeValue::Table(below) => self.command(above, name, at, below),
-                _ => self.refuse(at, format!("[{COMMANDS}.{name}] is a table: the settings of one command")),
+                _ => self.refuse(at, format!("[{COMMANDS}.{name}] must be a table with the settings of one command")),
             }
         }
     }
@@ -129,20 +129,20 @@ impl Reader<'_> {
         if let Some(other) = named.iter().find(|other| other.variable != setting.variable) {
             let (one, two) = (setting.command_name(), other.command_name());
             let reason = format!(
-                "'{key}' means one thing to `{one}` and another to `{two}`; set it in [{COMMANDS}.{}]",
+                "'{key}' has different meanings for `{one}` and `{two}`; set it in [{COMMANDS}.{}]",
                 one.replace(' ', ".")
             );
             return self.refuse(at, reason);
         }
         match values(setting, value.get_ref()) {
             Ok(values) => match named.iter().find_map(|setting| setting.refusal(&values)) {
-                Some(reason) => self.refuse(value.span().start, format!("'{key}' does not fit: {reason}")),
+                Some(reason) => self.refuse(value.span().start, format!("'{key}' is invalid: {reason}")),
                 None => {
                     let line = self.line(at);
                     self.given.push(Given { command: command.to_vec(), key: key.to_owned(), values, line });
                 }
             },
-            Err(reason) => self.refuse(value.span().start, format!("'{key}' does not fit: {reason}")),
+            Err(reason) => self.refuse(value.span().start, format!("'{key}' is invalid: {reason}")),
         }
     }
 
@@ -184,7 +184,7 @@ fn scalar(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
         (_, DeValue::Array(_)) => "a list",
         (_, DeValue::Table(_)) => "a table",
     };
-    let list = if setting.many { " or a list of such" } else { "" };
+    let list = if setting.many { " or a list of them" } else { "" };
     Err(format!("{}{list} is expected, not {found}", setting.kind.name()))
 }
 

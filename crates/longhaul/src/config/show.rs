@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::catalogue::{Kind, Setting};
-use super::{Configuration, deepest};
+use super::configuration::Configuration;
+use super::flag::deepest;
 
 /// Stands for a value that is not shown.
 const SECRET: &str = "(secret)";
@@ -29,7 +30,7 @@ pub(crate) struct Shown {
     pub(crate) source: &'static str,
     /// Where that is: the flag, the variable, or the file with the line.
     pub(crate) at: Option<String>,
-    /// What counts when nobody says anything.
+    /// The default.
     pub(crate) default: Value,
     /// The commands it counts for.
     pub(crate) commands: Vec<String>,

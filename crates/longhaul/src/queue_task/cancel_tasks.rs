@@ -1,8 +1,8 @@
-//! `CancelTasks`: cancels every task that fits a filter.
+//! `CancelTasks`: cancels every task that matches a filter.
 
 use std::borrow::Cow;
 
-use longhaul_model::store::cancel::{Cancelled, cancel_each};
+use longhaul_model::store::cancel::{Cancelled, cancel_through};
 use longhaul_model::uuid::Uuid;
 use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -11,16 +11,16 @@ use sqlx::PgConnection;
 
 use super::QUEUE;
 use super::filter::{Filter, OpenState};
-use super::walk::{Deed, Walk};
+use super::walk::{BulkAction, Walk};
 
-/// Cancels the open tasks that fit, as `DELETE` does with one: at once if they wait,
-/// by asking their workers if they run. Tasks that are accepted after it are left
-/// alone, and so is it itself.
+/// Cancels the open tasks that match, as `DELETE` does with one task: waiting tasks at once,
+/// running tasks through their workers. It does not cancel itself or tasks that are accepted after
+/// it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CancelTasks(pub Filter<OpenState>);
 
-/// The filter's members stand at the top.
+/// The filter's members are at the top level.
 impl JsonSchema for CancelTasks {
     fn schema_name() -> Cow<'static, str> {
         Cow::Borrowed(Self::NAME)
@@ -31,26 +31,26 @@ impl JsonSchema for CancelTasks {
     }
 }
 
-/// What became of them.
+/// The results.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Counts {
-    /// They waited, and are cancelled.
+    /// Waiting tasks that were cancelled.
     cancelled: i64,
-    /// They ran: their workers are asked to stop them.
+    /// Running tasks whose workers were asked to stop them.
     requested: i64,
-    /// They ended first.
+    /// Tasks that completed first.
     ended: i64,
 }
 
 struct Cancel;
 
-impl Deed for Cancel {
+impl BulkAction for Cancel {
     type Counts = Counts;
     const MESSAGE: &'static str = "Cancelling tasks";
 
-    async fn apply(connection: &mut PgConnection, ids: &[Uuid], counts: &mut Counts) -> sqlx::Result<()> {
-        for cancelled in cancel_each(connection, ids).await? {
+    async fn apply(connection: &mut PgConnection, own: Uuid, ids: &[Uuid], counts: &mut Counts) -> sqlx::Result<()> {
+        for cancelled in cancel_through(connection, own, ids).await? {
             match cancelled {
                 Cancelled::AtOnce => counts.cancelled += 1,
                 Cancelled::Requested => counts.requested += 1,
@@ -72,6 +72,6 @@ impl TaskType for CancelTasks {
     }
 
     async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
-        Walk::<Cancel>::run(self.0.to_store(), context).await
+        Walk::<Cancel>::run(self.0.to_store()?, context).await
     }
 }

@@ -1,14 +1,15 @@
-//! Which tasks a task is about.
+//! The filter of a task that changes tasks.
 
 use longhaul_api::access::permission::MANAGE_TASKS;
 use longhaul_model::chrono::{DateTime, Utc};
+use longhaul_model::problem::NOT_RUNNABLE;
 use longhaul_model::store::find::TaskFilter;
 use longhaul_model::store::task_type;
-use longhaul_model::{CreateContext, CreateError, ParameterError, State};
+use longhaul_model::{CreateContext, CreateError, ParameterError, RunError, State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which tasks: those that fit all of what is given, which must be something.
+/// The filter: tasks that match all given members, at least one of which is required.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
 pub struct Filter<S> {
@@ -24,24 +25,28 @@ pub struct Filter<S> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub queue: Option<String>,
-    /// Whose they are: the key that their type gives them.
+    /// The key of the tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub key: Option<String>,
-    /// Who asked for them, e.g. `schedule:nightly`.
+    /// The creator of the tasks, e.g. `schedule:nightly`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub created_by: Option<String>,
-    /// Accepted then or later.
+    /// Accepted at this time or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_after: Option<DateTime<Utc>>,
-    /// Accepted before then.
+    /// Accepted before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_before: Option<DateTime<Utc>>,
-    /// The `code` of why they failed, or why their last attempt did.
+    /// The error `code` of the task, or of its last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub error_code: Option<String>,
+    /// One of their tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub tag: Option<String>,
 }
 
 impl<S> Default for Filter<S> {
@@ -55,6 +60,7 @@ impl<S> Default for Filter<S> {
             accepted_after: None,
             accepted_before: None,
             error_code: None,
+            tag: None,
         }
     }
 }
@@ -110,6 +116,9 @@ impl FilterState for EndState {
     }
 }
 
+/// What is said of a filter that names nothing.
+const NAMES_NOTHING: &str = "Specify which tasks: give at least one parameter.";
+
 impl<S: FilterState> Filter<S> {
     /// Refuses what would mean every task, or none, and the tasks of others to whoever
     /// may not manage them.
@@ -125,7 +134,7 @@ impl<S: FilterState> Filter<S> {
             errors.push(ParameterError { pointer, message: message.to_owned() });
         };
         if self.is_empty() {
-            complain("/Parameters".to_owned(), "Say which tasks: give at least one parameter.");
+            complain("/Parameters".to_owned(), NAMES_NOTHING);
         }
         for name in task_type::unknown(&context.pool, &self.types).await? {
             let at = self.types.iter().position(|known| *known == name).unwrap_or_default();
@@ -140,17 +149,25 @@ impl<S: FilterState> Filter<S> {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { types, states, queue, key, created_by, accepted_after, accepted_before, error_code } = self;
+        let Self { types, states, queue, key, created_by, accepted_after, accepted_before, error_code, tag } = self;
         types.is_empty()
             && states.is_empty()
-            && [queue, key, created_by, error_code].iter().all(|given| given.is_none())
+            && [queue, key, created_by, error_code, tag].iter().all(|given| given.is_none())
             && accepted_after.is_none()
             && accepted_before.is_none()
     }
 
-    pub(super) fn to_store(&self) -> TaskFilter {
+    /// The filter as the store takes it.
+    ///
+    /// # Errors
+    /// If it names nothing, and so would mean every task: one that was started from SQL has not
+    /// been through [`check`](Self::check).
+    pub(super) fn to_store(&self) -> Result<TaskFilter, RunError> {
+        if self.is_empty() {
+            return Err(RunError::permanent(NOT_RUNNABLE, format!("/Parameters: {NAMES_NOTHING}")));
+        }
         let states = if self.states.is_empty() { S::ALL } else { &self.states };
-        TaskFilter {
+        Ok(TaskFilter {
             types: self.types.clone(),
             states: states.iter().map(|state| state.state()).collect(),
             queue: self.queue.clone(),
@@ -159,6 +176,7 @@ impl<S: FilterState> Filter<S> {
             accepted_after: self.accepted_after,
             accepted_before: self.accepted_before,
             error_code: self.error_code.clone(),
-        }
+            tag: self.tag.clone(),
+        })
     }
 }

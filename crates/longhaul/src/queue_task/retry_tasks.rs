@@ -1,9 +1,9 @@
-//! `RetryTasks`: runs every task that fits a filter again.
+//! `RetryTasks`: retries every task that matches a filter.
 
 use std::borrow::Cow;
 
 use longhaul_api::access::permission::MANAGE_TASKS;
-use longhaul_model::store::cancel::{Retried, retry_each};
+use longhaul_model::store::cancel::{Retried, retry_through};
 use longhaul_model::uuid::Uuid;
 use longhaul_model::{CreateContext, CreateError, Outcome, Progress, RunContext, RunError, TaskType};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -12,16 +12,16 @@ use sqlx::PgConnection;
 
 use super::QUEUE;
 use super::filter::{EndState, Filter};
-use super::walk::{Deed, Walk};
+use super::walk::{BulkAction, Walk};
 
-/// Runs the failed and cancelled tasks that fit again, as `POST …/retry` does with
-/// one: from their last checkpoints, with as many attempts as their types allow. Tasks
-/// that are accepted after it are left alone, and so is it itself.
+/// Retries the failed and cancelled tasks that match, as `POST …/retry` does with one task: from
+/// their last checkpoints, with as many attempts as their types allow. It does not retry itself or
+/// tasks that are accepted after it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RetryTasks(pub Filter<EndState>);
 
-/// The filter's members stand at the top.
+/// The filter's members are at the top level.
 impl JsonSchema for RetryTasks {
     fn schema_name() -> Cow<'static, str> {
         Cow::Borrowed(Self::NAME)
@@ -32,30 +32,31 @@ impl JsonSchema for RetryTasks {
     }
 }
 
-/// What became of them.
+/// The results.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Counts {
-    /// They are queued again.
+    /// Tasks that were queued again.
     queued: i64,
-    /// Another open task has their unique key.
+    /// Tasks whose unique key another open task has.
     taken: i64,
-    /// Someone else ran them again first.
+    /// Tasks that another request retried first.
     open: i64,
 }
 
 struct Retry;
 
-impl Deed for Retry {
+impl BulkAction for Retry {
     type Counts = Counts;
-    const MESSAGE: &'static str = "Running tasks again";
+    const MESSAGE: &'static str = "Retrying tasks";
 
-    async fn apply(connection: &mut PgConnection, ids: &[Uuid], counts: &mut Counts) -> sqlx::Result<()> {
-        for retried in retry_each(connection, ids).await? {
+    async fn apply(connection: &mut PgConnection, own: Uuid, ids: &[Uuid], counts: &mut Counts) -> sqlx::Result<()> {
+        for retried in retry_through(connection, own, ids).await? {
             match retried {
                 Retried::Queued => counts.queued += 1,
                 Retried::Taken => counts.taken += 1,
-                Retried::Open | Retried::Succeeded => counts.open += 1,
+                // One that has no attempt left stays as it is, as one that someone else has.
+                Retried::Open | Retried::Succeeded | Retried::Exhausted => counts.open += 1,
             }
         }
         Ok(())
@@ -71,10 +72,10 @@ impl TaskType for RetryTasks {
         // A worker could not ask whether the caller may still start each of its own.
         context.require(MANAGE_TASKS)?;
         self.0.check(context).await?;
-        Ok(Progress::unknown().with_message("Waiting to run tasks again"))
+        Ok(Progress::unknown().with_message("Waiting to retry tasks"))
     }
 
     async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
-        Walk::<Retry>::run(self.0.to_store(), context).await
+        Walk::<Retry>::run(self.0.to_store()?, context).await
     }
 }

@@ -1,4 +1,4 @@
-//! Doing one thing to every task that fits a filter.
+//! Changes every task that matches a filter.
 
 use std::future::Future;
 
@@ -10,16 +10,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Postgres, Transaction};
 
-/// What is done to the tasks that are found.
-pub(super) trait Deed: Send + Sync {
-    /// What became of them, in numbers; the finished task's `Result`.
+/// The change of the matching tasks.
+pub(super) trait BulkAction: Send + Sync {
+    /// The counts of the results; the completed task's `Result`.
     type Counts: Serialize + DeserializeOwned + Default + Clone + Send + Sync;
-    /// What people read meanwhile.
+    /// The message while it runs.
     const MESSAGE: &'static str;
 
-    /// Does it to these tasks, in this order.
+    /// Does it to these tasks, in this order; `own` is the task that does it.
     fn apply(
         connection: &mut PgConnection,
+        own: Uuid,
         ids: &[Uuid],
         counts: &mut Self::Counts,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
@@ -30,27 +31,26 @@ const WINDOW: i64 = 10_000;
 /// Tasks that are dealt with in one transaction.
 const AT_ONCE: usize = 200;
 
-/// Where to go on.
+/// Where to continue.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Checkpoint<C> {
-    /// How many tasks fitted when it began; absent until they are counted.
+    /// Number of tasks that matched at the start; absent until they are counted.
     total: Option<i64>,
-    /// The last task that was looked at.
+    /// The last task that was processed.
     after: Uuid,
     processed: i64,
     counts: C,
 }
 
-pub(super) struct Walk<D: Deed> {
+pub(super) struct Walk<D: BulkAction> {
     filter: TaskFilter,
     context: RunContext,
     at: Checkpoint<D::Counts>,
 }
 
-impl<D: Deed> Walk<D> {
-    /// Deals with every task that was accepted before this one and fits, so never
-    /// with itself. A batch is one transaction with its checkpoint: nothing is done
-    /// or counted twice.
+impl<D: BulkAction> Walk<D> {
+    /// Changes every matching task that was accepted before this one, so never itself. A batch and
+    /// its checkpoint are one transaction: nothing is done or counted twice.
     pub(super) async fn run(filter: TaskFilter, context: RunContext) -> Result<Outcome, RunError> {
         let at = context.checkpoint()?.unwrap_or_default();
         let mut walk = Walk::<D> { filter, context, at };
@@ -77,7 +77,7 @@ impl<D: Deed> Walk<D> {
         self.filter.find(self.context.pool(), after, self.context.task_id(), WINDOW).await
     }
 
-    /// `false` if it was asked to stop meanwhile.
+    /// `false` if it was asked to stop.
     async fn count(&mut self) -> Result<bool, RunError> {
         self.context.progress().set_message("Counting tasks");
         let (mut total, mut after) = (0, Uuid::nil());
@@ -100,7 +100,7 @@ impl<D: Deed> Walk<D> {
         let mut transaction = self.begin().await?;
         let free = lock_free(&mut transaction, ids).await?;
         let mut next = self.at.clone();
-        D::apply(&mut transaction, &free, &mut next.counts).await?;
+        D::apply(&mut transaction, self.context.task_id(), &free, &mut next.counts).await?;
         next.processed += i64::try_from(free.len()).unwrap_or(0);
         let locked: Vec<Uuid> = ids.iter().copied().filter(|id| !free.contains(id)).collect();
         if locked.is_empty() {
@@ -110,7 +110,7 @@ impl<D: Deed> Walk<D> {
         for id in &locked {
             let mut transaction = self.begin().await?;
             let mut next = self.at.clone();
-            D::apply(&mut transaction, &[*id], &mut next.counts).await?;
+            D::apply(&mut transaction, self.context.task_id(), &[*id], &mut next.counts).await?;
             next.processed += 1;
             if Some(id) == locked.last() {
                 next.after = last;
@@ -120,7 +120,7 @@ impl<D: Deed> Walk<D> {
         Ok(())
     }
 
-    /// Locks our own lease and row first: whoever rescues us takes leases before tasks.
+    /// Locks our own lease and row first, because the rescuer locks leases before tasks.
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, RunError> {
         let mut transaction = self.context.pool().begin().await?;
         self.context.save_checkpoint_in(&mut transaction, &self.at).await?;

@@ -53,7 +53,7 @@ impl Client {
         let base_url: Url = url.parse().with_context(|| format!("'{url}' is not the address of an API"))?;
         ensure!(
             matches!(base_url.scheme(), "http" | "https"),
-            "the API's address begins with http:// or https://, not '{url}'"
+            "the API's address must begin with http:// or https://, not '{url}'"
         );
         let mut http = reqwest::Client::builder().connect_timeout(CONNECT);
         let host = base_url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -140,18 +140,18 @@ impl Client {
 }
 
 async fn body(response: Response) -> anyhow::Result<Value> {
-    let text = response.text().await.context("the answer broke off")?;
+    let text = response.text().await.context("the response ended early")?;
     if text.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_str(&text).context("the answer is not JSON: is this address that of the API?")
+    serde_json::from_str(&text).context("the response is not JSON; check that this is the address of the API")
 }
 
 /// What a problem document says, in one line and one for each thing that is wrong.
 fn refusal(status: StatusCode, problem: Value) -> Refused {
     let mut detail = match problem["detail"].as_str().or(problem["title"].as_str()) {
         Some(detail) => detail.to_owned(),
-        None => format!("the API answered {status} without saying why"),
+        None => format!("the API answered {status} without a reason"),
     };
     let code = problem["code"].as_str().map(str::to_owned);
     if let Some(code) = &code {

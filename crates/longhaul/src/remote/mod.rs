@@ -15,28 +15,28 @@ pub(crate) use self::client::{Client, Refused};
 pub(crate) use self::watch::{Item, watch};
 use crate::Host;
 
-/// Where the tasks are, and how answers are printed.
+/// The connection to the tasks, and how responses are printed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConnectArgs {
-    /// The API's address. Of this and the database, what was said more directly counts: a flag before a variable
-    /// before the file; of equals, this.
+    /// The API's address. If a database address is also set, the more specific setting wins: a flag over an environment
+    /// variable, a variable over the file. At the same level the API wins.
     #[arg(long, global = true, env = "LONGHAUL_URL", default_value = "http://127.0.0.1:8080", help_heading = CONNECTION)]
     url: String,
-    /// The key for the API, sent as Bearer. Use the variable rather than the flag, which others on this machine can
+    /// The API key, sent as a Bearer token. Use the variable rather than the flag, which other users of this machine can
     /// see.
     #[arg(long, global = true, env = "LONGHAUL_KEY", hide_env_values = true, help_heading = CONNECTION)]
     key: Option<String>,
-    /// Go straight to this database, without an API.
+    /// Connect directly to this database, without an API.
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, help_heading = CONNECTION)]
     database_url: Option<String>,
-    /// Print what the API answers as JSON, one answer a line.
+    /// Print the API's responses as JSON, one per line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 
-const CONNECTION: &str = "Where the tasks are";
+const CONNECTION: &str = "Connection to the tasks";
 
-/// Which way was asked for.
+/// The chosen connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Api,
@@ -44,7 +44,7 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// The way that was said more directly.
+    /// Chooses by the more specific setting.
     pub(crate) fn of(matches: &ArgMatches) -> Self {
         let said = |id: &str| match matches.try_contains_id(id) {
             Ok(true) => match matches.value_source(id) {
@@ -61,17 +61,17 @@ impl Way {
     }
 }
 
-/// Where `dev` listens unless told otherwise.
+/// The default address of `dev`.
 const LOCAL: &str = "http://127.0.0.1:8080";
 
 impl ConnectArgs {
     /// Connects.
     ///
     /// # Errors
-    /// When the address is none, or the database does not answer or is not migrated.
+    /// If the address is none, or the database does not answer or is not migrated.
     pub(crate) async fn client(&self, way: Way, host: &Host) -> anyhow::Result<Client> {
         match (way, &self.database_url) {
-            (Way::Database, Some(url)) => private::start(url, host).await,
+            (Way::Database, Some(url)) => Client::of_private(private::start(url, host).await?),
             _ => Client::new(&self.url, self.key.as_deref()),
         }
     }

@@ -9,11 +9,10 @@ use longhaul_api::{App, AppSettings};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::client::Client;
 use crate::Host;
 use crate::database::connect;
 
-/// What addresses in answers begin with; nobody else can reach them.
+/// The beginning of addresses in responses; no other program can reach them.
 pub(super) const BASE_URL: &str = "http://localhost";
 
 /// An API that ends when this is dropped. It listens on a socket in a directory that
@@ -30,7 +29,7 @@ impl Private {
 }
 
 /// Starts one over this database.
-pub(super) async fn start(database_url: &str, host: &Host) -> anyhow::Result<Client> {
+pub(super) async fn start(database_url: &str, host: &Host) -> anyhow::Result<Private> {
     let pool = connect(database_url, 4, "longhaul-command").await?;
     let mut app = App::builder(pool, host.registry.clone(), AppSettings::new(BASE_URL))
         .with_resources(Arc::clone(&host.resources));
@@ -44,5 +43,5 @@ pub(super) async fn start(database_url: &str, host: &Host) -> anyhow::Result<Cli
     let private = Private { directory, _stop: stop.clone().drop_guard() };
     let server = longhaul_api::bind_unix(app, UnixListener::bind(private.socket())?)?;
     tokio::spawn(server.run(stop));
-    Client::of_private(private)
+    Ok(private)
 }

@@ -21,11 +21,11 @@ pub(crate) enum Item {
     Line(Value),
 }
 
-/// Follows a task until it ends, and shows what is said on the way; returns the last
-/// body. A lost connection is made again; each line of the log is shown once.
+/// Follows a task until it completes, shows its events, and returns the last body. Reconnects after
+/// a lost connection, and shows each line of the log once.
 ///
 /// # Errors
-/// When the API refuses, or can't be reached for half a minute.
+/// If the API refuses, or is unreachable for half a minute.
 pub(crate) async fn watch(client: &Client, id: &str, log: bool, mut see: impl FnMut(Item)) -> anyhow::Result<Value> {
     let query: &[_] = if log { &[("log", "true".to_owned())] } else { &[] };
     let (mut failed, mut shown) = (0, 0);

@@ -86,7 +86,7 @@ const CREATE: &str = "
 /// [`again`](NewApiKey::again): `false` then.
 ///
 /// # Errors
-/// When the database does not answer, or a prefix or name is none.
+/// If the database does not answer, or a prefix or name is none.
 pub async fn create(executor: impl PgExecutor<'_>, key: &NewApiKey<'_>) -> sqlx::Result<bool> {
     let created: Option<bool> = sqlx::query_scalar(CREATE)
         .bind(key.prefix)
@@ -106,7 +106,7 @@ pub async fn create(executor: impl PgExecutor<'_>, key: &NewApiKey<'_>) -> sqlx:
 /// The key whose secret begins with this.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn find(executor: impl PgExecutor<'_>, prefix: &str) -> sqlx::Result<Option<KeyRow>> {
     sqlx::query_as(
         "SELECT k.name, k.hash, k.hashed_with, k.permissions, k.projects,
@@ -123,7 +123,7 @@ pub async fn find(executor: impl PgExecutor<'_>, prefix: &str) -> sqlx::Result<O
 /// Notes that a key is used now, once a minute at most.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn used(executor: impl PgExecutor<'_>, prefix: &str) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE longhaul.api_key SET last_used_at = now()
@@ -138,7 +138,7 @@ pub async fn used(executor: impl PgExecutor<'_>, prefix: &str) -> sqlx::Result<(
 /// Every key, the oldest first; those that are of no use any more only if `all`.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn list(executor: impl PgExecutor<'_>, all: bool) -> sqlx::Result<Vec<ApiKey>> {
     sqlx::query_as(
         "SELECT prefix, name, state, permissions, projects, created_at, created_by, expires_at, last_used_at,
@@ -154,7 +154,7 @@ pub async fn list(executor: impl PgExecutor<'_>, all: bool) -> sqlx::Result<Vec<
 /// of those that were not revoked before.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn revoke(
     executor: impl PgExecutor<'_>,
     prefix_or_name: &str,
@@ -173,7 +173,7 @@ pub async fn revoke(
 /// Whether there ever was a key with this prefix or name.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn is_known(executor: impl PgExecutor<'_>, prefix_or_name: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT EXISTS (SELECT FROM longhaul.api_key k WHERE k.prefix = $1 OR k.name = $1)")
         .bind(prefix_or_name)

@@ -7,11 +7,13 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgExecutor};
 
+use super::stored::ShownOption;
 use super::whole_micros;
+use crate::bounded_text;
 
 /// Something that someone does.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Deed {
+pub struct AuditEntry {
     /// Who, as [`super::enqueue::NewTask::created_by`].
     pub who: String,
     /// From where.
@@ -26,24 +28,25 @@ pub struct Deed {
 
 /// A deed that was written down.
 #[derive(Debug, Clone, PartialEq, FromRow)]
-pub struct Entry {
+pub struct RecordedEntry {
     /// Later ones have larger numbers, but for those of the same moment.
     pub number: i64,
     /// When.
     pub at: DateTime<Utc>,
-    /// See [`Deed::who`].
+    /// See [`AuditEntry::who`].
     pub who: String,
-    /// See [`Deed::address`].
+    /// See [`AuditEntry::address`].
     pub address: Option<String>,
-    /// See [`Deed::deed`].
+    /// See [`AuditEntry::deed`].
     pub deed: String,
-    /// See [`Deed::target`].
+    /// See [`AuditEntry::target`].
     pub target: Option<String>,
-    /// See [`Deed::details`].
+    /// See [`AuditEntry::details`].
+    #[sqlx(try_from = "ShownOption")]
     pub details: Option<Value>,
 }
 
-/// Which deeds: those that fit all that is given.
+/// A filter of audit entries, which match all given members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     /// Of this one.
@@ -56,12 +59,16 @@ pub struct AuditFilter {
     pub before: Option<i64>,
 }
 
+/// Bytes of a name or a target at most; what is longer is cut. Both stand in indexes, whose
+/// entries hold less than 2,704 bytes.
+const INDEXED_BYTES: usize = 1_000;
+
 /// Writes deeds down; in the transaction of the deeds themselves, both happen or
 /// neither.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn record(executor: impl PgExecutor<'_>, deeds: &[Deed]) -> sqlx::Result<()> {
+/// If the database does not answer.
+pub async fn record(executor: impl PgExecutor<'_>, deeds: &[AuditEntry]) -> sqlx::Result<()> {
     if deeds.is_empty() {
         return Ok(());
     }
@@ -70,21 +77,41 @@ pub async fn record(executor: impl PgExecutor<'_>, deeds: &[Deed]) -> sqlx::Resu
          SELECT d.who, d.address::inet, d.deed, d.target, d.details
            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[]) AS d(who, address, deed, target, details)",
     )
-    .bind(deeds.iter().map(|deed| deed.who.as_str()).collect::<Vec<_>>())
+    .bind(deeds.iter().map(|deed| bounded_text(deed.who.clone(), INDEXED_BYTES)).collect::<Vec<_>>())
     .bind(deeds.iter().map(|deed| deed.address.map(|address| address.to_string())).collect::<Vec<_>>())
     .bind(deeds.iter().map(|deed| deed.deed.as_str()).collect::<Vec<_>>())
-    .bind(deeds.iter().map(|deed| deed.target.as_deref()).collect::<Vec<_>>())
+    .bind(deeds.iter().map(|deed| deed.target.clone().map(|text| bounded_text(text, INDEXED_BYTES))).collect::<Vec<_>>())
     .bind(deeds.iter().map(|deed| deed.details.as_ref()).collect::<Vec<_>>())
     .execute(executor)
     .await?;
     Ok(())
 }
 
-/// The latest deeds that fit, at most `limit`.
+/// How many callers did something in the last week, if they are three or more and all came
+/// from this machine itself: a proxy in front that is not trusted would look so.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn entries(executor: impl PgExecutor<'_>, filter: &AuditFilter, limit: i64) -> sqlx::Result<Vec<Entry>> {
+/// If the database does not answer.
+pub async fn callers_on_loopback_alone(executor: impl PgExecutor<'_>) -> sqlx::Result<Option<i64>> {
+    // The latest are enough, and soon read.
+    sqlx::query_scalar(
+        "SELECT nullif(count(DISTINCT a.who) * (count(*) FILTER (WHERE NOT a.local) = 0 AND count(DISTINCT a.who) > 2)::int, 0)
+           FROM (SELECT who, address <<= '127.0.0.0/8' OR address = '::1' AS local FROM longhaul.audit
+                  WHERE at > now() - interval '7 days' AND address IS NOT NULL ORDER BY number DESC LIMIT 10000) AS a",
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// The latest matching audit entries, at most `limit`.
+///
+/// # Errors
+/// If the database does not answer.
+pub async fn entries(
+    executor: impl PgExecutor<'_>,
+    filter: &AuditFilter,
+    limit: i64,
+) -> sqlx::Result<Vec<RecordedEntry>> {
     sqlx::query_as(
         "SELECT a.number, a.at, a.who, host(a.address) AS address, a.deed, a.target, a.details
            FROM longhaul.audit a
@@ -105,7 +132,7 @@ pub async fn entries(executor: impl PgExecutor<'_>, filter: &AuditFilter, limit:
 /// most. Returns how many.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn prune(executor: impl PgExecutor<'_>, keep: Duration) -> sqlx::Result<u64> {
     // Numbers grow with time but for what is written at once: the oldest are at the left.
     let done = sqlx::query(

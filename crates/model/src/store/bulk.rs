@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgCopyIn;
 use sqlx::{PgConnection, Postgres, Transaction};
 
-use super::enqueue::NewTask;
+use super::enqueue::{NewTask, array_of};
 use crate::TraceContext;
 
 /// Tasks between two visits of `ready`; bounds the memory.
@@ -17,8 +17,9 @@ const PIECE: usize = 128 * 1024;
 
 const TASK: &str = "
     COPY longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by,
-                        total_elements, processed_elements, fraction, message, key, trace_context, state, run_at) FROM STDIN";
+                        total_elements, processed_elements, fraction, message, key, trace_context, timeout_seconds, tags, state, run_at) FROM STDIN";
 const READY: &str = "COPY longhaul.ready (queue, priority, id) FROM STDIN";
+const TAGGED: &str = "COPY longhaul.task_tag (tag, task_id) FROM STDIN";
 const SCHEDULED: &str = "COPY longhaul.scheduled (run_at, id) FROM STDIN";
 
 /// Stores any number of tasks in the caller's transaction with COPY, which is
@@ -31,8 +32,8 @@ const SCHEDULED: &str = "COPY longhaul.scheduled (run_at, id) FROM STDIN";
 /// the queue would never run. Unique keys are not looked at.
 ///
 /// # Errors
-/// When the database does not answer, or refuses a task (an id is taken, a text
-/// has U+0000): nothing of the transaction can be committed then.
+/// If the database does not answer, a task can't be stored ([`NewTask::check`]), or the database refuses one
+/// (an id is taken, a text has U+0000): nothing of the transaction can be committed then.
 pub async fn enqueue_many(
     transaction: &mut Transaction<'_, Postgres>,
     tasks: impl IntoIterator<Item = NewTask>,
@@ -40,15 +41,16 @@ pub async fn enqueue_many(
     let now: DateTime<Utc> = sqlx::query_scalar("SELECT now()").fetch_one(&mut **transaction).await?;
     let mut tasks = tasks.into_iter().peekable();
     let mut chunk = Chunk::default();
-    let mut woken = BTreeSet::new();
+    let mut woken: BTreeSet<String> = BTreeSet::new();
     let mut stored = 0;
     while tasks.peek().is_some() {
         chunk.ready.clear();
         chunk.scheduled.clear();
+        chunk.tagged.clear();
         let mut sink = transaction.copy_in_raw(TASK).await?;
         for task in tasks.by_ref().take(AT_ONCE) {
-            if !chunk.push(&task, now)? {
-                woken.insert(task.info.queue);
+            if !chunk.push(&task, now)? && !woken.contains(task.queue()) {
+                woken.insert(task.queue().to_owned());
             }
             stored += 1;
             if chunk.task.len() >= PIECE {
@@ -61,6 +63,7 @@ pub async fn enqueue_many(
         sink.finish().await?;
         copy(transaction, READY, &chunk.ready).await?;
         copy(transaction, SCHEDULED, &chunk.scheduled).await?;
+        copy(transaction, TAGGED, &chunk.tagged).await?;
     }
     sqlx::query("SELECT pg_notify('longhaul_ready', queue) FROM unnest($1::text[]) AS queue")
         .bind(woken.into_iter().collect::<Vec<_>>())
@@ -94,25 +97,37 @@ struct Chunk {
     task: Vec<u8>,
     ready: Vec<u8>,
     scheduled: Vec<u8>,
+    tagged: Vec<u8>,
 }
 
 impl Chunk {
     /// Whether the task waits for a later time.
     fn push(&mut self, task: &NewTask, now: DateTime<Utc>) -> sqlx::Result<bool> {
+        task.check().map_err(|refused| sqlx::Error::Encode(Box::new(refused)))?;
         let later = task.run_at.filter(|run_at| *run_at > now);
         let (info, progress) = (&task.info, &task.progress);
         let to = &mut self.task;
         write!(to, "{}\t", task.id)?;
         text(to, Some(info.name))?;
-        text(to, Some(info.queue))?;
-        write!(to, "{}\t{}\t", info.priority, super::small(info.retry.max_attempts))?;
+        text(to, Some(task.queue()))?;
+        write!(to, "{}\t{}\t", task.priority(), super::small(task.max_attempts()))?;
         serde_json::to_writer(Escaped(to), &task.parameters).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         to.push(b'\t');
         text(to, task.created_by.as_deref())?;
-        write!(to, "{}\t{}\t{}\t", progress.total, progress.processed, progress.fraction)?;
+        let (total, processed) = progress.stored_elements();
+        write!(to, "{total}\t{processed}\t{}\t", progress.fraction)?;
         text(to, progress.message.as_deref())?;
         text(to, task.key.as_deref())?;
         text(to, task.trace.as_ref().map(TraceContext::stored).as_deref())?;
+        match task.options.timeout {
+            Some(limit) => write!(to, "{}\t", limit.as_secs_f64())?,
+            None => to.extend_from_slice(b"\\N\t"),
+        }
+        text(to, array_of(&task.options.tags).as_deref())?;
+        for tag in &task.options.tags {
+            text(&mut self.tagged, Some(tag))?;
+            writeln!(self.tagged, "{}", task.id)?;
+        }
         match later {
             Some(run_at) => {
                 writeln!(to, "Scheduled\t{}", run_at.to_rfc3339())?;
@@ -120,8 +135,8 @@ impl Chunk {
             }
             None => {
                 to.extend_from_slice(b"Queued\t\\N\n");
-                text(&mut self.ready, Some(info.queue))?;
-                writeln!(self.ready, "{}\t{}", info.priority, task.id)?;
+                text(&mut self.ready, Some(task.queue()))?;
+                writeln!(self.ready, "{}\t{}", task.priority(), task.id)?;
             }
         }
         Ok(later.is_some())

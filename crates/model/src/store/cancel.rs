@@ -5,6 +5,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::read::Sight;
+use super::stored::ShownJson;
 
 /// What became of a request to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,16 +23,12 @@ pub enum Cancelled {
 /// # Errors
 /// When the database does not answer.
 pub async fn cancel(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Cancelled>> {
-    let (said, ()): (Option<String>, ()) =
-        sqlx::query_as("SELECT longhaul.cancel($1), longhaul.tell_watchers(ARRAY[$1])")
-            .bind(id)
-            .fetch_one(executor)
-            .await?;
-    Ok(said.as_deref().map(Cancelled::said))
+    let said: Option<String> = sqlx::query_scalar("SELECT longhaul.cancel($1)").bind(id).fetch_one(executor).await?;
+    Ok(said.as_deref().map(Cancelled::read))
 }
 
 impl Cancelled {
-    fn said(word: &str) -> Self {
+    fn read(word: &str) -> Self {
         match word {
             "Cancelled" => Cancelled::AtOnce,
             "Requested" => Cancelled::Requested,
@@ -51,6 +48,8 @@ pub enum Retried {
     Succeeded,
     /// Another open task has its unique key.
     Taken,
+    /// It has had as many attempts as can be counted (32,767).
+    Exhausted,
 }
 
 /// Runs a failed or cancelled task again (`longhaul.retry`); `None` if there is
@@ -60,15 +59,27 @@ pub enum Retried {
 /// When the database does not answer.
 pub async fn retry(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Retried>> {
     let said: Option<String> = sqlx::query_scalar("SELECT longhaul.retry($1)").bind(id).fetch_one(executor).await?;
-    Ok(said.as_deref().map(Retried::said))
+    Ok(said.as_deref().map(Retried::read))
+}
+
+/// The same for the task and, of what would run again with it, only for these
+/// (`longhaul.retry_within`): what waited for it and is not among them stays as it ended.
+///
+/// # Errors
+/// When the database does not answer, or a part of a batch is not among them.
+pub async fn retry_within(executor: impl PgExecutor<'_>, id: Uuid, only_of: &[Uuid]) -> sqlx::Result<Option<Retried>> {
+    let said: Option<String> =
+        sqlx::query_scalar("SELECT longhaul.retry_within($1, $2)").bind(id).bind(only_of).fetch_one(executor).await?;
+    Ok(said.as_deref().map(Retried::read))
 }
 
 impl Retried {
-    fn said(word: &str) -> Self {
+    fn read(word: &str) -> Self {
         match word {
             "Queued" => Retried::Queued,
             "Open" => Retried::Open,
             "Taken" => Retried::Taken,
+            "Exhausted" => Retried::Exhausted,
             _ => Retried::Succeeded,
         }
     }
@@ -84,7 +95,10 @@ pub struct Chosen {
     /// Its type's name.
     #[sqlx(rename = "type")]
     pub type_name: String,
+    /// Who asked for it.
+    pub created_by: Option<String>,
     /// As they are stored: secrets are sealed.
+    #[sqlx(try_from = "ShownJson")]
     pub parameters: Value,
 }
 
@@ -94,12 +108,70 @@ pub struct Chosen {
 /// When the database does not answer.
 pub async fn chosen(executor: impl PgExecutor<'_>, ids: &[Uuid], sight: Sight<'_>) -> sqlx::Result<Vec<Chosen>> {
     sqlx::query_as(
-        "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.parameters
+        "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.created_by, t.parameters
            FROM longhaul.task t LEFT JOIN longhaul.task_type k ON k.name = t.type
           WHERE t.id = ANY ($1) AND ($2::text IS NULL OR t.created_by = $2) ORDER BY t.id",
     )
     .bind(ids)
     .bind(sight.created_by())
+    .fetch_all(executor)
+    .await
+}
+
+/// A task that running others again, or cancelling them, reaches, too.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Reached {
+    /// Its guid.
+    pub id: Uuid,
+    /// Its id as people see it.
+    pub public_id: String,
+    /// Its type's name.
+    #[sqlx(rename = "type")]
+    pub type_name: String,
+    /// Who asked for it.
+    pub created_by: Option<String>,
+    /// It is a part of a batch that runs again, which can't do so without it.
+    pub is_part: bool,
+}
+
+/// The other tasks that [`retry`] of these runs again (`longhaul.reached_by_retry`): parts
+/// of a batch that did not succeed, and what ended because of one, and so on. With
+/// `sight`, what waited for one is passed over if it is someone else's, and so is what
+/// `without` names; parts never are.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn reached_by_retry(
+    executor: impl PgExecutor<'_>,
+    ids: &[Uuid],
+    sight: Sight<'_>,
+    without: &[Uuid],
+) -> sqlx::Result<Vec<Reached>> {
+    sqlx::query_as(
+        "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.created_by, r.is_part
+           FROM longhaul.reached_by_retry($1, $2, $3) r JOIN longhaul.task t ON t.id = ANY (ARRAY[r.id])
+           LEFT JOIN longhaul.task_type k ON k.name = t.type ORDER BY t.id",
+    )
+    .bind(ids)
+    .bind(sight.created_by())
+    .bind(without)
+    .fetch_all(executor)
+    .await
+}
+
+/// The open children of these tasks, and theirs, and so on
+/// (`longhaul.reached_by_cancel`): what [`cancel`] cancels, too. What waits for one of them
+/// ends or runs as its own `IfFailed` says, as after any end.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn reached_by_cancel(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Reached>> {
+    sqlx::query_as(
+        "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.created_by, true AS is_part
+           FROM longhaul.reached_by_cancel($1) r JOIN longhaul.task t ON t.id = ANY (ARRAY[r.id])
+           LEFT JOIN longhaul.task_type k ON k.name = t.type ORDER BY t.id",
+    )
+    .bind(ids)
     .fetch_all(executor)
     .await
 }
@@ -119,32 +191,52 @@ pub async fn lock_free(transaction: &mut PgConnection, ids: &[Uuid]) -> sqlx::Re
 }
 
 /// Cancels tasks, one after the other in this order, as [`cancel`] does; those that
-/// there are.
+/// there are. The audit has each of them, and what is cancelled with them, as a deed of
+/// whoever the task `through` is by.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn cancel_each(transaction: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Cancelled>> {
-    let said: Vec<Option<String>> =
-        sqlx::query_scalar("SELECT longhaul.cancel(id) FROM unnest($1::uuid[]) WITH ORDINALITY AS i(id, n) ORDER BY n")
-            .bind(ids)
-            .fetch_all(&mut *transaction)
-            .await?;
-    sqlx::query("SELECT longhaul.tell_watchers($1)").bind(ids).execute(transaction).await?;
-    Ok(said.iter().flatten().map(|said| Cancelled::said(said)).collect())
+pub async fn cancel_through(
+    transaction: &mut PgConnection,
+    through: Uuid,
+    ids: &[Uuid],
+) -> sqlx::Result<Vec<Cancelled>> {
+    let said: Vec<Option<String>> = sqlx::query_scalar("SELECT longhaul.cancel_through($1, $2)")
+        .bind(through)
+        .bind(ids)
+        .fetch_all(transaction)
+        .await?;
+    Ok(said.iter().flatten().map(|said| Cancelled::read(said)).collect())
 }
 
 /// Runs failed or cancelled tasks again, one after the other in this order, as
-/// [`retry`] does; those that there are.
+/// [`retry`] does; those that there are. The audit is told as by [`cancel_through`].
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn retry_each(transaction: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Retried>> {
-    let said: Vec<Option<String>> =
-        sqlx::query_scalar("SELECT longhaul.retry(id) FROM unnest($1::uuid[]) WITH ORDINALITY AS i(id, n) ORDER BY n")
-            .bind(ids)
-            .fetch_all(transaction)
-            .await?;
-    Ok(said.iter().flatten().map(|said| Retried::said(said)).collect())
+pub async fn retry_through(transaction: &mut PgConnection, through: Uuid, ids: &[Uuid]) -> sqlx::Result<Vec<Retried>> {
+    let said: Vec<Option<String>> = sqlx::query_scalar("SELECT longhaul.retry_through($1, $2)")
+        .bind(through)
+        .bind(ids)
+        .fetch_all(transaction)
+        .await?;
+    Ok(said.iter().flatten().map(|said| Retried::read(said)).collect())
+}
+
+/// Which of these tasks are to stop, of those that the canceller has not set aside.
+///
+/// # Errors
+/// When the database does not answer, or refuses one of them.
+pub async fn requested_of_all(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar(
+        "SELECT c.task_id FROM longhaul.cancel_request c
+          WHERE c.task_id = ANY (ARRAY(
+                SELECT i.id FROM unnest($1::uuid[]) AS i(id)
+                 WHERE i.id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'canceller'))))",
+    )
+    .bind(ids)
+    .fetch_all(executor)
+    .await
 }
 
 /// Which of these tasks are to stop.

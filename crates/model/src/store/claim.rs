@@ -4,42 +4,67 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgExecutor, Row};
 use uuid::Uuid;
 
+use super::gate::ADMITTED;
+use super::stored::{StoredJson, StoredTime};
 use super::{ClaimedTask, LeaseKey};
 use crate::clock::{id_floor, id_ms};
+use crate::limits::TIMEOUT_SECONDS;
 use crate::{DatabaseClock, Progress, TraceContext};
 
-/// The lateral subquery stops as soon as enough rows are found: `probe` comes in
-/// the order of priority, and each probe is one descent of the primary key that
-/// starts at its floor. A worker that was presumed dead gets nothing until it has
-/// registered anew: its leases would only be rescued again, and count as crashes.
-/// Deleting by ctid is safe because the rows are locked.
-/// The arrays (instead of joins), `OFFSET 0` (PostgreSQL never merges such a subquery with
-/// what is around it) and the settings of the engine's sessions (`longhaul_worker::SESSION`)
-/// keep the planner from scanning `ready` or `task` as a whole, whatever its statistics say.
-const CLAIM: &str = "
-    WITH probe AS MATERIALIZED (
+/// Where to look, in the order of priority. A worker that was presumed dead gets nothing until
+/// it has registered anew: its leases would only be rescued again, and count as crashes.
+/// A task of a gated queue may be taken where it stands once it was admitted ([`super::gate`]),
+/// one of another queue where it was stored.
+macro_rules! probe {
+    ($only:literal) => {
+        concat!(
+            "WITH probe AS MATERIALIZED (
         SELECT p.*, set_config('synchronous_commit', 'off', true)
           FROM (SELECT unnest($1::text[]) AS queue, unnest($2::smallint[]) AS priority,
                        unnest($3::uuid[]) AS floor, unnest($7::uuid[]) AS ceiling) AS p
          WHERE EXISTS (SELECT FROM longhaul.worker WHERE worker.id = $5 AND worker.lost_at IS NULL)
-    ), picked AS MATERIALIZED (
-        SELECT found.place
-          FROM probe
+           AND CASE WHEN p.priority < 10
+                    THEN NOT EXISTS (SELECT FROM longhaul.queue q WHERE q.name = p.queue AND q.gated)
+                    ELSE EXISTS (SELECT FROM longhaul.queue q WHERE q.name = p.queue AND q.gated AND q.paused_at IS NULL)
+               END",
+            $only,
+            "
+    )"
+        )
+    };
+}
+
+/// The lateral subquery stops as soon as enough rows are found: each probe is one descent of
+/// the primary key that starts at its floor.
+macro_rules! find {
+    ($columns:literal, $limit:literal) => {
+        concat!(
+            "FROM probe
          CROSS JOIN LATERAL (
-               SELECT ready.ctid AS place
+               SELECT ",
+            $columns,
+            "
                  FROM longhaul.ready
                 WHERE ready.queue = probe.queue AND ready.priority = probe.priority AND ready.id >= probe.floor AND ready.id < probe.ceiling
                 ORDER BY ready.id
-                LIMIT $4
-                  FOR UPDATE SKIP LOCKED) AS found
-         LIMIT $4
-    ), taken AS (
+                LIMIT ",
+            $limit,
+            "
+                  FOR UPDATE SKIP LOCKED) AS found"
+        )
+    };
+}
+
+/// Deleting by ctid is safe because the rows are locked.
+macro_rules! take {
+    ($notified:literal) => {
+        concat!(
+            ", taken AS (
         DELETE FROM longhaul.ready
          WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
         RETURNING queue, priority, id AS place, coalesce(task_id, id) AS id
@@ -50,9 +75,58 @@ const CLAIM: &str = "
     SELECT taken.queue, taken.priority, taken.place, task.id, task.type, task.attempt, task.max_attempts, task.crashes, task.parameters,
            task.checkpoint, task.total_elements, task.processed_elements, task.fraction, task.message,
            task.logged, task.run_at, task.trace_context,
-           task.unique_key IS NOT NULL OR task.followed IS TRUE AS special
+           task.unique_key IS NOT NULL OR task.followed IS TRUE AS special, task.timeout_seconds
       FROM taken
-     CROSS JOIN LATERAL (SELECT * FROM longhaul.task WHERE task.id = taken.id OFFSET 0) AS task";
+     CROSS JOIN LATERAL (SELECT * FROM longhaul.task WHERE task.id = taken.id OFFSET 0) AS task",
+            $notified
+        )
+    };
+}
+
+/// While no type is paused; while one is, it takes nothing.
+/// The arrays (instead of joins), `OFFSET 0` (PostgreSQL never merges such a subquery with
+/// what is around it) and the settings of the engine's sessions (`longhaul_worker::SESSION`)
+/// keep the planner from scanning `ready` or `task` as a whole, whatever its statistics say.
+const CLAIM: &str = concat!(
+    probe!("\n           AND NOT EXISTS (SELECT FROM longhaul.task_type WHERE paused_at IS NOT NULL)"),
+    ", picked AS MATERIALIZED (
+        SELECT found.place ",
+    find!("ready.ctid AS place", "$4"),
+    " LIMIT $4
+    )",
+    take!("")
+);
+
+/// The same beside paused types. What is found of those is held, and leaves its gate; whoever
+/// listens looks again, since others may stand behind it.
+const CLAIM_BESIDE_PAUSED: &str = concat!(
+    probe!(""),
+    ", seen AS MATERIALIZED (
+        SELECT found.place, found.queue, found.priority, found.id, task.type, longhaul.turn_key(coalesce(task.key, '')) AS key,
+               task.type = ANY (ARRAY(SELECT name FROM longhaul.task_type WHERE paused_at IS NOT NULL)) AS paused ",
+    find!(
+        "ready.ctid AS place, ready.queue, ready.priority, coalesce(ready.task_id, ready.id) AS id",
+        "greatest($4, least(4 * $4 + 50, 1000))"
+    ),
+    "
+         CROSS JOIN LATERAL (SELECT * FROM longhaul.task WHERE task.id = found.id OFFSET 0) AS task
+         LIMIT greatest($4, least(4 * $4 + 50, 1000))
+    ), picked AS MATERIALIZED (
+        SELECT place FROM seen WHERE NOT paused LIMIT $4
+    ), stopped AS (
+        DELETE FROM longhaul.ready WHERE ctid = ANY (ARRAY(SELECT place FROM seen WHERE paused))
+    ), held AS (
+        INSERT INTO longhaul.held (queue, key, priority, id, type)
+        SELECT queue, key, priority % 10, id, type FROM seen WHERE paused
+    ), left_gate AS (
+        DELETE FROM longhaul.admitted WHERE id = ANY (ARRAY(SELECT id FROM seen WHERE paused)) RETURNING queue
+    )",
+    take!(
+        "
+     WHERE (SELECT count(pg_notify('longhaul_ready', queue)::text) FROM seen WHERE paused)
+         + (SELECT count(pg_notify('longhaul_gate', queue)::text) FROM left_gate) >= 0"
+    )
+);
 
 /// Where claims start to look, per queue and priority, so that they need not
 /// step over what is long gone.
@@ -68,7 +142,10 @@ const CLAIM: &str = "
 pub struct Floors {
     queues: Vec<String>,
     ageing: Option<Ageing>,
+    /// By queue and priority as it stands in `ready`: what was found among admitted tasks
+    /// tells nothing of others.
     found: HashMap<(String, i16), Uuid>,
+    types_are_paused: bool,
     next_sweep: Instant,
     must_sweep: bool,
     /// When the next claim is to be made, whatever happens until then.
@@ -95,7 +172,7 @@ const SWEEP_SHARE: u32 = 50;
 enum Look {
     /// From the floor, only where tasks were found before: one probe instead of ten
     /// priorities of each queue, which took half of a drain's time with a hundred queues
-    /// (docs/performance.md).
+    /// (docs/adr/0008-performance-history.md).
     Known,
     Window,
     Sweep,
@@ -128,11 +205,18 @@ impl Floors {
             queues,
             ageing,
             found: HashMap::new(),
+            types_are_paused: false,
             next_sweep: now,
             must_sweep: true,
             due: None,
             window: (now, Duration::ZERO),
         }
+    }
+
+    /// Says whether a task type is paused. A claim that was told there is none finds nothing
+    /// while there is one, so that it takes no task of that type.
+    pub fn beside_paused_types(&mut self, paused: bool) {
+        self.types_are_paused = paused;
     }
 
     /// Makes the next claim sweep from zero: something was put back, or the
@@ -168,14 +252,15 @@ impl Floors {
     /// priority's patience, if several priorities are in use, then by priority.
     fn probes(&self, look: Look) -> Probes<'_> {
         let mut probes = Probes::default();
-        let several = self.found.keys().any(|(_, priority)| self.found.keys().any(|(_, other)| other != priority));
+        let several =
+            self.found.keys().any(|(_, one)| self.found.keys().any(|(_, other)| one % ADMITTED != other % ADMITTED));
         let ageing = self.ageing.as_ref().filter(|_| several).map(|ageing| (ageing, ageing.clock.now_ms()));
         let cut = |queue: &str, priority: i16| {
-            let (ageing, now_ms) = ageing.filter(|_| priority > 0)?;
-            self.found.contains_key(&(queue.to_owned(), priority)).then(|| ageing.cut(now_ms, priority))
+            let (ageing, now_ms) = ageing.filter(|_| priority % ADMITTED > 0)?;
+            self.found.contains_key(&(queue.to_owned(), priority)).then(|| ageing.cut(now_ms, priority % ADMITTED))
         };
         for overdue in [true, false] {
-            for priority in 0..=9 {
+            for priority in (0..ADMITTED).flat_map(|priority| [priority, priority + ADMITTED]) {
                 for queue in &self.queues {
                     if look == Look::Known && !self.found.contains_key(&(queue.to_owned(), priority)) {
                         continue;
@@ -255,16 +340,17 @@ struct ClaimRow {
     attempt: i16,
     max_attempts: i16,
     crashes: i16,
-    parameters: Value,
-    checkpoint: Option<Value>,
+    parameters: StoredJson,
+    checkpoint: Option<StoredJson>,
     total_elements: i64,
     processed_elements: i64,
     fraction: f32,
     message: Option<String>,
     logged: Option<i64>,
-    run_at: Option<DateTime<Utc>>,
+    run_at: Option<StoredTime>,
     trace_context: Option<String>,
     special: bool,
+    timeout_seconds: Option<f64>,
 }
 
 /// By place, not by name: looking up all names a row was a tenth of the
@@ -290,6 +376,7 @@ impl FromRow<'_, PgRow> for ClaimRow {
             run_at: row.try_get(15)?,
             trace_context: row.try_get(16)?,
             special: row.try_get(17)?,
+            timeout_seconds: row.try_get(18)?,
         })
     }
 }
@@ -299,8 +386,8 @@ impl FromRow<'_, PgRow> for ClaimRow {
 /// from the lease. When to come again, though nothing is notified, says [`Floors::due`].
 ///
 /// # Errors
-/// When the database fails. The claim may have happened all the same: give it
-/// back with [`super::rescue::release_lease`].
+/// If the database fails. The claim may have happened all the same: give it back with
+/// [`super::rescue::release_lease`].
 pub async fn claim(
     executor: impl PgExecutor<'_>,
     floors: &mut Floors,
@@ -310,7 +397,8 @@ pub async fn claim(
     let began = Instant::now();
     let look = floors.look(began);
     let probes = floors.probes(look);
-    let mut rows: Vec<ClaimRow> = sqlx::query_as(CLAIM)
+    let statement = if floors.types_are_paused { CLAIM_BESIDE_PAUSED } else { CLAIM };
+    let mut rows: Vec<ClaimRow> = sqlx::query_as(statement)
         .bind(&probes.queues)
         .bind(&probes.priorities)
         .bind(&probes.floors)
@@ -320,33 +408,51 @@ pub async fn claim(
         .bind(&probes.ceilings)
         .fetch_all(executor)
         .await?;
-    rows.sort_unstable_by_key(|row| (row.priority, row.place));
+    rows.sort_unstable_by_key(|row| (row.priority % ADMITTED, row.place));
     floors.learn(look, began, &rows, limit);
     Ok(rows.into_iter().map(|row| row.into_task(lease)).collect())
 }
 
 impl ClaimRow {
     fn into_task(self, lease: LeaseKey) -> ClaimedTask {
+        let mut unreadable = None;
+        let mut read = |what: &str, stored: StoredJson| match stored.0 {
+            Ok(value) => value,
+            Err(why) => {
+                unreadable = Some(format!("The stored {what} can't be read: {why}."));
+                Value::Null
+            }
+        };
+        let (parameters, checkpoint) =
+            (read("parameters", self.parameters), self.checkpoint.map(|stored| read("checkpoint", stored)));
+        let total = self.total_elements.max(0);
         ClaimedTask {
             lease,
             id: self.id,
             type_name: self.type_name,
             queue: self.queue,
-            ready_at_ms: id_ms(self.place).max(self.run_at.map_or(0, |run_at| run_at.timestamp_millis())),
+            ready_at_ms: id_ms(self.place).max(self.run_at.map_or(0, |run_at| run_at.0.timestamp_millis())),
             attempt: u16::try_from(self.attempt).unwrap_or(0).saturating_add(1),
             max_attempts: u16::try_from(self.max_attempts).unwrap_or(1),
             crashes: u16::try_from(self.crashes).unwrap_or(0),
-            parameters: self.parameters,
-            checkpoint: self.checkpoint,
+            parameters,
+            checkpoint,
+            unreadable,
             progress: Progress {
-                total: self.total_elements,
-                processed: self.processed_elements,
-                fraction: f64::from(self.fraction),
+                total,
+                processed: self.processed_elements.clamp(0, total),
+                fraction: if self.fraction.is_finite() { f64::from(self.fraction) } else { 0.0 },
                 message: self.message,
             },
-            logged: self.logged.unwrap_or(0),
+            // So that the next lines can be counted.
+            logged: self.logged.unwrap_or(0).clamp(0, i64::MAX / 2),
             trace: self.trace_context.as_deref().and_then(TraceContext::from_stored),
             special: self.special,
+            // What no door takes is as if it were not there.
+            timeout: self
+                .timeout_seconds
+                .filter(|seconds| TIMEOUT_SECONDS.contains(seconds))
+                .map(Duration::from_secs_f64),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Cron schedules: keeping them and firing them.
+//! Cron schedules: storing and firing them.
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgExecutor, PgPool};
 
-use crate::{CronSchedule, Missed};
+use super::stored::ShownJson;
+use crate::{CronSchedule, Missed, TaskOptions};
 
-/// What someone wants to be started again and again.
+/// A schedule to be stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSchedule {
     /// Its name: a letter or digit, then at most 99 of letters, digits, `.`, `_`, `-`.
@@ -21,23 +22,21 @@ pub struct NewSchedule {
     pub type_name: String,
     /// The parameters of each task.
     pub parameters: Value,
-    /// The queue, if not the type's.
-    pub queue: Option<String>,
-    /// 0 to 9, if not the type's.
-    pub priority: Option<u8>,
+    /// What each task has of its own, instead of what the type says.
+    pub options: TaskOptions,
     /// Whose task each is, see [`crate::TaskType::key`].
     pub key: Option<String>,
-    /// What makes each the same as another, as [`crate::Entry::keys`] tells it.
+    /// The unique key of its tasks.
     pub unique_key: Option<String>,
-    /// What becomes of firings that no process was there for.
+    /// How to handle missed firings.
     pub missed: Missed,
-    /// Whether it waits to be resumed.
+    /// Whether it is paused.
     pub paused: bool,
-    /// When it fires first.
+    /// Its first due time.
     pub next_at: Option<DateTime<Utc>>,
 }
 
-/// A schedule as it stands.
+/// The current state of a schedule.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct Schedule {
     /// See [`NewSchedule::name`].
@@ -50,24 +49,37 @@ pub struct Schedule {
     #[sqlx(rename = "type")]
     pub type_name: String,
     /// See [`NewSchedule::parameters`].
+    #[sqlx(try_from = "ShownJson")]
     pub parameters: Value,
-    /// See [`NewSchedule::queue`].
+    /// See [`TaskOptions::queue`].
     pub queue: Option<String>,
-    /// See [`NewSchedule::priority`].
+    /// See [`TaskOptions::priority`].
     pub priority: Option<i16>,
+    /// See [`NewSchedule::key`].
+    pub key: Option<String>,
+    /// See [`NewSchedule::unique_key`], without the type's name.
+    pub unique_key: Option<String>,
+    /// See [`TaskOptions::unique_for`], in seconds.
+    pub unique_seconds: Option<f64>,
+    /// See [`TaskOptions::max_attempts`].
+    pub max_attempts: Option<i16>,
+    /// See [`TaskOptions::timeout`], in seconds.
+    pub timeout_seconds: Option<f64>,
+    /// See [`TaskOptions::tags`].
+    pub tags: Vec<String>,
     /// The name of a [`Missed`].
     pub missed: String,
     /// `active`, `paused`, `over` (no date matches any more) or `broken`.
     pub state: String,
     /// When it fires next, unless it is paused.
     pub next_at: Option<DateTime<Utc>>,
-    /// The due time that was fired last.
+    /// The last due time that was fired.
     pub last_fired_at: Option<DateTime<Utc>>,
-    /// The last due time that got no task, by the policy for missed ones.
+    /// The last due time that was skipped, by the policy for missed firings.
     pub last_skipped_at: Option<DateTime<Utc>>,
-    /// The public id of the task that was made last.
+    /// The public id of the last task that it started.
     pub last_task: Option<String>,
-    /// How many tasks it has made.
+    /// Number of tasks that it has started.
     pub fired: i64,
     /// Why it is broken.
     pub problem: Option<String>,
@@ -83,7 +95,9 @@ impl Schedule {
 
 const SELECT: &str = "
     SELECT name, cron, time_zone, type, parameters, queue, priority, missed, state, next_at, last_fired_at,
-           last_skipped_at, last_task, fired, problem
+           last_skipped_at, last_task, fired, problem, key, unique_key, max_attempts,
+           extract(epoch FROM unique_for)::float8 AS unique_seconds, extract(epoch FROM timeout)::float8 AS timeout_seconds,
+           coalesce(tags, '{}') AS tags
       FROM longhaul.schedules
      WHERE name = coalesce($1, name) AND name > $2
      ORDER BY name LIMIT $3";
@@ -91,7 +105,7 @@ const SELECT: &str = "
 /// The schedule of this name.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn schedule(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<Schedule>> {
     sqlx::query_as(SELECT).bind(Some(name)).bind("").bind(1_i64).fetch_optional(executor).await
 }
@@ -100,45 +114,48 @@ pub async fn schedule(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result
 /// `limit`.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn schedules(executor: impl PgExecutor<'_>, after: &str, limit: u32) -> sqlx::Result<Vec<Schedule>> {
     sqlx::query_as(SELECT).bind(None::<String>).bind(after).bind(i64::from(limit)).fetch_all(executor).await
 }
 
-/// Stores a schedule unless there is one of its name; `false` then.
+/// Stores a schedule, unless one with its name exists; then returns `false`.
 ///
 /// # Errors
-/// When the database does not answer, or the type is unknown to it.
+/// If the database does not answer, or the type is unknown to it.
 pub async fn create(executor: impl PgExecutor<'_>, schedule: &NewSchedule) -> sqlx::Result<bool> {
     store(
         executor,
         schedule,
         "INSERT INTO longhaul.schedule
-                (name, cron, time_zone, type, parameters, queue, priority, missed, paused, next_at, key, unique_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                (name, cron, time_zone, type, parameters, queue, priority, missed, paused, next_at, key, unique_key,
+                 max_attempts, unique_seconds, timeout_seconds, tags)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          ON CONFLICT (name) DO NOTHING RETURNING true",
     )
     .await
     .map(|created| created.is_some())
 }
 
-/// Stores a schedule in place of the one of its name, if there is one. `true`
-/// if there was none. What it has fired so far stays.
+/// Stores a schedule, or replaces the one with its name. Returns `true` if there was none. Its past
+/// firings stay.
 ///
 /// # Errors
-/// When the database does not answer, or the type is unknown to it.
+/// If the database does not answer, or the type is unknown to it.
 pub async fn put(executor: impl PgExecutor<'_>, schedule: &NewSchedule) -> sqlx::Result<bool> {
     store(
         executor,
         schedule,
         "INSERT INTO longhaul.schedule AS s
-                (name, cron, time_zone, type, parameters, queue, priority, missed, paused, next_at, key, unique_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                (name, cron, time_zone, type, parameters, queue, priority, missed, paused, next_at, key, unique_key,
+                 max_attempts, unique_seconds, timeout_seconds, tags)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          ON CONFLICT (name) DO UPDATE
             SET cron = excluded.cron, time_zone = excluded.time_zone, type = excluded.type,
                 parameters = excluded.parameters, queue = excluded.queue, priority = excluded.priority,
                 missed = excluded.missed, paused = excluded.paused, next_at = excluded.next_at,
-                key = excluded.key, unique_key = excluded.unique_key,
+                key = excluded.key, unique_key = excluded.unique_key, max_attempts = excluded.max_attempts,
+                unique_seconds = excluded.unique_seconds, timeout_seconds = excluded.timeout_seconds, tags = excluded.tags,
                 problem = NULL, changed_at = now()
          RETURNING s.xmax = 0",
     )
@@ -151,38 +168,43 @@ async fn store(
     schedule: &NewSchedule,
     statement: &'static str,
 ) -> sqlx::Result<Option<bool>> {
+    let options = &schedule.options;
+    options.check().map_err(|refused| sqlx::Error::Encode(Box::new(refused)))?;
     sqlx::query_scalar(statement)
         .bind(&schedule.name)
         .bind(&schedule.cron)
         .bind(&schedule.time_zone)
         .bind(&schedule.type_name)
         .bind(&schedule.parameters)
-        .bind(schedule.queue.as_deref())
-        .bind(schedule.priority.map(i16::from))
+        .bind(options.queue.as_deref())
+        .bind(options.priority.map(i16::from))
         .bind(schedule.missed.name())
         .bind(schedule.paused)
         .bind(schedule.next_at)
         .bind(schedule.key.as_deref())
         .bind(schedule.unique_key.as_deref())
+        .bind(options.max_attempts.map(super::small))
+        .bind(options.unique_for.map(|period| period.as_secs_f64()))
+        .bind(options.timeout.map(|limit| limit.as_secs_f64()))
+        .bind(Some(&options.tags).filter(|tags| !tags.is_empty()))
         .fetch_optional(executor)
         .await
 }
 
-/// Removes a schedule and the record of its firings; its tasks stay. `false` if
-/// there is none of that name.
+/// Deletes a schedule and its firings; its tasks remain. `false` if there is none with this name.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn delete(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<bool> {
     let done = sqlx::query("DELETE FROM longhaul.schedule WHERE name = $1").bind(name).execute(executor).await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Stops a schedule from firing until it is resumed. `false` if there is none of
+/// Pauses a schedule. `false` if there is none of
 /// that name.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn pause(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<bool> {
     let done = sqlx::query("UPDATE longhaul.schedule SET paused = true, changed_at = now() WHERE name = $1")
         .bind(name)
@@ -191,44 +213,79 @@ pub async fn pause(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<bo
     Ok(done.rows_affected() == 1)
 }
 
-/// Lets a paused schedule go on at `next_at`; what came due while it was paused
-/// is not made up for. One that is not paused stays as it is. `false` if there is
-/// none of that name.
+/// What a schedule starts, as it was at some moment.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct Starts {
+    /// See [`NewSchedule::type_name`].
+    #[sqlx(rename = "type")]
+    pub type_name: String,
+    /// As they are stored: secrets are sealed.
+    #[sqlx(try_from = "ShownJson")]
+    pub parameters: Value,
+    changed_at: DateTime<Utc>,
+}
+
+/// What the schedule of this name starts.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn resume(executor: impl PgExecutor<'_>, name: &str, next_at: Option<DateTime<Utc>>) -> sqlx::Result<bool> {
+/// If the database does not answer.
+pub async fn starts(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<Starts>> {
+    sqlx::query_as("SELECT type, parameters, changed_at FROM longhaul.schedule WHERE name = $1")
+        .bind(name)
+        .fetch_optional(executor)
+        .await
+}
+
+/// Resumes a paused schedule at `next_at`; due times during the pause do not fire. A schedule that
+/// is not paused does not change. `false` if there is none of that name, or it has been changed
+/// since it was found to start this.
+///
+/// # Errors
+/// If the database does not answer.
+pub async fn resume(
+    executor: impl PgExecutor<'_>,
+    name: &str,
+    found: &Starts,
+    next_at: Option<DateTime<Utc>>,
+) -> sqlx::Result<bool> {
     let done = sqlx::query(
         "UPDATE longhaul.schedule
             SET next_at = CASE WHEN paused THEN $2 ELSE next_at END,
                 changed_at = CASE WHEN paused THEN now() ELSE changed_at END,
                 paused = false
-          WHERE name = $1",
+          WHERE name = $1 AND changed_at = $3",
     )
     .bind(name)
     .bind(next_at)
+    .bind(found.changed_at)
     .execute(executor)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores a schedule's task now, besides its firings; returns its public id, or that of
-/// the task which has its unique key. `None` if there is no such schedule.
+/// Stores a schedule's task now, in addition to its firings; returns its public id, or that of the
+/// task which has its unique key. `None` if there is no such schedule, or it has been changed since
+/// it was found to start this.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn run(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<String>> {
+/// If the database does not answer.
+pub async fn run(executor: impl PgExecutor<'_>, name: &str, found: &Starts) -> sqlx::Result<Option<String>> {
+    // The unique key is stored as `u:`, the type, `:` and what longhaul.enqueue takes.
     sqlx::query_scalar(
         "SELECT longhaul.enqueue(s.type, s.parameters, priority => s.priority, queue => s.queue,
-                                 created_by => 'schedule:' || s.name, key => s.key, unique_key => s.unique_key)
-           FROM longhaul.schedule s WHERE s.name = $1",
+                                 created_by => 'schedule:' || s.name, key => s.key,
+                                 unique_key => substr(s.unique_key, length(s.type) + 4),
+                                 unique_for => s.unique_seconds * interval '1 second', max_attempts => s.max_attempts,
+                                 timeout => s.timeout_seconds * interval '1 second', tags => s.tags)
+           FROM longhaul.schedule s WHERE s.name = $1 AND s.changed_at = $2",
     )
     .bind(name)
+    .bind(found.changed_at)
     .fetch_optional(executor)
     .await
 }
 
-/// What one look at the schedules did.
+/// The result of one run over the schedules.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fired {
     /// Tasks that were stored.
@@ -239,7 +296,7 @@ pub struct Fired {
     pub more: bool,
     /// Schedules that can't fire and why: they were set aside.
     pub broken: Vec<(String, String)>,
-    /// Schedules that left out firings, and the latest of those.
+    /// Schedules that skipped firings, and the latest of those.
     pub skipped: Vec<(String, DateTime<Utc>)>,
 }
 
@@ -256,11 +313,14 @@ struct DueRow {
     now: DateTime<Utc>,
 }
 
-/// Who locks a row here decides about it; others pass by.
+/// Who locks a row here decides about it; others pass by. Without names `$2`: those that
+/// are not set aside.
 const LOCK_DUE: &str = "
     SELECT name, cron, time_zone, missed, next_at, clock_timestamp() AS now
       FROM longhaul.schedule
      WHERE NOT paused AND next_at <= (SELECT clock_timestamp())
+       AND CASE WHEN $2::text[] IS NOT NULL THEN name = ANY ($2)
+                ELSE name <> ALL (ARRAY(SELECT a.id FROM longhaul.set_aside a WHERE a.service = 'scheduler')) END
      ORDER BY next_at LIMIT $1
        FOR UPDATE SKIP LOCKED";
 
@@ -274,7 +334,7 @@ const FIRE: &str = "
     ), settled AS MATERIALIZED (
         SELECT o.id, o.name, o.due_at,
                CASE WHEN o.unique_key IS NOT NULL THEN longhaul.take_key(o.unique_key, o.id, o.unique_seconds) END AS other
-          FROM (SELECT d.*, s.unique_key, y.unique_seconds
+          FROM (SELECT d.*, s.unique_key, coalesce(s.unique_seconds, y.unique_seconds) AS unique_seconds
                   FROM due d
                   JOIN longhaul.schedule s USING (name)
                   JOIN longhaul.task_type y ON y.name = s.type
@@ -284,23 +344,23 @@ const FIRE: &str = "
         SELECT name, due_at, coalesce(other, id), $3 FROM settled
         RETURNING schedule AS name, due_at
     ), wanted AS MATERIALIZED (
-        SELECT d.id, d.due_at, s.name, s.type, s.parameters, s.key, s.unique_key, y.max_attempts,
+        SELECT d.id, d.due_at, s.name, s.type, s.parameters, s.key, s.unique_key, s.timeout_seconds, s.tags,
+               coalesce(s.max_attempts, y.max_attempts) AS max_attempts,
                coalesce(s.queue, y.queue) AS queue, coalesce(s.priority, y.priority) AS priority
           FROM settled d
           JOIN longhaul.schedule s USING (name)
           JOIN longhaul.task_type y ON y.name = s.type
          WHERE d.other IS NULL
     ), stored AS (
-        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, key, unique_key, created_by,
-                                   message, state)
-        SELECT id, type, queue, priority, max_attempts, parameters, key, unique_key, 'schedule:' || name,
+        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, key, unique_key, timeout_seconds,
+                                   tags, created_by, message, state)
+        SELECT id, type, queue, priority, max_attempts, parameters, key, unique_key, timeout_seconds, tags, 'schedule:' || name,
                'Due ' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'Queued'
           FROM wanted
+    ), tagged AS (
+        INSERT INTO longhaul.task_tag (tag, task_id) SELECT unnest(tags), id FROM wanted
     ), ready AS (
-        INSERT INTO longhaul.ready (queue, priority, id)
-        SELECT queue, priority, id FROM wanted
-    ), woken AS (
-        SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM wanted) AS waiting
+        SELECT longhaul.make_ready(array_agg(id), array_agg(queue), array_agg(priority)) FROM wanted HAVING count(*) > 0
     ), moved AS (
         UPDATE longhaul.schedule s
            SET next_at = m.next_at,
@@ -312,18 +372,45 @@ const FIRE: &str = "
                AS m(name, next_at, skipped_at, problem)
          WHERE s.name = m.name
     )
-    SELECT count(*) FROM wanted WHERE (SELECT count(*) FROM woken) >= 0";
+    SELECT count(*) FROM wanted WHERE (SELECT count(*) FROM ready) >= 0";
 
-/// Fires what is due: stores the tasks and moves each schedule on, in one
-/// transaction, so that a crash leaves both or neither. Safe from any number of
-/// processes at once: a schedule is locked by one of them, and a key makes sure
-/// that a due time fires once.
+/// Fires due schedules: stores their tasks and advances each schedule, in one transaction, so that
+/// a crash leaves both or neither. Any number of processes may run it at once: one of them locks a
+/// schedule, and a key ensures that a due time fires once.
 ///
 /// # Errors
-/// When the database does not answer; nothing has changed then.
+/// If the database does not answer. Then nothing has changed.
 pub async fn fire(pool: &PgPool, worker_id: i32) -> sqlx::Result<Fired> {
+    fire_some(pool, worker_id, None).await
+}
+
+/// The schedules that [`fire`] would fire now.
+///
+/// # Errors
+/// If the database does not answer.
+pub async fn due(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT s.name FROM longhaul.schedule s
+          WHERE NOT s.paused AND s.next_at <= (SELECT clock_timestamp())
+            AND s.name <> ALL (ARRAY(SELECT a.id FROM longhaul.set_aside a WHERE a.service = 'scheduler'))
+          ORDER BY s.next_at LIMIT $1",
+    )
+    .bind(AT_ONCE)
+    .fetch_all(executor)
+    .await
+}
+
+/// Fires those of these schedules that are due.
+///
+/// # Errors
+/// As [`fire`].
+pub async fn fire_these(pool: &PgPool, worker_id: i32, names: &[String]) -> sqlx::Result<()> {
+    fire_some(pool, worker_id, Some(names)).await.map(|_fired| ())
+}
+
+async fn fire_some(pool: &PgPool, worker_id: i32, names: Option<&[String]>) -> sqlx::Result<Fired> {
     let mut transaction = pool.begin().await?;
-    let due: Vec<DueRow> = sqlx::query_as(LOCK_DUE).bind(AT_ONCE).fetch_all(&mut *transaction).await?;
+    let due: Vec<DueRow> = sqlx::query_as(LOCK_DUE).bind(AT_ONCE).bind(names).fetch_all(&mut *transaction).await?;
     let mut result = Fired { more: i64::try_from(due.len()).unwrap_or(AT_ONCE) >= AT_ONCE, ..Fired::default() };
     if !due.is_empty() {
         let mut firings = (Vec::new(), Vec::new());

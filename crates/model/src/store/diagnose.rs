@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgListener;
-use sqlx::{AssertSqlSafe, FromRow, PgExecutor, PgPool};
+use sqlx::{FromRow, PgExecutor, PgPool};
 
 /// The server and who asks it.
 #[derive(Debug, Clone, FromRow)]
@@ -17,6 +17,10 @@ pub struct Server {
     pub version_number: i32,
     /// It is a standby: nothing can be written.
     pub is_standby: bool,
+    /// It is a primary, and yet nothing can be written: `default_transaction_read_only`.
+    pub read_only: bool,
+    /// `server_encoding`.
+    pub encoding: String,
     /// `fsync`; without, a crash may lose or corrupt everything.
     pub fsync: bool,
     /// `full_page_writes`; without, a crash may corrupt pages.
@@ -43,12 +47,14 @@ pub struct Server {
 /// Reads it.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn server(executor: impl PgExecutor<'_>) -> sqlx::Result<Server> {
     sqlx::query_as(
         "SELECT current_setting('server_version') AS version,
                 current_setting('server_version_num')::int AS version_number,
                 pg_is_in_recovery() AS is_standby,
+                current_setting('transaction_read_only')::bool AS read_only,
+                current_setting('server_encoding') AS encoding,
                 current_setting('fsync')::bool AS fsync,
                 current_setting('full_page_writes')::bool AS full_page_writes,
                 current_setting('synchronous_commit') AS synchronous_commit,
@@ -64,6 +70,82 @@ pub async fn server(executor: impl PgExecutor<'_>) -> sqlx::Result<Server> {
     .await
 }
 
+/// A setting of the database or of one of our roles that gets in the way.
+#[derive(Debug, Clone, FromRow)]
+pub struct Setting {
+    /// With its value.
+    pub setting: String,
+    /// Where it is set, in words.
+    pub place: String,
+    /// What it does to the queue.
+    pub matters: String,
+    /// SQL that takes it back.
+    pub mend: String,
+}
+
+/// Such settings, as `ALTER DATABASE` and `ALTER ROLE` made them.
+///
+/// # Errors
+/// If the database does not answer.
+pub async fn settings(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Setting>> {
+    sqlx::query_as(
+        "WITH known(name, harmless, matters) AS (VALUES
+             ('statement_timeout', '0', 'it ends statements of handlers, whose attempts are then made again'),
+             ('lock_timeout', '0', 'it ends statements of handlers that wait, whose attempts are then made again'),
+             ('transaction_timeout', '0', 'it ends transactions of handlers, whose attempts are then made again'),
+             ('default_transaction_isolation', 'read committed', 'transactions of handlers fail where they would wait, and their attempts are made again'),
+             ('default_transaction_read_only', 'off', 'nothing can be stored'),
+             ('session_replication_role', 'origin', 'triggers do not fire'),
+             ('standard_conforming_strings', 'on', 'statements of handlers mean something else'),
+             ('quote_all_identifiers', 'off', 'names are written otherwise than handlers may expect')
+         ), set_here AS (
+             SELECT d.setdatabase, d.setrole, split_part(one, '=', 1) AS name, substr(one, strpos(one, '=') + 1) AS value
+               FROM pg_db_role_setting d CROSS JOIN unnest(d.setconfig) AS one
+              WHERE d.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                AND (d.setrole = 0 OR d.setrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+                     OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname IN ('longhaul_api', 'longhaul_worker', 'longhaul_owner')
+                                   AND pg_has_role(d.setrole, r.oid, 'MEMBER')))
+         )
+         SELECT format('%s = %s', h.name, h.value) AS setting,
+                CASE WHEN h.setrole = 0 THEN 'for the database' ELSE format('for role %s', h.setrole::regrole) END AS place,
+                k.matters,
+                format('ALTER %s RESET %I', CASE WHEN h.setrole = 0 THEN format('DATABASE %I', current_database())
+                                                 WHEN h.setdatabase = 0 THEN format('ROLE %s', h.setrole::regrole)
+                                                 ELSE format('ROLE %s IN DATABASE %I', h.setrole::regrole, current_database()) END,
+                       h.name) AS mend
+           FROM set_here h JOIN known k ON k.name = h.name
+          WHERE lower(h.value) <> k.harmless
+          ORDER BY 2, 1",
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// Tasks whose time has come, and that no worker has made ready.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub struct Overdue {
+    /// How many; 10,000 if more.
+    pub tasks: i64,
+    /// For how long the first of them.
+    pub seconds: f64,
+}
+
+/// Such tasks, if there are any that have been due for longer than this.
+///
+/// # Errors
+/// If the database does not answer.
+pub async fn overdue(executor: impl PgExecutor<'_>, longer_than: Duration) -> sqlx::Result<Option<Overdue>> {
+    sqlx::query_as(
+        "SELECT count(*) AS tasks, extract(epoch FROM now() - min(run_at))::float8 AS seconds
+           FROM (SELECT run_at FROM longhaul.scheduled
+                  WHERE run_at < now() - $1 * interval '1 microsecond' ORDER BY run_at LIMIT 10000) AS due
+         HAVING count(*) > 0",
+    )
+    .bind(super::whole_micros(longer_than))
+    .fetch_optional(executor)
+    .await
+}
+
 /// Migrations of a database beside those of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -76,16 +158,9 @@ pub struct Applied {
 /// Compares them.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn applied(pool: &PgPool, migrator: &Migrator) -> sqlx::Result<Applied> {
-    let table = &*migrator.table_name;
-    let known: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(pool).await?;
-    let applied: Vec<i64> = if known {
-        let sql = AssertSqlSafe(format!("SELECT version FROM {table} WHERE success ORDER BY version"));
-        sqlx::query_scalar(sql).fetch_all(pool).await?
-    } else {
-        Vec::new()
-    };
+    let applied = super::migrate::applied(&mut *pool.acquire().await?, migrator).await?;
     let ours: Vec<i64> = migrator.iter().map(|migration| migration.version).collect();
     Ok(Applied {
         missing: ours.iter().copied().filter(|version| !applied.contains(version)).collect(),
@@ -116,7 +191,7 @@ pub struct Table {
 /// The tables of the queue.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn tables(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Table>> {
     sqlx::query_as(
         "SELECT format('%I.%I', 'longhaul', c.relname) AS name, s.n_live_tup AS live, s.n_dead_tup AS dead,
@@ -149,7 +224,7 @@ pub struct Pin {
 /// that hold back vacuum by more than a million transactions.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn pins(executor: impl PgExecutor<'_>, older_than: Duration) -> sqlx::Result<Vec<Pin>> {
     sqlx::query_as(
         "SELECT format('a transaction of %s (%s, process %s, %s)', usename, nullif(application_name, ''), pid, state) AS what,
@@ -172,7 +247,7 @@ pub async fn pins(executor: impl PgExecutor<'_>, older_than: Duration) -> sqlx::
     .await
 }
 
-/// Leases of a worker that does not work any more, and that nobody has put back.
+/// Leases of a dead worker that no worker has rescued.
 #[derive(Debug, Clone, FromRow)]
 pub struct StuckLeases {
     /// The worker's name.
@@ -183,24 +258,26 @@ pub struct StuckLeases {
     pub seconds: f64,
 }
 
-/// Leases whose worker stopped, was lost, or has been silent for five times what makes
-/// it presumed dead: some worker that is alive should have put them back.
+/// Leases whose worker there is not, or has been silent for five times what makes it
+/// presumed dead: some worker that is alive should have put them back.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn stuck_leases(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<StuckLeases>> {
     sqlx::query_as(
-        "SELECT w.name AS worker, sum(cardinality(l.task_ids))::bigint AS tasks,
-                extract(epoch FROM now() - max(w.heartbeat_at))::float8 AS seconds
-           FROM longhaul.lease l JOIN longhaul.worker w ON w.id = l.worker_id
-          WHERE w.heartbeat_at < now() - w.heartbeat_ms * 5 * interval '1.7 ms'
-          GROUP BY w.id, w.name ORDER BY 2 DESC LIMIT 20",
+        "SELECT coalesce(w.name, format('worker %s', l.worker_id)) AS worker, sum(cardinality(l.task_ids))::bigint AS tasks,
+                extract(epoch FROM now() - coalesce(max(w.heartbeat_at), min(l.claimed_at)))::float8 AS seconds
+           FROM longhaul.lease l LEFT JOIN longhaul.worker w ON w.id = l.worker_id
+          WHERE (w.heartbeat_at < now() - w.heartbeat_ms * 5 * interval '1.7 ms'
+                 AND (SELECT v.state FROM longhaul.workers v WHERE v.id = w.id) <> 'alive')
+             OR (w.id IS NULL AND l.claimed_at < now() - interval '1 minute')
+          GROUP BY l.worker_id, w.name ORDER BY 2 DESC LIMIT 20",
     )
     .fetch_all(executor)
     .await
 }
 
-/// A queue with tasks that may run, which no worker that is alive serves.
+/// A queue with tasks that may run or be admitted, which no worker that is alive serves.
 #[derive(Debug, Clone, FromRow)]
 pub struct Unserved {
     /// Its name.
@@ -212,32 +289,33 @@ pub struct Unserved {
 /// Such queues.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn unserved(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Unserved>> {
     sqlx::query_as(
-        "WITH RECURSIVE named(queue) AS (
-             (SELECT queue FROM longhaul.ready ORDER BY queue LIMIT 1)
-             UNION ALL
-             SELECT (SELECT r.queue FROM longhaul.ready r WHERE r.queue > n.queue ORDER BY r.queue LIMIT 1)
-               FROM named n WHERE n.queue IS NOT NULL
-         )
-         SELECT n.queue, (SELECT count(*) FROM (SELECT FROM longhaul.ready r WHERE r.queue = n.queue LIMIT 10000) t) AS ready
-           FROM named n
-          WHERE n.queue IS NOT NULL
+        "SELECT n.queue, (SELECT count(*) FROM (SELECT FROM longhaul.ready r WHERE r.queue = n.queue LIMIT 10000) t) AS ready
+           FROM longhaul.queue_names n
+          WHERE EXISTS (SELECT FROM longhaul.ready r WHERE r.queue = n.queue)
+            AND NOT EXISTS (SELECT FROM longhaul.queue q WHERE q.name = n.queue AND q.paused_at IS NOT NULL)
             AND NOT EXISTS (SELECT FROM longhaul.workers w WHERE w.state = 'alive' AND n.queue = ANY (w.queues))",
     )
     .fetch_all(executor)
     .await
 }
 
-/// Paused task types of which tasks are among the first that are held.
+/// Paused task types of which tasks are among the first that are held or ready: a claim holds
+/// those that it meets.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn paused_types(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT y.name FROM longhaul.task_type y
-          WHERE y.paused_at IS NOT NULL AND y.name IN (SELECT h.type FROM (SELECT type FROM longhaul.held LIMIT 100000) h) ORDER BY y.name",
+          WHERE y.paused_at IS NOT NULL
+            AND y.name IN (SELECT h.type FROM (SELECT type FROM longhaul.held LIMIT 100000) h
+                           UNION
+                           SELECT t.type FROM (SELECT coalesce(task_id, id) AS id FROM longhaul.ready LIMIT 10000) r
+                             JOIN longhaul.task t USING (id))
+          ORDER BY y.name",
     )
     .fetch_all(executor)
     .await
@@ -248,7 +326,7 @@ pub async fn paused_types(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Str
 /// `longhaul_worker` lacks nothing.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn missing_rights(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "WITH ours AS (
@@ -279,7 +357,7 @@ pub async fn missing_rights(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<S
 /// through a pooler that gives each transaction another session.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn hears_notifications(pool: &PgPool, patience: Duration) -> sqlx::Result<bool> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen("longhaul_doctor").await?;
@@ -317,7 +395,7 @@ pub struct Counts {
 /// Reads them, however many tasks there are.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn counts(executor: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
     sqlx::query_as(
         "SELECT coalesce(pg_stat_get_tuples_inserted(to_regclass('longhaul.task')), 0) AS stored,

@@ -11,36 +11,40 @@ use sqlx::{PgExecutor, Postgres};
 use uuid::Uuid;
 
 use super::unless_missing;
+use crate::limits::{
+    CREATED_BY_BYTES, KEY_BYTES, NAME_BYTES, STORED_KEY_BYTES, TaskRefused, check_parameters, check_text,
+};
 use crate::task_type::stored_unique_key;
-use crate::{Keyring, Progress, TaskType, TaskTypeInfo, TraceContext, secret};
+use crate::{Holder, Keyring, Progress, TaskOptions, TaskType, TaskTypeInfo, TraceContext, secret};
 
 /// A task to be stored.
 #[derive(Debug, Clone)]
 pub struct NewTask {
-    /// Made by [`crate::DatabaseClock::new_id`].
+    /// The id, from [`crate::DatabaseClock::new_id`].
     pub id: Uuid,
     /// Its type's constants.
     pub info: TaskTypeInfo,
-    /// What was asked for.
+    /// The parameters.
     pub parameters: Value,
-    /// How far it is at the start, from the type's `create` step.
+    /// The progress at the start, from the type's `create` step.
     pub progress: Progress,
-    /// Who asked.
+    /// The creator.
     pub created_by: Option<String>,
-    /// Not before this time of the database's clock; at once if absent or past.
+    /// The task does not run before this time of the database's clock. Default: at once.
     pub run_at: Option<DateTime<Utc>>,
-    /// Whose turn it is in a gated queue, see [`crate::TaskType::key`].
+    /// The key, see [`crate::TaskType::key`].
     pub key: Option<String>,
-    /// What no other task may have: [`crate::TaskType::unique_key`] in the form in
-    /// which it is stored, as [`NewTask::of`] and [`crate::Entry::keys`] make it. Only
-    /// [`super::keyed`] looks at it.
+    /// The unique key: [`crate::TaskType::unique_key`] in its stored form, from [`NewTask::of`]
+    /// or the type's entry. Only [`super::keyed`] checks it.
     pub unique_key: Option<String>,
-    /// The trace that it belongs to: that of the code which makes it, unless changed.
+    /// The trace of the task. Default: that of the code that creates it.
     pub trace: Option<TraceContext>,
+    /// What it has of its own, instead of what its type says.
+    pub options: TaskOptions,
 }
 
 impl NewTask {
-    /// A task of this type, with nothing special about it.
+    /// Creates a task of this type, with the type's defaults.
     #[must_use]
     pub fn new(id: Uuid, info: TaskTypeInfo, parameters: Value) -> Self {
         Self {
@@ -53,28 +57,84 @@ impl NewTask {
             key: None,
             unique_key: None,
             trace: TraceContext::current(),
+            options: TaskOptions::default(),
         }
+    }
+
+    /// The queue that it goes to.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        self.options.queue.as_deref().unwrap_or(self.info.queue)
+    }
+
+    /// 0 (first) to 9 (last).
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.options.priority.unwrap_or(self.info.priority)
+    }
+
+    /// Attempts in all.
+    #[must_use]
+    pub fn max_attempts(&self) -> u16 {
+        self.options.max_attempts.unwrap_or(self.info.retry.max_attempts)
+    }
+
+    /// How long its unique key keeps others out; until it ends, if absent.
+    #[must_use]
+    pub fn unique_for(&self) -> Option<Duration> {
+        self.options.unique_for.or(self.info.unique_for)
+    }
+
+    /// With a unique key of its own, which is unique within its type.
+    #[must_use]
+    pub fn with_unique_key(mut self, key: &str) -> Self {
+        self.unique_key = Some(stored_unique_key(self.info.name, key));
+        self
+    }
+
+    /// Whether only the columns have to be stored that every task has.
+    fn is_plain(&self) -> bool {
+        self.run_at.is_none() && self.options.timeout.is_none() && self.options.tags.is_empty()
     }
 
     /// The same with the parameters and keys of a task of its own type.
     ///
     /// # Errors
-    /// When the parameters have no JSON form, or one is a [`Secret`](crate::Secret); see
+    /// If the parameters can't be written as JSON, or one is a [`Secret`](crate::Secret); see
     /// [`NewTask::sealed`].
     pub fn of<T: TaskType>(id: Uuid, task: &T) -> serde_json::Result<Self> {
         let plain = secret::plain(task)?.ok_or_else(|| {
             let name = T::NAME;
-            serde_json::Error::custom(format!("{name} has secret parameters, so NewTask::sealed is to be used"))
+            serde_json::Error::custom(format!("{name} has secret parameters: use NewTask::sealed"))
         })?;
         Ok(Self::of_type(id, task, plain))
     }
 
-    /// The same for a type with [`Secret`](crate::Secret) parameters, which are sealed.
+    /// The same for a type with [`Secret`](crate::Secret) parameters, which are encrypted for the
+    /// task of this id: they can't be decrypted under another id.
     ///
     /// # Errors
-    /// When the parameters have no JSON form.
+    /// If the parameters can't be written as JSON.
     pub fn sealed<T: TaskType>(id: Uuid, task: &T, keyring: &Keyring) -> serde_json::Result<Self> {
-        Ok(Self::of_type(id, task, secret::sealed(task, keyring, T::NAME)?))
+        Ok(Self::of_type(id, task, secret::sealed(task, keyring, T::NAME, Holder::task(id))?))
+    }
+
+    /// Whether it can be stored, and read back by a worker: parameters
+    /// ([`check_parameters`]), names, keys, options and who asked are within their limits.
+    ///
+    /// # Errors
+    /// If it exceeds a limit.
+    pub fn check(&self) -> Result<(), TaskRefused> {
+        check_parameters(&self.parameters)?;
+        check_text("The name of a task type", self.info.name, NAME_BYTES)?;
+        check_text("The name of a queue", self.info.queue, NAME_BYTES)?;
+        self.options.check()?;
+        if self.options.unique_for.is_some() && self.unique_key.is_none() {
+            return Err(TaskRefused("A time for which others are kept out needs a unique key.".to_owned()));
+        }
+        check_text("A key", self.key.as_deref().unwrap_or_default(), KEY_BYTES)?;
+        check_text("A unique key as it is stored", self.unique_key.as_deref().unwrap_or_default(), STORED_KEY_BYTES)?;
+        check_text("The name of the caller", self.created_by.as_deref().unwrap_or_default(), CREATED_BY_BYTES)
     }
 
     fn of_type<T: TaskType>(id: Uuid, task: &T, parameters: Value) -> Self {
@@ -84,6 +144,11 @@ impl NewTask {
             ..Self::new(id, TaskTypeInfo::of::<T>(), parameters)
         }
     }
+}
+
+/// Every statement that stores tasks asks this first.
+pub(super) fn check_all(tasks: &[NewTask]) -> sqlx::Result<()> {
+    tasks.iter().try_for_each(NewTask::check).map_err(|refused| sqlx::Error::Encode(Box::new(refused)))
 }
 
 /// How far ahead `run_at` may lie: ten years. `longhaul.enqueue` (SQL) keeps the
@@ -100,7 +165,7 @@ macro_rules! columns {
 
 /// The same from the parameters `$1` to `$14`, for a SELECT. Side by side, unnest()s give
 /// row after row; as one in FROM, each would first be stored as a whole, which cost a
-/// tenth of a millisecond for a single task (docs/performance.md).
+/// tenth of a millisecond for a single task (docs/adr/0008-performance-history.md).
 macro_rules! rows {
     () => {
         "unnest($1::uuid[]) AS id, unnest($2::text[]) AS type, unnest($3::text[]) AS queue,
@@ -113,8 +178,8 @@ macro_rules! rows {
 
 pub(super) use {columns, rows};
 
-/// Of tasks that may all run at once, as most may: an INSERT into a table costs 15 µs
-/// even if no row comes (docs/performance.md).
+/// Plain tasks, which may run at once, fused: an INSERT into a table costs 15 µs even if no row
+/// comes, and so does a call of `longhaul.make_ready` (docs/adr/0008-performance-history.md).
 const ENQUEUE: &str = concat!(
     "WITH input AS MATERIALIZED (
         SELECT ",
@@ -135,8 +200,10 @@ const ENQUEUE: &str = concat!(
     SELECT now() FROM (SELECT count(*) FROM woken) AS notified"
 );
 
-/// One task, as most are stored: a row of its own values takes a twelfth of a millisecond
-/// less than the same as one row of arrays (docs/performance.md).
+/// The same of one plain task, as most are stored: a row of its own values takes a twelfth of a
+/// millisecond less than the same as one row of arrays (docs/adr/0008-performance-history.md). These two and
+/// `longhaul.store_task`, their form in SQL, are the only ones that store ready tasks without
+/// `longhaul.make_ready`; a test compares what they do to every table with the general statement.
 const ENQUEUE_ONE: &str = concat!(
     "WITH stored AS (
         INSERT INTO longhaul.task (",
@@ -148,37 +215,78 @@ const ENQUEUE_ONE: &str = concat!(
     SELECT now(), pg_notify('longhaul_ready', $3)"
 );
 
-const ENQUEUE_SOME_LATER: &str = concat!(
-    "WITH input AS MATERIALIZED (
+/// What else tasks may have, as columns of `task`, and the same from these parameters, for a
+/// SELECT. Each row's tags come as the text of an array.
+macro_rules! option_columns {
+    () => {
+        "timeout_seconds, tags"
+    };
+}
+macro_rules! option_rows {
+    ($timeouts:literal, $tags:literal) => {
+        concat!("unnest(", $timeouts, "::float8[]) AS timeout_seconds, unnest(", $tags, "::text[])::text[] AS tags")
+    };
+}
+
+/// What makes tasks of `input` found by their tags. It is a part of the statement only if
+/// there are any: an INSERT costs 15 µs even if no row comes.
+macro_rules! tagged {
+    ($id:literal) => {
+        concat!(
+            ", tagged AS (
+        INSERT INTO longhaul.task_tag (tag, task_id) SELECT unnest(tags), ",
+            $id,
+            " FROM input WHERE tags IS NOT NULL
+    )"
+        )
+    };
+}
+
+pub(super) use {option_columns, option_rows, tagged};
+
+macro_rules! enqueue_special {
+    ($tagged:expr) => {
+        concat!(
+            "WITH input AS MATERIALIZED (
         SELECT i.*, i.run_at > now() IS TRUE AS later
           FROM (SELECT ",
-    rows!(),
-    ", unnest($15::timestamptz[]) AS run_at) AS i
+            rows!(),
+            ", unnest($15::timestamptz[]) AS run_at, ",
+            option_rows!("$16", "$17"),
+            ") AS i
     ), stored AS (
         INSERT INTO longhaul.task (",
-    columns!(),
-    ", state, run_at) SELECT ",
-    columns!(),
-    ", CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
+            columns!(),
+            ", ",
+            option_columns!(),
+            ", state, run_at) SELECT ",
+            columns!(),
+            ", ",
+            option_columns!(),
+            ", CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
                CASE WHEN later THEN run_at END
           FROM input
     ), ready AS (
-        INSERT INTO longhaul.ready (queue, priority, id)
-        SELECT queue, priority, id FROM input WHERE NOT later
+        SELECT longhaul.make_ready(array_agg(id), array_agg(queue), array_agg(priority))
+          FROM input WHERE NOT later HAVING count(*) > 0
     ), scheduled AS (
         INSERT INTO longhaul.scheduled (run_at, id)
         SELECT run_at, id FROM input WHERE later
-    ), woken AS (
-        SELECT pg_notify('longhaul_ready', queue)
-          FROM (SELECT DISTINCT queue FROM input WHERE NOT later) AS waiting
-    )
-    SELECT now() FROM (SELECT count(*) FROM woken) AS notified"
-);
+    )",
+            $tagged,
+            "
+    SELECT now() FROM (SELECT count(*) FROM ready) AS called"
+        )
+    };
+}
 
-/// Stores tasks in one statement; with a transaction as executor they exist once
-/// it commits, and never if it is rolled back. Returns when they were accepted.
-/// Workers are woken at the commit. For many thousands see
-/// [`super::bulk::enqueue_many`].
+/// Tasks of which some come later or have options of which the others have none.
+const ENQUEUE_SPECIAL: &str = enqueue_special!("");
+const ENQUEUE_TAGGED: &str = enqueue_special!(tagged!("id"));
+
+/// Stores tasks in one statement. With a transaction as executor they exist once it commits, and
+/// never if it is rolled back. Returns the time of their acceptance. The commit wakes workers. For
+/// many thousands of tasks see [`super::bulk::enqueue_many`].
 ///
 /// ```no_run
 /// # use longhaul_model::{DatabaseClock, Registry, sqlx};
@@ -194,17 +302,36 @@ const ENQUEUE_SOME_LATER: &str = concat!(
 /// ```
 ///
 /// # Errors
-/// When the database does not answer, or an id is taken.
+/// If the database does not answer, an id is in use, or a task can't be stored
+/// ([`NewTask::check`]).
 pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::Result<DateTime<Utc>> {
+    check_all(tasks)?;
     match tasks {
-        [task] if task.run_at.is_none() => bind_one(sqlx::query_scalar(ENQUEUE_ONE), task).fetch_one(executor).await,
-        tasks if tasks.iter().all(|task| task.run_at.is_none()) => {
+        [task] if task.is_plain() => bind_one(sqlx::query_scalar(ENQUEUE_ONE), task).fetch_one(executor).await,
+        tasks if tasks.iter().all(NewTask::is_plain) => {
             bind_tasks(sqlx::query_scalar(ENQUEUE), tasks).fetch_one(executor).await
         }
         tasks => {
-            bind_run_at(bind_tasks(sqlx::query_scalar(ENQUEUE_SOME_LATER), tasks), tasks).fetch_one(executor).await
+            let statement = if any_tagged(tasks) { ENQUEUE_TAGGED } else { ENQUEUE_SPECIAL };
+            let query = bind_run_at(bind_tasks(sqlx::query_scalar(statement), tasks), tasks);
+            bind_options(query, tasks).fetch_one(executor).await
         }
     }
+}
+
+/// Whether any of them has tags.
+pub(super) fn any_tagged(tasks: &[NewTask]) -> bool {
+    tasks.iter().any(|task| !task.options.tags.is_empty())
+}
+
+/// Tags as PostgreSQL writes an array; none if there are none.
+pub(super) fn array_of(tags: &[String]) -> Option<String> {
+    if tags.is_empty() {
+        return None;
+    }
+    let quoted: Vec<String> =
+        tags.iter().map(|tag| format!("\"{}\"", tag.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    Some(format!("{{{}}}", quoted.join(",")))
 }
 
 /// Binds the columns of one new task to `$1` to `$14`.
@@ -215,13 +342,13 @@ fn bind_one<'q, O>(
     query
         .bind(task.id)
         .bind(task.info.name)
-        .bind(task.info.queue)
-        .bind(i16::from(task.info.priority))
-        .bind(super::small(task.info.retry.max_attempts))
+        .bind(task.queue())
+        .bind(i16::from(task.priority()))
+        .bind(super::small(task.max_attempts()))
         .bind(&task.parameters)
         .bind(task.created_by.as_deref())
-        .bind(task.progress.total)
-        .bind(task.progress.processed)
+        .bind(task.progress.stored_elements().0)
+        .bind(task.progress.stored_elements().1)
         .bind(task.progress.fraction)
         .bind(task.progress.message.as_deref())
         .bind(task.key.as_deref())
@@ -241,13 +368,13 @@ pub(super) fn bind_tasks<'q, O>(
     query
         .bind(column(tasks, |task| task.id))
         .bind(column(tasks, |task| task.info.name))
-        .bind(column(tasks, |task| task.info.queue))
-        .bind(column(tasks, |task| i16::from(task.info.priority)))
-        .bind(column(tasks, |task| super::small(task.info.retry.max_attempts)))
+        .bind(column(tasks, |task| task.queue()))
+        .bind(column(tasks, |task| i16::from(task.priority())))
+        .bind(column(tasks, |task| super::small(task.max_attempts())))
         .bind(column(tasks, |task| &task.parameters))
         .bind(unless_missing(column(tasks, |task| task.created_by.as_deref())))
-        .bind(column(tasks, |task| task.progress.total))
-        .bind(column(tasks, |task| task.progress.processed))
+        .bind(column(tasks, |task| task.progress.stored_elements().0))
+        .bind(column(tasks, |task| task.progress.stored_elements().1))
         .bind(column(tasks, |task| task.progress.fraction))
         .bind(unless_missing(column(tasks, |task| task.progress.message.as_deref())))
         .bind(unless_missing(column(tasks, |task| task.key.as_deref())))
@@ -261,4 +388,15 @@ pub(super) fn bind_run_at<'q, O>(
     tasks: &'q [NewTask],
 ) -> QueryScalar<'q, Postgres, O, PgArguments> {
     query.bind(unless_missing(tasks.iter().map(|task| task.run_at).collect()))
+}
+
+/// Binds what else new tasks may have ([`option_rows!`]) to the next two parameters.
+pub(super) fn bind_options<'q, O>(
+    query: QueryScalar<'q, Postgres, O, PgArguments>,
+    tasks: &'q [NewTask],
+) -> QueryScalar<'q, Postgres, O, PgArguments> {
+    let timeouts = tasks.iter().map(|task| task.options.timeout.map(|limit| limit.as_secs_f64())).collect();
+    query
+        .bind(unless_missing(timeouts))
+        .bind(unless_missing(tasks.iter().map(|task| array_of(&task.options.tags)).collect()))
 }

@@ -1,29 +1,29 @@
-//! Storing tasks of which there may be only one.
+//! Storing tasks with idempotency keys and unique keys.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::audit::{self, Deed};
+use super::audit::{self, AuditEntry};
 use super::enqueue::{NewTask, enqueue};
 use super::linked::{Dependency, IfChildFailed, LinkError, begin_batch, enqueue_linked, not_of};
+use crate::limits::STORED_KEY_BYTES;
 
 /// A client's name for one request, which it may repeat (`Idempotency-Key`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
     /// As the client sent it.
     pub key: String,
-    /// What was asked for, in a canonical form: the same key with another request
-    /// is a mistake.
+    /// The request in a canonical form: the same key with another request is an error.
     pub request: String,
 }
 
-/// What became of a task with keys.
+/// The outcome of storing a task with keys.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Stored {
-    /// It is stored.
+    /// It was stored.
     New(DateTime<Utc>),
-    /// Another one with its idempotency key or unique key is there already.
+    /// A task with its idempotency key or unique key exists already.
     Existing(Uuid),
     /// The idempotency key was used for another request.
     KeyReused,
@@ -32,7 +32,7 @@ pub enum Stored {
 /// How long an idempotency key is remembered.
 const REMEMBERED_HOURS: f64 = 24.0;
 
-/// A key whose time is over is free.
+/// An expired key is free.
 const TAKE_KEY: &str = "
     INSERT INTO longhaul.task_key AS known (key, task_id, fingerprint, expires_at)
     VALUES ($1, $2, sha256(convert_to($3, 'UTF8')), now() + $4 * interval '1 hour')
@@ -46,27 +46,43 @@ const FIND_KEY: &str = "
       FROM longhaul.task_key k WHERE k.key = $1 AND (k.expires_at IS NULL OR k.expires_at > now())";
 
 fn idempotency(key: &IdempotencyKey) -> String {
-    format!("i:{}", key.key)
+    let stored = format!("i:{}", key.key);
+    if stored.len() <= STORED_KEY_BYTES {
+        return stored;
+    }
+    // A caller with a very long name; an index entry holds less than that.
+    format!("i:{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, stored.as_bytes()))
 }
 
-/// What a repeated request with this key is answered with, if it was made before.
+/// Returns the task of an earlier request with this key, if there was one.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn find(pool: &PgPool, key: &IdempotencyKey) -> sqlx::Result<Option<Stored>> {
     let found: Option<(Uuid, bool)> =
         sqlx::query_as(FIND_KEY).bind(idempotency(key)).bind(&key.request).fetch_optional(pool).await?;
     Ok(found.map(|(id, same)| if same { Stored::Existing(id) } else { Stored::KeyReused }))
 }
 
-/// Stores a task unless another with its idempotency key or unique key is there;
-/// concurrent requests with the same key wait for each other.
-///
-/// It may wait for other tasks; a task that is there already waits for no more.
+/// Whether a key of this task still excludes other tasks, even if the task itself has been deleted.
 ///
 /// # Errors
-/// When the database does not answer, or a task to wait for is not there; nothing
-/// is stored then.
+/// If the database does not answer.
+pub async fn is_kept(pool: &PgPool, task_id: Uuid) -> sqlx::Result<bool> {
+    // Asked only in a case that is rare: it reads all keys.
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM longhaul.task_key k WHERE k.task_id = $1 AND k.expires_at > now())")
+        .bind(task_id)
+        .fetch_one(pool)
+        .await
+}
+
+/// Stores a task unless one with its idempotency key or unique key exists. Concurrent requests with
+/// the same key wait for each other.
+///
+/// The task may have dependencies; an existing task gets no further ones.
+///
+/// # Errors
+/// If the database does not answer, or a dependency does not exist. Then nothing is stored.
 pub async fn enqueue_keyed(
     pool: &PgPool,
     task: &NewTask,
@@ -76,7 +92,7 @@ pub async fn enqueue_keyed(
     enqueue_keyed_as(pool, task, dependencies, key, None).await
 }
 
-/// The same, and writes down who does it, if it is stored.
+/// The same, with an audit entry if the task is stored.
 ///
 /// # Errors
 /// As [`enqueue_keyed`].
@@ -85,7 +101,7 @@ pub async fn enqueue_keyed_as(
     task: &NewTask,
     dependencies: &[Dependency],
     key: Option<&IdempotencyKey>,
-    deed: Option<&Deed>,
+    deed: Option<&AuditEntry>,
 ) -> Result<Stored, LinkError> {
     let mut transaction = pool.begin().await?;
     if let Some(key) = key {
@@ -111,12 +127,12 @@ pub async fn enqueue_keyed_as(
     Ok(stored)
 }
 
-/// Stores a task in the caller's transaction unless another with its unique key is
-/// there: then that one's id is told, and nothing is stored. Whoever asks for the same
-/// key meanwhile waits for the end of the transaction.
+/// Stores a task in the caller's transaction unless one with its unique key exists: then it returns
+/// that task's id and stores nothing. Other transactions with the same key wait for the end of this
+/// one.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn enqueue_unique(transaction: &mut Transaction<'_, Postgres>, task: &NewTask) -> sqlx::Result<Stored> {
     store_unique(transaction, task, &[]).await.map_err(|error| match error {
         LinkError::Database(error) => error,
@@ -144,21 +160,21 @@ async fn store_unique(
     Ok(Stored::New(accepted_at))
 }
 
-/// Tasks that are stored together, or none of them.
+/// Tasks that are stored in one transaction.
 #[derive(Debug, Clone, Default)]
 pub struct Together {
     /// The tasks.
     pub tasks: Vec<NewTask>,
-    /// Which of them wait for which, or for tasks that are stored already.
+    /// Their dependencies, on each other or on stored tasks.
     pub dependencies: Vec<Dependency>,
-    /// The task whose children they are.
+    /// Their parent.
     pub parent: Option<Parent>,
     /// Who stores them, if it must not learn of tasks that others asked for: if one of
     /// those has the unique key of one of these, nothing is stored
     /// ([`LinkError::TakenByOther`]).
     pub only_of: Option<String>,
-    /// Who does it, to be written down.
-    pub deed: Option<Deed>,
+    /// The audit entry.
+    pub deed: Option<AuditEntry>,
 }
 
 /// A parent that only waits for its children.
@@ -177,7 +193,7 @@ pub struct Parent {
 /// waits for it waits for that one; it is no child and waits for nothing itself.
 ///
 /// # Errors
-/// When the database does not answer, or [`LinkError`]; nothing is stored then.
+/// If the database does not answer, or [`LinkError`]; nothing is stored then.
 pub async fn enqueue_all(pool: &PgPool, together: &Together) -> Result<(DateTime<Utc>, Vec<Option<Uuid>>), LinkError> {
     let tasks = together.tasks.as_slice();
     let mut keyed: Vec<(usize, &NewTask, &str)> = tasks
@@ -236,7 +252,7 @@ async fn take_unique(transaction: &mut PgConnection, key: &str, task: &NewTask) 
     sqlx::query_scalar("SELECT longhaul.take_key($1, $2, $3)")
         .bind(key)
         .bind(task.id)
-        .bind(task.info.unique_for.map(|period| period.as_secs_f64()))
+        .bind(task.unique_for().map(|period| period.as_secs_f64()))
         .fetch_one(transaction)
         .await
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::PgExecutor;
 
+use super::stored::StoredJson;
 use super::whole_micros;
 
-/// What a leader is told when it is, or stays, the leader.
+/// The state of a leader.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lead {
     /// What the last run left for the next, its own or another process's.
@@ -30,22 +31,23 @@ const LEAD: &str = "
 /// it for a moment.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn lead(
     executor: impl PgExecutor<'_>,
     name: &str,
     worker_id: i32,
     term: Duration,
 ) -> sqlx::Result<Option<Lead>> {
-    let row: Option<(Option<Value>, i64)> =
+    let row: Option<(Option<StoredJson>, i64)> =
         sqlx::query_as(LEAD).bind(name).bind(worker_id).bind(whole_micros(term)).fetch_optional(executor).await?;
-    Ok(row.map(|(memo, now_ms)| Lead { memo, now_ms }))
+    // A memo that can't be read is none.
+    Ok(row.map(|(memo, now_ms)| Lead { memo: memo.and_then(|memo| memo.0.ok()), now_ms }))
 }
 
 /// Leaves something for the next run, if this worker still leads.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn remember(executor: impl PgExecutor<'_>, name: &str, worker_id: i32, memo: &Value) -> sqlx::Result<()> {
     sqlx::query("UPDATE longhaul.leader SET memo = $3 WHERE name = $1 AND worker_id = $2")
         .bind(name)
@@ -59,7 +61,7 @@ pub async fn remember(executor: impl PgExecutor<'_>, name: &str, worker_id: i32,
 /// Lets another worker lead at once.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn resign(executor: impl PgExecutor<'_>, worker_id: i32) -> sqlx::Result<()> {
     sqlx::query("UPDATE longhaul.leader SET until = clock_timestamp() WHERE worker_id = $1")
         .bind(worker_id)

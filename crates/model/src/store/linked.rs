@@ -10,7 +10,11 @@ use sqlx::query::QueryAs;
 use sqlx::{FromRow, PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
-use super::enqueue::{NewTask, bind_run_at, bind_tasks, columns, rows};
+use super::enqueue::{
+    NewTask, any_tagged, bind_options, bind_run_at, bind_tasks, check_all, columns, option_columns, option_rows, rows,
+    tagged,
+};
+use super::stored::ShownJson;
 use crate::{State, TraceContext};
 
 /// What becomes of a task when one that it waits for fails or is cancelled.
@@ -80,10 +84,10 @@ pub enum LinkError {
     #[error("there is no task {}", list(.0))]
     Unknown(Vec<Uuid>),
     /// Tasks that would wait for each other for ever.
-    #[error("these tasks wait for each other in a circle: {}", list(.0))]
+    #[error("these tasks wait for each other in a cycle: {}", list(.0))]
     Circle(Vec<Uuid>),
     /// A unique key that is taken by a task of someone else ([`super::keyed::Together::only_of`]).
-    #[error("an open task of someone else is the same as one of these")]
+    #[error("another caller has an open task with the same unique key as one of these")]
     TakenByOther,
     /// The database did not take them.
     #[error(transparent)]
@@ -125,7 +129,9 @@ pub fn circle(dependencies: &[Dependency]) -> Vec<Uuid> {
 
 /// The ids of tasks that have none yet come from the database, so that a handler
 /// needs no clock of its own.
-const ENQUEUE: &str = concat!(
+macro_rules! enqueue {
+    ($tagged:expr) => {
+        concat!(
     "WITH family AS (
         INSERT INTO longhaul.family AS f (parent_id, children, if_failed, waiting, resume)
         SELECT $19::uuid, cardinality($1::uuid[]), 'Continue', false, true WHERE $19 IS NOT NULL
@@ -138,15 +144,21 @@ const ENQUEUE: &str = concat!(
                ($19 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($17::uuid[]) AS f(id))) AS followed
           FROM (SELECT ",
     rows!(),
-    ", unnest($15::timestamptz[]) AS run_at, generate_subscripts($1::uuid[], 1) AS number) AS i
+    ", unnest($15::timestamptz[]) AS run_at, ",
+    option_rows!("$20", "$21"),
+    ", generate_subscripts($1::uuid[], 1) AS number) AS i
           LEFT JOIN waits w ON w.task_id = i.id
     ), stored AS (
         INSERT INTO longhaul.task (",
     columns!(),
+    ", ",
+    option_columns!(),
     ", state, run_at, parent_id, followed)
         SELECT new_id, type, queue, priority, max_attempts, parameters,
                coalesce(created_by, (SELECT p.created_by FROM longhaul.task p WHERE p.id = $19)),
-               total_elements, processed_elements, fraction, message, key, unique_key, trace_context,
+               total_elements, processed_elements, fraction, message, key, unique_key, trace_context, ",
+    option_columns!(),
+    ",
                CASE WHEN later AND open = 0 THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
                CASE WHEN later THEN run_at END, $19, CASE WHEN followed THEN true END
           FROM input
@@ -159,17 +171,21 @@ const ENQUEUE: &str = concat!(
         INSERT INTO longhaul.child (parent_id, number, id)
         SELECT $19, f.before + i.number, i.new_id FROM input i CROSS JOIN family f
     ), ready AS (
-        INSERT INTO longhaul.ready (queue, priority, id)
-        SELECT queue, priority, new_id FROM input WHERE NOT later AND open = 0
-        RETURNING queue
+        SELECT longhaul.make_ready(array_agg(new_id), array_agg(queue), array_agg(priority))
+          FROM input WHERE NOT later AND open = 0 HAVING count(*) > 0
     ), scheduled AS (
         INSERT INTO longhaul.scheduled (run_at, id)
         SELECT run_at, new_id FROM input WHERE later AND open = 0
-    ), woken AS (
-        SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM ready) AS waiting
-    )
-    SELECT now() FROM (SELECT count(*) FROM woken) AS notified"
-);
+    )",
+    $tagged,
+    "
+    SELECT now() FROM (SELECT count(*) FROM ready) AS called"
+        )
+    };
+}
+
+const ENQUEUE: &str = enqueue!("");
+const ENQUEUE_TAGGED: &str = enqueue!(tagged!("new_id"));
 
 /// Those of these tasks that this one did not ask for, or that there are not, in
 /// order.
@@ -202,6 +218,7 @@ pub async fn enqueue_linked(
     dependencies: &[Dependency],
     parent: Option<Uuid>,
 ) -> Result<DateTime<Utc>, LinkError> {
+    check_all(tasks)?;
     let in_circle = circle(dependencies);
     if !in_circle.is_empty() {
         return Err(LinkError::Circle(in_circle));
@@ -218,14 +235,13 @@ pub async fn enqueue_linked(
             return Err(LinkError::Unknown(unknown));
         }
     }
-    let accepted_at = bind_run_at(bind_tasks(sqlx::query_scalar(ENQUEUE), tasks), tasks)
+    let statement = if any_tagged(tasks) { ENQUEUE_TAGGED } else { ENQUEUE };
+    let query = bind_run_at(bind_tasks(sqlx::query_scalar(statement), tasks), tasks)
         .bind(dependencies.iter().map(|dependency| dependency.task).collect::<Vec<_>>())
         .bind(dependencies.iter().map(|dependency| dependency.on).collect::<Vec<_>>())
         .bind(dependencies.iter().map(|dependency| dependency.if_failed.name()).collect::<Vec<_>>())
-        .bind(parent)
-        .fetch_one(transaction)
-        .await?;
-    Ok(accepted_at)
+        .bind(parent);
+    Ok(bind_options(query, tasks).fetch_one(transaction).await?)
 }
 
 const BEGIN_BATCH: &str = "
@@ -248,11 +264,12 @@ pub async fn begin_batch(
     parent: &NewTask,
     if_failed: IfChildFailed,
 ) -> sqlx::Result<()> {
+    check_all(std::slice::from_ref(parent))?;
     sqlx::query(BEGIN_BATCH)
         .bind(parent.id)
         .bind(parent.info.name)
-        .bind(parent.info.queue)
-        .bind(i16::from(parent.info.priority))
+        .bind(parent.queue())
+        .bind(i16::from(parent.priority()))
         .bind(&parent.parameters)
         .bind(parent.created_by.as_deref())
         .bind(parent.progress.total)
@@ -261,6 +278,14 @@ pub async fn begin_batch(
         .execute(transaction)
         .await?;
     Ok(())
+}
+
+/// Ids for this many tasks, by the database's clock, in order.
+pub(crate) async fn new_ids(executor: impl PgExecutor<'_>, number: usize) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar("SELECT longhaul.new_id() AS id FROM generate_series(1, $1) ORDER BY id")
+        .bind(i32::try_from(number).unwrap_or(i32::MAX))
+        .fetch_all(executor)
+        .await
 }
 
 /// Notes that a task with a handler has children from now on, so that its end is
@@ -274,7 +299,7 @@ pub(crate) async fn become_parent(transaction: &mut PgConnection, id: Uuid) -> s
 }
 
 /// Acts upon the ends of tasks that others wait for (`longhaul.follow`). Returns
-/// how many ends; call it again until there are none.
+/// how many ends and parents; call it again until there are none.
 ///
 /// # Errors
 /// When the database does not answer; nothing has changed then.
@@ -330,8 +355,8 @@ struct RelativeRow {
     type_name: String,
     created_by: Option<String>,
     state: String,
-    result: Option<Value>,
-    error: Option<Value>,
+    result: Option<ShownJson>,
+    error: Option<ShownJson>,
     number: Option<i32>,
     if_failed: Option<String>,
 }
@@ -344,8 +369,8 @@ impl RelativeRow {
             type_name: self.type_name,
             created_by: self.created_by,
             state: self.state.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-            result: self.result,
-            error: self.error,
+            result: self.result.map(Value::from),
+            error: self.error.map(ShownJson::into_problem),
             number: self.number,
             if_failed: self.if_failed.map(|name| match name.as_str() {
                 "Fail" => IfFailed::Fail,

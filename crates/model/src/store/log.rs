@@ -35,7 +35,7 @@ struct LineRow {
 /// `limit` at most.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn lines(executor: impl PgExecutor<'_>, task: Uuid, after: i64, limit: u32) -> sqlx::Result<Vec<StoredLine>> {
     let rows: Vec<LineRow> = sqlx::query_as(
         "SELECT number, logged_at, attempt, level, line FROM longhaul.task_log
@@ -52,7 +52,7 @@ pub async fn lines(executor: impl PgExecutor<'_>, task: Uuid, after: i64, limit:
 /// How many lines of a task are kept.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn kept(executor: impl PgExecutor<'_>, task: Uuid) -> sqlx::Result<i64> {
     sqlx::query_scalar("SELECT count(*) FROM longhaul.task_log WHERE task_id = $1").bind(task).fetch_one(executor).await
 }

@@ -6,11 +6,11 @@ use sqlx::{PgExecutor, PgPool};
 /// Empties the queue, including its history.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn clear(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::raw_sql(
         "TRUNCATE longhaul.task, longhaul.ready, longhaul.scheduled, longhaul.held, longhaul.admitted, longhaul.lease,
-                  longhaul.cancel_request, longhaul.task_key, longhaul.watched CASCADE",
+                  longhaul.cancel_request, longhaul.task_key, longhaul.watched, longhaul.unsuccessful CASCADE",
     )
     .execute(pool)
     .await?;
@@ -21,7 +21,7 @@ pub async fn clear(pool: &PgPool) -> sqlx::Result<()> {
 /// writes out what is dirty, so that runs begin alike.
 ///
 /// # Errors
-/// When the database does not answer, or the role may not do a checkpoint.
+/// If the database does not answer, or the role may not do a checkpoint.
 pub async fn settle(pool: &PgPool) -> sqlx::Result<()> {
     for statement in ["VACUUM ANALYZE longhaul.task", "VACUUM ANALYZE longhaul.ready", "CHECKPOINT"] {
         sqlx::raw_sql(statement).execute(pool).await?;
@@ -32,7 +32,7 @@ pub async fn settle(pool: &PgPool) -> sqlx::Result<()> {
 /// Whether nothing is ready and nothing is at work.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn is_drained(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM longhaul.ready) AND NOT EXISTS (SELECT FROM longhaul.lease)")
         .fetch_one(executor)
@@ -42,7 +42,7 @@ pub async fn is_drained(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
 /// How many tasks have succeeded.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn succeeded(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar("SELECT count(*) FROM longhaul.task WHERE state = 'Succeeded'").fetch_one(executor).await
 }
@@ -50,7 +50,7 @@ pub async fn succeeded(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
 /// How many tasks there are, and how many of them are ready.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn stored(executor: impl PgExecutor<'_>) -> sqlx::Result<(i64, i64)> {
     sqlx::query_as("SELECT (SELECT count(*) FROM longhaul.task), (SELECT count(*) FROM longhaul.ready)")
         .fetch_one(executor)
@@ -61,7 +61,7 @@ pub async fn stored(executor: impl PgExecutor<'_>) -> sqlx::Result<(i64, i64)> {
 /// the table: written once, updated once, vacuumed.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn fill_history(pool: &PgPool, type_name: &str, queue: &str, count: i64) -> sqlx::Result<()> {
     const AT_ONCE: i64 = 500_000;
     let mut from = 0;
@@ -111,7 +111,7 @@ pub struct Counters {
 /// idle, up to ten seconds late.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn counters(executor: impl PgExecutor<'_>) -> sqlx::Result<Counters> {
     sqlx::query_as(
         "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::float8 AS wal_bytes,

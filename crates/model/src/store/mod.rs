@@ -2,9 +2,9 @@
 //!
 //! Rules that all of them keep (docs/architecture.md explains each):
 //!
-//! * Who writes a task at work locks its lease row first (`FOR KEY SHARE`), in
-//!   the same statement or transaction; the rescuer deletes that row. So a
-//!   worker that lost its lease changes nothing.
+//! * Whoever writes a task at work locks its lease row first, in the same statement or
+//!   transaction; the rescuer deletes that row. So a worker that lost its lease changes
+//!   nothing. The task's row must also still be that of the attempt that writes (`at_work!`).
 //! * Locks are taken in the order lease, then task.
 //! * The claim and the flush of progress commit asynchronously: a lost claim
 //!   leaves the task in `ready`, and a finish that builds on a claim flushes it.
@@ -13,7 +13,7 @@
 /// Leases of worker $1 by their numbers. Where the planner takes `lease` for empty, as it is
 /// most of the time, it does not use the index for `number = ANY (…)`: it reads all leases of
 /// the worker and picks, dead ones too, which under an old snapshot are all that it ever had
-/// (docs/performance.md). The bounds it does use, and numbers grow with time.
+/// (docs/adr/0008-performance-history.md). The bounds it does use, and numbers grow with time.
 macro_rules! leases {
     ($numbers:literal) => {
         concat!(
@@ -32,50 +32,89 @@ macro_rules! leases {
 /// A join by the key of a table that is written to: one look into its index for each row of
 /// the other side. Said with `=`, a plan that was made while the table held next to nothing
 /// may read all of it instead, once or even for each row, and is kept until the next ANALYZE
-/// (docs/performance.md, "Joins that can't go wrong").
+/// (docs/adr/0008-performance-history.md, "Joins that can't go wrong").
 macro_rules! by_key {
     ($key:literal, $of:literal) => {
         concat!($key, " = ANY (ARRAY[", $of, "])")
     };
 }
 
+/// Whether the row `t` of `task` is still that of the attempt with this number, which some
+/// lease holds: the attempt has been stored as running, or its row is as the claim left it.
+/// A retry, a snooze and an end leave another state or attempt behind. Everything that
+/// writes a task at work asks this, and locks the lease first. An attempt beyond 32,767, the
+/// last that a row can tell, is told by its lease alone.
+macro_rules! at_work {
+    ($attempt:literal) => {
+        concat!(
+            "(t.state = 'Running' AND t.attempt = ",
+            $attempt,
+            " OR t.state IN ('Queued', 'Retrying') AND (t.attempt < ",
+            $attempt,
+            " OR ",
+            $attempt,
+            " = 32767))"
+        )
+    };
+}
+
 pub mod api_key;
+pub mod aside;
 pub mod audit;
 pub mod bulk;
 pub mod cancel;
 pub mod claim;
+pub mod count;
 pub mod cron;
+pub mod current;
+pub mod deadline;
 pub mod depth;
 pub mod detail;
 pub mod diagnose;
 pub mod enqueue;
+pub mod failure;
+mod filter;
 pub mod find;
+pub mod findings;
 pub mod finish;
+pub mod follow;
+pub mod gate;
+pub mod give_back;
 pub mod keyed;
 pub mod leader;
-mod line;
 pub mod linked;
 pub mod list;
 pub mod log;
 pub mod measure;
 pub mod migrate;
+mod migration_session;
 pub mod overview;
 pub mod progress;
 pub mod queue;
 pub mod read;
+pub mod repair;
 pub mod rescue;
+pub mod rescue_apart;
 pub mod retention;
 pub mod roles;
 pub mod schedule;
 pub mod session;
+mod sticky_connection;
+mod stored;
 pub mod task_type;
+pub mod trouble;
+pub mod unsuccessful;
 pub mod wakeup;
 pub mod watch;
+pub mod why;
 pub mod worker;
 
 use uuid::Uuid;
 
-pub use line::Line;
+pub use deadline::{DEADLINE, SERVICE_DEADLINE, within};
+pub use failure::{Failure, is_passing, is_refusal, waited_for_lock};
+pub use sticky_connection::StickyConnection;
+pub use stored::ShownJson;
 
 use crate::{Progress, TraceContext};
 
@@ -108,36 +147,24 @@ pub struct ClaimedTask {
     pub max_attempts: u16,
     /// How often its worker died; its start is stored before it runs if ever.
     pub crashes: u16,
-    /// What was asked for.
+    /// The parameters.
     pub parameters: serde_json::Value,
     /// What an earlier attempt saved.
     pub checkpoint: Option<serde_json::Value>,
+    /// Why it can't be run: its row holds what this program can't read. Its parameters or
+    /// its checkpoint are missing then.
+    pub unreadable: Option<String>,
     /// How far it was when it was claimed.
     pub progress: Progress,
-    /// How many lines its log has had.
+    /// Number of lines written to its log.
     pub logged: i64,
     /// The trace of whoever started it.
     pub trace: Option<TraceContext>,
     /// Something follows from its success: it has a unique key, or others wait for it.
     /// Others may also begin to wait after the claim.
     pub special: bool,
-}
-
-/// Whether an error means that the database can't be reached or is not ready
-/// (rather than that a statement is wrong), so that trying again makes sense.
-/// SQLSTATE classes from the PostgreSQL manual, appendix A.
-#[must_use]
-pub fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            // 08 connection exception, 53 insufficient resources, 57P
-            // shutdown, crash recovery and starting up, 40 serialization
-            // failure and deadlock, 25006 a standby, 55P03 lock timeout.
-            ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class)) || code == "25006" || code == "55P03"
-        }),
-        _ => false,
-    }
+    /// The longest that the attempt may take, if it is not what the type says.
+    pub timeout: Option<std::time::Duration>,
 }
 
 fn whole_micros(duration: std::time::Duration) -> i64 {

@@ -1,14 +1,15 @@
-//! The queue at a glance: how it stands now, and what the last hour was like.
+//! The overview: the current state of the queues, and the last hour.
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgExecutor, PgPool};
 
+use super::gate::runnable_from;
 use crate::clock::id_floor;
 
-/// How things stand now.
+/// The current state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Overview {
-    /// Every queue, by name.
+    /// Every queue that a task type, a worker or a setting names, or that has open tasks, by name.
     pub queues: Vec<Glance>,
     /// Workers.
     pub workers: Workers,
@@ -21,16 +22,18 @@ pub struct Glance {
     pub name: String,
     /// Whether it is paused.
     pub paused: bool,
-    /// Tasks that may run now.
+    /// Ready tasks.
     pub ready: i64,
-    /// Tasks that the gate holds.
+    /// Held tasks.
     pub held: i64,
-    /// Tasks whose time has not come.
+    /// Scheduled tasks.
     pub scheduled: i64,
-    /// Tasks at work.
+    /// Running tasks, without those that a worker has claimed ahead of its free slots.
     pub running: i64,
     /// For how many seconds the oldest task that could run has waited.
     pub oldest_waiting: Option<f64>,
+    /// Live workers that serve it.
+    pub workers: i64,
 }
 
 /// Workers, counted.
@@ -87,49 +90,56 @@ pub const COUNTED: i64 = 20_000;
 const SAMPLED: i64 = 1_000_000;
 
 /// Tasks are looked up by arrays of ids, so by the key, however large the table is.
-const QUEUES: &str = "
-    WITH queue AS (
-        SELECT y.queue AS name FROM longhaul.task_type y
-        UNION SELECT unnest(w.queues) FROM longhaul.worker w WHERE w.stopped_at IS NULL AND w.lost_at IS NULL
-        UNION SELECT s.name FROM longhaul.queue s
-    ), later AS (
+const QUEUES: &str = concat!(
+    "
+    WITH later AS MATERIALIZED (
         SELECT t.queue, count(*) AS tasks
           FROM longhaul.task t
          WHERE t.id = ANY (ARRAY(SELECT p.id FROM longhaul.scheduled p ORDER BY p.run_at, p.id LIMIT $1))
          GROUP BY t.queue
-    ), at_work AS (
-        SELECT t.queue, count(*) AS tasks
-          FROM longhaul.task t
-         WHERE t.id = ANY (ARRAY(SELECT unnest(l.task_ids) FROM longhaul.lease l))
-           AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled') GROUP BY t.queue
+    ), at_work AS MATERIALIZED (
+        SELECT a.queue, sum(a.tasks)::bigint AS tasks FROM longhaul.at_work a GROUP BY a.queue
+    ), queue AS (
+        SELECT n.queue AS name FROM longhaul.queue_names n UNION SELECT l.queue FROM later l
+    ), served AS MATERIALIZED (
+        SELECT s.queue, count(*) AS workers
+          FROM longhaul.workers w CROSS JOIN unnest(w.queues) AS s(queue) WHERE w.state = 'alive' GROUP BY s.queue
     )
     SELECT q.name, coalesce(s.paused_at IS NOT NULL, false) AS paused,
-           (SELECT count(*) FROM (SELECT FROM longhaul.ready r WHERE r.queue = q.name LIMIT $1) x) AS ready,
-           (SELECT count(*) FROM (SELECT FROM longhaul.held h WHERE h.queue = q.name LIMIT $1) x) AS held,
+           (SELECT count(*) FROM (SELECT FROM longhaul.ready r
+                                   WHERE r.queue = q.name AND r.priority >= q.runnable_from LIMIT $1) x) AS ready,
+           (SELECT count(*) FROM (SELECT FROM longhaul.held h WHERE h.queue = q.name
+                                  UNION ALL
+                                  SELECT FROM longhaul.ready r
+                                   WHERE r.queue = q.name AND r.priority < q.runnable_from LIMIT $1) x) AS held,
            coalesce(later.tasks, 0) AS scheduled, coalesce(at_work.tasks, 0) AS running,
-           (SELECT extract(epoch FROM now() - min(t.accepted_at))::float8
+           (SELECT extract(epoch FROM now() - min(t.accepted_at) FILTER (WHERE isfinite(t.accepted_at)))::float8
               FROM longhaul.task t
-             WHERE t.id = ANY (ARRAY(SELECT first.id FROM generate_series(0, 9) AS p(priority)
+             WHERE t.id = ANY (ARRAY(SELECT first.id FROM generate_series(q.runnable_from, 19) AS p(priority)
                                       CROSS JOIN LATERAL (SELECT coalesce(r.task_id, r.id) AS id FROM longhaul.ready r
                                                            WHERE r.queue = q.name AND r.priority = p.priority
-                                                           ORDER BY r.id LIMIT 1) first))) AS oldest_waiting
-      FROM queue q
+                                                           ORDER BY r.id LIMIT 1) first))) AS oldest_waiting,
+           coalesce(served.workers, 0) AS workers
+      FROM (SELECT name, ",
+    runnable_from!("queue.name"),
+    " AS runnable_from FROM queue) q
       LEFT JOIN longhaul.queue s USING (name)
       LEFT JOIN later ON later.queue = q.name
       LEFT JOIN at_work ON at_work.queue = q.name
-     ORDER BY q.name";
+      LEFT JOIN served ON served.queue = q.name
+     ORDER BY q.name"
+);
 
-/// How things stand now. Of very many waiting tasks of a queue, [`COUNTED`] are counted.
+/// The current state. Of very many waiting tasks of a queue, [`COUNTED`] are counted.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     let queues = glances(pool, COUNTED);
     let workers = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE on_time) AS alive, count(*) FILTER (WHERE NOT on_time) AS silent,
-                coalesce(sum(slots) FILTER (WHERE on_time), 0)::bigint AS slots
-           FROM (SELECT slots, heartbeat_at >= now() - heartbeat_ms * interval '1.7 ms' AS on_time
-                   FROM longhaul.worker WHERE stopped_at IS NULL AND lost_at IS NULL) w",
+        "SELECT count(*) FILTER (WHERE state = 'alive') AS alive, count(*) FILTER (WHERE state = 'silent') AS silent,
+                coalesce(sum(slots) FILTER (WHERE state = 'alive'), 0)::bigint AS slots
+           FROM longhaul.workers",
     )
     .fetch_one(pool);
     let (queues, workers) = tokio::try_join!(queues, workers)?;
@@ -149,7 +159,7 @@ async fn glances(pool: &PgPool, counted: i64) -> sqlx::Result<Vec<Glance>> {
 /// The last 60 minutes, oldest first; the last one is not over.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn last_hour(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Minute>> {
     sqlx::query_as(
         "SELECT m.at, coalesce(p.succeeded, 0) AS succeeded, coalesce(p.failed, 0) AS failed,
@@ -174,7 +184,7 @@ pub async fn last_hour(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Minute
 /// Adds what a worker has ended to its row of this minute.
 ///
 /// # Errors
-/// When the database does not answer; nothing is added then.
+/// If the database does not answer; nothing is added then.
 pub async fn add(executor: impl PgExecutor<'_>, worker_id: i32, ended: Ended) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO longhaul.pulse AS p (at, worker_id, succeeded, failed, cancelled, retried)
@@ -199,11 +209,34 @@ pub async fn add(executor: impl PgExecutor<'_>, worker_id: i32, ended: Ended) ->
 /// their ids, which carry the time: the primary key has them together.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn sample(pool: &PgPool, now_ms: i64) -> sqlx::Result<()> {
+    let aside: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM longhaul.set_aside WHERE service = 'pulse'").fetch_all(pool).await?;
+    sample_if(pool, now_ms, |queue| !aside.iter().any(|name| name == queue)).await
+}
+
+/// The queues that [`sample`] writes down.
+///
+/// # Errors
+/// If the database does not answer.
+pub async fn to_sample(pool: &PgPool) -> sqlx::Result<Vec<String>> {
+    Ok(glances(pool, 1).await?.into_iter().map(|queue| queue.name).collect())
+}
+
+/// Writes down the same of these queues.
+///
+/// # Errors
+/// As [`sample`].
+pub async fn sample_these(pool: &PgPool, now_ms: i64, names: &[String]) -> sqlx::Result<()> {
+    sample_if(pool, now_ms, |queue| names.iter().any(|name| name == queue)).await
+}
+
+async fn sample_if(pool: &PgPool, now_ms: i64, wanted: impl Fn(&str) -> bool) -> sqlx::Result<()> {
     let minute = (now_ms / 60_000 - 1) * 60_000;
     let at = DateTime::from_timestamp_millis(minute).unwrap_or_default();
-    let queues = glances(pool, SAMPLED).await?;
+    let mut queues = glances(pool, SAMPLED).await?;
+    queues.retain(|queue| wanted(&queue.name));
     fn column<T>(queues: &[Glance], pick: impl Fn(&Glance) -> T) -> Vec<T> {
         queues.iter().map(pick).collect()
     }

@@ -22,7 +22,7 @@ pub struct ProgressWrite {
     pub attempt: u16,
     /// How long the attempt has run.
     pub elapsed: Duration,
-    /// How far it is.
+    /// Its progress.
     pub progress: Progress,
     /// A new checkpoint, if any.
     pub checkpoint: Option<Value>,
@@ -46,7 +46,7 @@ pub struct Details {
 }
 
 macro_rules! write_progress {
-    ($commit:literal, $free:literal, $join:literal, $log:literal, $written:literal) => {
+    ($commit:literal, $lock:literal, $free:literal, $join:literal, $log:literal, $written:literal) => {
         concat!(
             "WITH fence AS MATERIALIZED (
                 SELECT number, task_ids, shortened",
@@ -55,9 +55,8 @@ macro_rules! write_progress {
                   FROM longhaul.lease
                  WHERE ",
             leases!("$2"),
-            "
-                   FOR KEY SHARE
-             )",
+            $lock,
+            ")",
             $free,
             ", written AS (
              UPDATE longhaul.task t
@@ -88,7 +87,9 @@ macro_rules! write_progress {
             $join,
             " WHERE ",
             by_key!("t.id", "u.id"),
-            " AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')
+            " AND ",
+            at_work!("u.attempt"),
+            "
              RETURNING t.id, t.attempt, t.logged)",
             $log,
             $written
@@ -100,9 +101,10 @@ macro_rules! write_progress {
 /// Of those that are too many, the oldest go: found by the primary key, task by
 /// task, whatever the planner thinks of the table.
 macro_rules! with_log {
-    ($commit:literal, $free:literal, $join:literal, $written:literal) => {
+    ($commit:literal, $lock:literal, $free:literal, $join:literal, $written:literal) => {
         write_progress!(
             $commit,
+            $lock,
             $free,
             $join,
             ", logged AS (
@@ -129,15 +131,18 @@ macro_rules! with_log {
 }
 
 /// Progress alone need not be durable at once: a crash of the server may cost
-/// the last fraction of a second of it. Nor does it wait: a row that is locked is
-/// passed over. It is being ended, in an order of its own (waiting could lock each
-/// other out), or belongs to a handler's open transaction, which writes it itself.
-/// `free` asks for the fence, so that the lease is locked first here too. Returns
-/// what was not written, which is next to nothing.
+/// the last fraction of a second of it. Nor does it wait: a lease or a row that is locked
+/// is passed over. It is being ended or rescued, or belongs to a handler's open
+/// transaction, which writes it itself. The lease is locked `FOR SHARE`: PostgreSQL then
+/// reads its newest version, from which a retry or a snooze that was just committed has
+/// struck the task (`FOR KEY SHARE` would read the version of the snapshot), and no such end
+/// can be committed in between. `free` asks for the fence, so that the lease is locked first
+/// here too. Returns what was not written, which is next to nothing.
 macro_rules! flush {
     ($write:ident $(, $log:literal)?) => {
         $write!(
             ", set_config('synchronous_commit', 'off', true)",
+            " FOR SHARE SKIP LOCKED",
             ", free AS MATERIALIZED (
                 SELECT id FROM longhaul.task
                  WHERE id = ANY ($3::uuid[]) AND (SELECT count(*) FROM fence) > 0
@@ -156,21 +161,23 @@ macro_rules! flush {
 
 const FLUSH: &str = flush!(write_progress, "");
 const FLUSH_LOG: &str = flush!(with_log);
-/// Inside a handler's transaction, whose durability is the handler's choice.
+/// Inside a handler's transaction, whose durability is the handler's choice, and which may
+/// stay open for long: `FOR KEY SHARE` keeps no other task's end from changing the lease.
 /// Watchers are told by the next flush: notifying commits wait for each other,
 /// and a handler's may be a long one.
-const WRITE: &str = write_progress!("", "", "", "", "SELECT id FROM written");
+const WRITE: &str = write_progress!("", " FOR KEY SHARE", "", "", "", "SELECT id FROM written");
 /// Just before the end, whose commit makes it durable, and which tells watchers.
 /// It waits for a row that is locked, as the end does: the handler is gone, so it
 /// is the flusher, or the rest of the handler's transaction.
-const LAST_WORDS: &str = with_log!(", set_config('synchronous_commit', 'off', true)", "", "", "SELECT id FROM written");
+const LAST_WORDS: &str =
+    with_log!(", set_config('synchronous_commit', 'off', true)", " FOR KEY SHARE", "", "", "SELECT id FROM written");
 
 /// Writes progress of tasks of one worker; returns the tasks whose lease still
 /// held, that were still open, and that nobody had locked.
 ///
 /// # Errors
-/// When the database does not answer; nothing is written then. It may also refuse
-/// what is written: then nothing of all of it is.
+/// If the database does not answer; nothing is written then. It may also refuse what is written:
+/// then nothing of all of it is.
 pub async fn flush(executor: impl PgExecutor<'_>, worker_id: i32, writes: &[ProgressWrite]) -> sqlx::Result<Vec<Uuid>> {
     let missed = if writes.iter().all(|write| write.details.lines.is_empty()) {
         progress(FLUSH, worker_id, writes).fetch_all(executor).await?
@@ -196,7 +203,7 @@ pub async fn last_words(
 /// rollback must not take along.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn write_fenced(
     transaction: &mut PgConnection,
     worker_id: i32,

@@ -1,35 +1,39 @@
 //! Queues: pausing and limits.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgExecutor, PgPool};
+use serde_json::{Value, json};
+use sqlx::{FromRow, PgExecutor};
+
+use super::failure::detail;
+use crate::{ParameterError, has_nul};
 
 /// Settings of a queue, changeable while it runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct QueueSettings {
-    /// None of its tasks begins; those that run go on.
+    /// Whether it is paused: no task starts, and running tasks continue.
     pub paused: bool,
-    /// At most this many of its tasks run at once, over the whole fleet.
+    /// Max concurrent: at most this many of its tasks run at once, over the whole fleet.
     pub max_running: Option<i32>,
-    /// At most this many of each key.
+    /// Max concurrent per key: at most this many of each key.
     pub max_per_key: Option<i32>,
-    /// Keys take turns.
+    /// Share fairly between keys: keys take turns.
     pub fair: bool,
-    /// At most this many begin in so many seconds.
+    /// Start at most N every S seconds.
     pub rate: Option<(i32, f64)>,
 }
 
-/// A queue as it is now.
+/// The current state of a queue.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct Queue {
     /// Its name.
     pub name: String,
-    /// Tasks that may run now.
+    /// Ready tasks.
     pub ready: i64,
-    /// Tasks that the gate holds.
+    /// Held tasks.
     pub held: i64,
-    /// Tasks whose time has not come.
+    /// Scheduled tasks.
     pub scheduled: i64,
-    /// Tasks at work.
+    /// Running tasks, without those that a worker has claimed ahead of its free slots.
     pub running: i64,
     /// Since when it is paused, if it is.
     pub paused_at: Option<DateTime<Utc>>,
@@ -43,30 +47,23 @@ pub struct Queue {
     pub rate_count: Option<i32>,
     /// See [`QueueSettings::rate`].
     pub rate_seconds: Option<f64>,
+    /// Live workers that serve it.
+    pub workers: i64,
 }
 
-impl Queue {
-    /// Its settings.
-    #[must_use]
-    pub fn settings(&self) -> QueueSettings {
-        QueueSettings {
-            paused: self.paused_at.is_some(),
-            max_running: self.max_running,
-            max_per_key: self.max_per_key,
-            fair: self.fair,
-            rate: self.rate_count.zip(self.rate_seconds),
-        }
-    }
-}
-
-/// Every queue that a task type, a worker, or a setting names; or one of them.
+/// Every queue that a task type, a worker, or a setting names, or that has open tasks; or one
+/// of them.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn list(executor: impl PgExecutor<'_>, name: Option<&str>) -> sqlx::Result<Vec<Queue>> {
+    // A text of the database can't have U+0000, so no queue is called so.
+    if name.is_some_and(|name| name.contains('\0')) {
+        return Ok(Vec::new());
+    }
     sqlx::query_as(
         "SELECT q.queue AS name, q.ready, q.held, q.scheduled, q.running, s.paused_at, s.max_running, s.max_per_key,
-                coalesce(s.fair, false) AS fair, s.rate_count, s.rate_seconds
+                coalesce(s.fair, false) AS fair, s.rate_count, s.rate_seconds, q.workers
            FROM longhaul.queues q LEFT JOIN longhaul.queue s ON s.name = q.queue
           WHERE $1::text IS NULL OR q.queue = $1
           ORDER BY q.queue",
@@ -76,51 +73,66 @@ pub async fn list(executor: impl PgExecutor<'_>, name: Option<&str>) -> sqlx::Re
     .await
 }
 
-/// Sets all settings of a queue (`longhaul.set_queue`); effective at once, over
-/// the whole fleet.
+/// The names of the same queues, in order.
 ///
 /// # Errors
-/// When the database does not answer or refuses the values (negative limits).
-pub async fn set(executor: impl PgExecutor<'_>, name: &str, settings: &QueueSettings) -> sqlx::Result<()> {
-    sqlx::query("SELECT longhaul.set_queue($1, $2, $3, $4, $5, $6, $7)")
-        .bind(name)
-        .bind(settings.paused)
-        .bind(settings.max_running)
-        .bind(settings.max_per_key)
-        .bind(settings.fair)
-        .bind(settings.rate.map(|(count, _)| count))
-        .bind(settings.rate.map(|(_, seconds)| seconds))
-        .execute(executor)
-        .await?;
-    Ok(())
+/// If the database does not answer.
+pub async fn names(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT queue FROM longhaul.queue_names ORDER BY queue").fetch_all(executor).await
+}
+
+/// Why the settings of a queue were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// They can't be so: everything that is wrong, with JSON pointers into the change.
+    #[error("the queue can't be changed so: {}", .0.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join(" "))]
+    Refused(Vec<ParameterError>),
+    /// The database does not answer, or refuses the queue's name.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Changes those settings of a queue that `change` names (`Paused`, `MaxRunning`, `MaxPerKey`,
+/// `Fair`, `RateCount`, `RateSeconds`), by `longhaul.change_queue`, which alone says what they
+/// may be; null takes a limit away. What is not named stays as it is, whoever changes it
+/// meanwhile. Effective once it is committed, over the whole fleet.
+///
+/// # Errors
+/// [`ChangeError`].
+pub async fn change(executor: impl PgExecutor<'_>, name: &str, change: &Value) -> Result<(), ChangeError> {
+    // A jsonb of the database can't have U+0000, and no setting is a text.
+    if has_nul(change) {
+        let message = "The character U+0000 can't be stored; omit it.".to_owned();
+        return Err(ChangeError::Refused(vec![ParameterError { pointer: String::new(), message }]));
+    }
+    let done = sqlx::query("SELECT longhaul.change_queue($1, $2)").bind(name).bind(change).execute(executor).await;
+    done.map(|_| ()).map_err(|error| {
+        let wrong = detail(&error).and_then(|detail| serde_json::from_str(detail).ok());
+        wrong.map_or(ChangeError::Database(error), ChangeError::Refused)
+    })
+}
+
+/// Sets all settings of a queue at once, as [`change`] does with some.
+///
+/// # Errors
+/// [`ChangeError`].
+pub async fn set(executor: impl PgExecutor<'_>, name: &str, settings: &QueueSettings) -> Result<(), ChangeError> {
+    let all = json!({
+        "Paused": settings.paused,
+        "MaxRunning": settings.max_running,
+        "MaxPerKey": settings.max_per_key,
+        "Fair": settings.fair,
+        "RateCount": settings.rate.map(|(count, _)| count),
+        "RateSeconds": settings.rate.map(|(_, seconds)| seconds),
+    });
+    change(executor, name, &all).await
 }
 
 /// Pauses or resumes a task type (`longhaul.pause_type`).
 ///
 /// # Errors
-/// When the database does not answer, or there is no such type.
+/// If the database does not answer, or there is no such type.
 pub async fn pause_type(executor: impl PgExecutor<'_>, name: &str, paused: bool) -> sqlx::Result<()> {
     sqlx::query("SELECT longhaul.pause_type($1, $2)").bind(name).bind(paused).execute(executor).await?;
     Ok(())
-}
-
-/// Admits held tasks wherever there is room: rates refill with time, which no
-/// event tells. Returns how many were admitted.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn admit_everywhere(pool: &PgPool) -> sqlx::Result<i64> {
-    let waiting: Vec<String> = sqlx::query_scalar(
-        "SELECT q.name FROM longhaul.queue q
-          WHERE q.gated AND q.paused_at IS NULL AND EXISTS (SELECT FROM longhaul.held h WHERE h.queue = q.name)
-          ORDER BY q.name",
-    )
-    .fetch_all(pool)
-    .await?;
-    let mut admitted = 0;
-    for name in waiting {
-        let here: i32 = sqlx::query_scalar("SELECT longhaul.admit($1)").bind(name).fetch_one(pool).await?;
-        admitted += i64::from(here);
-    }
-    Ok(admitted)
 }

@@ -6,50 +6,51 @@ use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
 use super::linked::Family;
+use super::stored::{ShownJson, StoredTime};
 use crate::{Progress, State, TimeLeft};
 
-/// A task as it is now.
+/// The current state of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// Its guid.
     pub id: Uuid,
     /// Its type's name.
     pub type_name: String,
-    /// Where it is in its life; running is seen at once, not only at the next
-    /// flush of progress.
+    /// Its state. A claimed task is `Running` at once, not only at the next flush of progress.
     pub state: State,
-    /// How far it is.
+    /// Its progress.
     pub progress: Progress,
-    /// Attempts begun so far.
+    /// Number of attempts started so far.
     pub attempt: u16,
-    /// Who asked for it.
+    /// The creator.
     pub created_by: Option<String>,
     /// When it was accepted.
     pub accepted_at: DateTime<Utc>,
-    /// Until when it waits, while it is scheduled or waits for its next attempt.
+    /// When it becomes ready, while it is scheduled or retrying.
     pub run_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When it completed.
     pub finished_at: Option<DateTime<Utc>>,
-    /// What its handler returned.
+    /// Its result.
     pub result: Option<Value>,
     /// Why it failed: an RFC 9457 problem object.
     pub error: Option<Value>,
-    /// The steps it is at (while it runs) or was at (if it did not succeed).
+    /// Its current steps while it runs, or its last steps if it did not succeed.
     pub steps: Option<Value>,
-    /// How long it will still take, if that is known.
+    /// The estimated time left, if known.
     pub time_left: Option<TimeLeft>,
-    /// How many lines its log has had.
+    /// Number of lines written to its log.
     pub logged: i64,
-    /// For how many tasks it waits; `None` if for none.
+    /// Number of open dependencies; `None` if there is none.
     pub waits_for: Option<i32>,
-    /// The public id of the task whose child it is.
+    /// The public id of its parent.
     pub parent: Option<String>,
-    /// How its children ended so far, if it has any.
+    /// Its completed children by state, if it has any.
     pub family: Option<Family>,
 }
 
+/// A row of [`read_task!`].
 #[derive(FromRow)]
-struct TaskRow {
+pub(super) struct TaskRow {
     id: Uuid,
     #[sqlx(rename = "type")]
     type_name: String,
@@ -60,12 +61,12 @@ struct TaskRow {
     message: Option<String>,
     attempt: i32,
     created_by: Option<String>,
-    accepted_at: DateTime<Utc>,
-    run_at: Option<DateTime<Utc>>,
-    finished_at: Option<DateTime<Utc>>,
-    result: Option<Value>,
-    error: Option<Value>,
-    steps: Option<Value>,
+    accepted_at: StoredTime,
+    run_at: Option<StoredTime>,
+    finished_at: Option<StoredTime>,
+    result: Option<ShownJson>,
+    error: Option<ShownJson>,
+    steps: Option<ShownJson>,
     seconds_left: Option<f64>,
     seconds_left_low: Option<f64>,
     seconds_left_high: Option<f64>,
@@ -78,8 +79,13 @@ struct TaskRow {
     cancelled: Option<i32>,
 }
 
-macro_rules! read {
+/// Tasks as [`TaskRow`]s, from the view `v` and the table `t`; with more columns, if there
+/// are any.
+macro_rules! read_task {
     ($where:literal) => {
+        crate::store::read::read_task!("", $where)
+    };
+    ($more:literal, $where:literal) => {
         concat!(
             "SELECT v.id, v.type, v.state::text AS state, v.total_elements, v.processed_elements, t.fraction,
                     v.message, v.attempt::int AS attempt, v.created_by, v.accepted_at,
@@ -89,13 +95,15 @@ macro_rules! read {
                     guess.seconds_left, guess.seconds_left_low, guess.seconds_left_high, t.logged, v.waits_for,
                     CASE WHEN v.parent_id IS NOT NULL
                          THEN (SELECT p.public_id FROM longhaul.tasks p WHERE p.id = v.parent_id) END AS parent,
-                    f.children, f.succeeded, f.failed, f.cancelled
+                    f.children, f.succeeded, f.failed, f.cancelled",
+            $more,
+            "
                FROM longhaul.tasks v JOIN longhaul.task t USING (id)
                LEFT JOIN longhaul.family f ON f.parent_id = v.id
                LEFT JOIN LATERAL (
-                    SELECT extract(epoch FROM t.ends_at - now())::float8 AS seconds_left,
-                           extract(epoch FROM t.ends_from - now())::float8 AS seconds_left_low,
-                           extract(epoch FROM t.ends_until - now())::float8 AS seconds_left_high
+                    SELECT CASE WHEN isfinite(t.ends_at) THEN extract(epoch FROM t.ends_at - now()) END::float8 AS seconds_left,
+                           CASE WHEN isfinite(t.ends_from) THEN extract(epoch FROM t.ends_from - now()) END::float8 AS seconds_left_low,
+                           CASE WHEN isfinite(t.ends_until) THEN extract(epoch FROM t.ends_until - now()) END::float8 AS seconds_left_high
                      WHERE v.state = 'Running' AND t.state = 'Running' AND t.ends_until > now()) AS guess ON true
               WHERE ",
             $where
@@ -103,26 +111,37 @@ macro_rules! read {
     };
 }
 
-/// The task with this guid, or `None` if it is unknown or flushed.
+pub(super) use read_task;
+
+/// Returns the task with this guid, or `None` if it is unknown or deleted.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn task(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Task>> {
-    let row: Option<TaskRow> = sqlx::query_as(read!("v.id = $1")).bind(id).fetch_optional(executor).await?;
+    let row: Option<TaskRow> = sqlx::query_as(read_task!("v.id = $1")).bind(id).fetch_optional(executor).await?;
     row.map(TaskRow::into_task).transpose()
 }
 
-/// Whose tasks someone may see.
+/// Returns the creator of this task; `None` if it is unknown or does not exist.
+///
+/// # Errors
+/// If the database does not answer.
+pub async fn maker(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<String>> {
+    let made = sqlx::query_scalar("SELECT created_by FROM longhaul.task WHERE id = $1").bind(id);
+    Ok(made.fetch_optional(executor).await?.flatten())
+}
+
+/// Which tasks a caller may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight<'a> {
-    /// Everyone's.
+    /// All tasks.
     All,
-    /// Those that this one asked for.
+    /// The tasks of this creator.
     Own(&'a str),
 }
 
 impl<'a> Sight<'a> {
-    /// Whose they must be; anyone's if absent.
+    /// The required creator, if only one is allowed.
     #[must_use]
     pub fn created_by(self) -> Option<&'a str> {
         match self {
@@ -132,12 +151,12 @@ impl<'a> Sight<'a> {
     }
 }
 
-/// The task with this guid and of this type, if there is one and it is in sight. That
-/// it is there and out of sight can't be told from that it is not, neither by the
-/// answer nor by how long it takes: one statement asks for both, and finds nothing.
+/// Returns the task with this guid and type, if it exists and the caller may see it. A hidden task
+/// can't be distinguished from a missing one, neither by the answer nor by its duration: one
+/// statement checks both, and finds nothing.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn task_in_sight(
     executor: impl PgExecutor<'_>,
     id: Uuid,
@@ -145,7 +164,7 @@ pub async fn task_in_sight(
     sight: Sight<'_>,
 ) -> sqlx::Result<Option<Task>> {
     let row: Option<TaskRow> =
-        sqlx::query_as(read!("v.id = $1 AND v.type = $2 AND ($3::text IS NULL OR v.created_by = $3)"))
+        sqlx::query_as(read_task!("v.id = $1 AND v.type = $2 AND ($3::text IS NULL OR v.created_by = $3)"))
             .bind(id)
             .bind(type_name)
             .bind(sight.created_by())
@@ -154,17 +173,17 @@ pub async fn task_in_sight(
     row.map(TaskRow::into_task).transpose()
 }
 
-/// Those of these tasks that there are, in no particular order, in one query.
+/// Returns the existing ones of these tasks, in no particular order, in one query.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn tasks(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Task>> {
-    let rows: Vec<TaskRow> = sqlx::query_as(read!("v.id = ANY ($1)")).bind(ids).fetch_all(executor).await?;
+    let rows: Vec<TaskRow> = sqlx::query_as(read_task!("v.id = ANY ($1)")).bind(ids).fetch_all(executor).await?;
     rows.into_iter().map(TaskRow::into_task).collect()
 }
 
 impl TaskRow {
-    fn into_task(self) -> sqlx::Result<Task> {
+    pub(super) fn into_task(self) -> sqlx::Result<Task> {
         Ok(Task {
             id: self.id,
             type_name: self.type_name,
@@ -177,12 +196,12 @@ impl TaskRow {
             },
             attempt: u16::try_from(self.attempt).unwrap_or(0),
             created_by: self.created_by,
-            accepted_at: self.accepted_at,
-            run_at: self.run_at,
-            finished_at: self.finished_at,
-            result: self.result,
-            error: self.error,
-            steps: self.steps,
+            accepted_at: self.accepted_at.0,
+            run_at: self.run_at.map(|time| time.0),
+            finished_at: self.finished_at.map(|time| time.0),
+            result: self.result.map(Value::from),
+            error: self.error.map(ShownJson::into_problem),
+            steps: self.steps.map(ShownJson::into_steps),
             time_left: match (self.seconds_left, self.seconds_left_low, self.seconds_left_high) {
                 (Some(seconds), Some(low), Some(high)) => {
                     Some(TimeLeft { seconds: seconds.max(0.0), low: low.max(0.0), high: high.max(0.0) })

@@ -11,7 +11,7 @@ pub const OWNER: &str = "longhaul_owner";
 pub const ROLES: [&str; 5] = [OWNER, "longhaul_api", "longhaul_worker", "longhaul_reader", "longhaul_tenant_reader"];
 
 /// What each role may do with the queue's tables: statements for [`establish`].
-pub const QUEUE_GRANTS: &str = include_str!("../../../../migrations/roles/queue.sql");
+pub const QUEUE_GRANTS: &str = include_str!("../../migrations/roles/queue.sql");
 
 /// Makes the roles that there are not. Another database's migration may make them at
 /// the same moment.
@@ -32,11 +32,14 @@ END
 $$;";
 
 /// Gives the database to `longhaul_owner`: what comes later may be migrated by whoever
-/// has that role. For an administrator.
+/// has that role. For an administrator. In schema `search`, where workers of earlier
+/// releases made tables, only what is known by its name is touched: a function of a
+/// worker's making would get the owner's rights, and so would whatever hangs on a table.
 pub const HAND_OVER: &str = "
 DO $$
 DECLARE
     ours CONSTANT oid[] := ARRAY(SELECT n.oid FROM pg_namespace n WHERE n.nspname IN ('longhaul', 'records', 'search'));
+    searching CONSTANT oid := to_regnamespace('search');
     statement text;
 BEGIN
     EXECUTE format('GRANT CREATE ON DATABASE %I TO longhaul_owner', current_database());
@@ -44,17 +47,33 @@ BEGIN
         SELECT format('ALTER SCHEMA %I OWNER TO longhaul_owner', n.nspname) FROM pg_namespace n WHERE n.oid = ANY (ours)
         UNION ALL
         -- Indexes, and sequences of identity columns, go with their tables.
-        SELECT format('ALTER %s %s OWNER TO %s', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, c.oid::regclass,
-                      CASE WHEN c.relnamespace::regnamespace::text = 'search' AND c.relname ~ '^document_[0-9]+$' THEN 'longhaul_worker' ELSE 'longhaul_owner' END)
-          FROM pg_class c WHERE c.relnamespace = ANY (ours) AND c.relkind IN ('r', 'v')
+        SELECT format('ALTER %s %s OWNER TO longhaul_owner', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, c.oid::regclass)
+          FROM pg_class c
+         WHERE c.relnamespace = ANY (ours) AND c.relkind IN ('r', 'v')
+           AND (c.relnamespace IS DISTINCT FROM searching
+                OR c.oid IN (to_regclass('search.analyzer'), to_regclass('search.build'), to_regclass('search.index')))
         UNION ALL
-        SELECT format('GRANT SELECT ON TABLE %s TO longhaul_api', c.oid::regclass)
-          FROM pg_class c WHERE c.relnamespace = ANY (ours) AND c.relkind = 'r' AND c.relnamespace::regnamespace::text = 'search' AND c.relname ~ '^document_[0-9]+$'
+        SELECT format(document.statement, c.oid::regclass)
+          FROM pg_class c
+         CROSS JOIN (VALUES (1, 'ALTER TABLE %s OWNER TO longhaul_owner'), (2, 'GRANT SELECT ON TABLE %s TO longhaul_api'),
+                            (3, 'GRANT SELECT, INSERT ON TABLE %s TO longhaul_worker')) AS document(step, statement)
+         WHERE c.relnamespace = searching AND c.relkind = 'r' AND c.relname ~ '^document_[0-9]+$'
+           AND NOT (c.relhasrules OR c.relhastriggers OR c.relrowsecurity)
+           AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)
+           AND NOT EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = c.oid)
+           AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c')
+           AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))
         UNION ALL
         SELECT format('ALTER TYPE %s OWNER TO longhaul_owner', t.oid::regtype)
-          FROM pg_type t WHERE t.typnamespace = ANY (ours) AND t.typtype = 'e'
+          FROM pg_type t WHERE t.typnamespace = ANY (ours) AND t.typnamespace IS DISTINCT FROM searching AND t.typtype = 'e'
         UNION ALL
-        SELECT format('ALTER FUNCTION %s OWNER TO longhaul_owner', p.oid::regprocedure) FROM pg_proc p WHERE p.pronamespace = ANY (ours)
+        SELECT format('ALTER FUNCTION %s OWNER TO longhaul_owner', p.oid::regprocedure)
+          FROM pg_proc p
+         WHERE p.pronamespace = ANY (ours)
+           AND (p.pronamespace IS DISTINCT FROM searching
+                OR p.oid IN (to_regprocedure('search.hand_over(regclass)'), to_regprocedure('search.make_document(bigint)'),
+                             to_regprocedure('search.tend_document(bigint, boolean)'),
+                             to_regprocedure('search.use_document(bigint)'), to_regprocedure('search.drop_document(bigint)')))
     LOOP
         EXECUTE statement;
     END LOOP;
@@ -83,7 +102,7 @@ pub enum Established {
 /// changed. Safe from several places at once.
 ///
 /// # Errors
-/// When the database does not answer, or this login does not own what it grants.
+/// If the database does not answer, or this login does not own what it grants.
 pub async fn establish(pool: &PgPool, grants: &[&str]) -> sqlx::Result<Established> {
     let mut transaction = pool.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('longhaul.roles', 0))")

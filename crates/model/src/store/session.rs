@@ -38,7 +38,7 @@ pub struct Session {
 /// Stores a session, and forgets some that are over.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn begin(executor: impl PgExecutor<'_>, session: &NewSession<'_>) -> sqlx::Result<()> {
     sqlx::query(
         "WITH over AS (
@@ -63,7 +63,7 @@ pub async fn begin(executor: impl PgExecutor<'_>, session: &NewSession<'_>) -> s
 /// key is not valid any more.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn find(executor: impl PgExecutor<'_>, id_hash: &[u8], idle_seconds: i64) -> sqlx::Result<Option<Session>> {
     sqlx::query_as(
         "SELECT s.subject, s.name, coalesce(k.permissions, s.permissions) AS permissions, k.projects,
@@ -84,7 +84,7 @@ pub async fn find(executor: impl PgExecutor<'_>, id_hash: &[u8], idle_seconds: i
 /// Notes that a session is used.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn used(executor: impl PgExecutor<'_>, id_hash: &[u8]) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE longhaul.session SET used_at = now() WHERE id_hash = $1 AND used_at < now() - interval '1 minute'",
@@ -98,7 +98,7 @@ pub async fn used(executor: impl PgExecutor<'_>, id_hash: &[u8]) -> sqlx::Result
 /// Ends a session, and says whose it was; nothing happens if there is none.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn end(executor: impl PgExecutor<'_>, id_hash: &[u8]) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar("DELETE FROM longhaul.session WHERE id_hash = $1 RETURNING subject")
         .bind(id_hash)

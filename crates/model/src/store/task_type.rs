@@ -19,7 +19,7 @@ const REGISTER: &str = "
 /// Tells the database what task types this process knows. Called at start-up.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn register(executor: impl PgExecutor<'_>, registry: &Registry) -> sqlx::Result<()> {
     let infos: Vec<_> = registry.iter().map(|entry| *entry.info()).collect();
     let column = |pick: fn(&crate::TaskTypeInfo) -> &'static str| infos.iter().map(pick).collect::<Vec<_>>();
@@ -39,7 +39,7 @@ pub async fn register(executor: impl PgExecutor<'_>, registry: &Registry) -> sql
 /// Those of these names that no process has ever made known.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn unknown(executor: impl PgExecutor<'_>, names: &[String]) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT name FROM unnest($1::text[]) AS n(name)
@@ -64,7 +64,7 @@ pub struct KnownType {
 /// Every task type that some process has made known, by name.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn known(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<KnownType>> {
     sqlx::query_as("SELECT name, queue, paused_at IS NOT NULL AS paused FROM longhaul.task_type ORDER BY name")
         .fetch_all(executor)

@@ -3,8 +3,15 @@
 
 use uuid::Uuid;
 
-/// Something became ready; the payload is the queue's name.
+/// Tasks were stored that may run, unless their queue is gated; the payload is the queue's name.
 pub const READY: &str = "longhaul_ready";
+/// Tasks of a gated queue were admitted; the payload is the queue's name.
+pub const ADMITTED: &str = "longhaul_admitted";
+
+/// The gate of a queue has something to do, since a place became free; the payload is the
+/// queue's name. Without one: settings have changed.
+pub const GATE: &str = "longhaul_gate";
+
 /// A running task is to stop; the payload is its guid.
 pub const CANCEL: &str = "longhaul_cancel";
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// tasks afterwards, and again a second later.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn watch(
     executor: impl PgExecutor<'_>,
     watcher: Uuid,
@@ -34,7 +34,7 @@ pub async fn watch(
 /// Strikes tasks that this process no longer watches.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn unwatch(executor: impl PgExecutor<'_>, watcher: Uuid, tasks: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM longhaul.watched WHERE id = ANY ($1) AND watcher = $2")
         .bind(tasks)
@@ -47,7 +47,7 @@ pub async fn unwatch(executor: impl PgExecutor<'_>, watcher: Uuid, tasks: &[Uuid
 /// Strikes what processes that vanished have left. Returns how many rows.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn purge(executor: impl PgExecutor<'_>) -> sqlx::Result<u64> {
     let done = sqlx::query("DELETE FROM longhaul.watched WHERE until < now()").execute(executor).await?;
     Ok(done.rows_affected())
@@ -56,7 +56,7 @@ pub async fn purge(executor: impl PgExecutor<'_>) -> sqlx::Result<u64> {
 /// Strikes everything that this process watches: it stops.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn leave(executor: impl PgExecutor<'_>, watcher: Uuid) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM longhaul.watched WHERE watcher = $1").bind(watcher).execute(executor).await?;
     Ok(())

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgExecutor};
+use uuid::Uuid;
 
-/// What a worker tells of itself.
+use crate::{NAME_BYTES, bounded_text, check_text};
+
+/// A worker's description of itself.
 #[derive(Debug, Clone)]
 pub struct WorkerInfo {
     /// For people: host and process id, unless configured.
@@ -24,16 +27,20 @@ pub struct WorkerInfo {
 /// With a look every fifth of a heartbeat its tasks are back in less than two.
 pub const PATIENCE: f64 = 1.7;
 
-/// Registers a worker; returns its id.
+/// Registers a worker; returns its id. A name longer than [`NAME_BYTES`] is cut.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer, or the name of a queue is longer than [`NAME_BYTES`].
 pub async fn register(executor: impl PgExecutor<'_>, info: &WorkerInfo) -> sqlx::Result<i32> {
+    info.queues
+        .iter()
+        .try_for_each(|queue| check_text("The name of a queue", queue, NAME_BYTES))
+        .map_err(|refused| sqlx::Error::Encode(Box::new(refused)))?;
     sqlx::query_scalar(
         "INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms)
          VALUES ($1, $2, $3, $4, $5) RETURNING id",
     )
-    .bind(&info.name)
+    .bind(bounded_text(info.name.clone(), NAME_BYTES))
     .bind(&info.version)
     .bind(&info.queues)
     .bind(i32::try_from(info.slots).unwrap_or(i32::MAX))
@@ -46,7 +53,7 @@ pub async fn register(executor: impl PgExecutor<'_>, info: &WorkerInfo) -> sqlx:
 /// leases are gone, and it must register anew.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn beat(executor: impl PgExecutor<'_>, worker_id: i32) -> sqlx::Result<bool> {
     let done = sqlx::query(
         "UPDATE longhaul.worker SET heartbeat_at = clock_timestamp()
@@ -62,7 +69,7 @@ pub async fn beat(executor: impl PgExecutor<'_>, worker_id: i32) -> sqlx::Result
 /// put back by the next rescue.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn stop(executor: impl PgExecutor<'_>, worker_id: i32) -> sqlx::Result<()> {
     sqlx::query("UPDATE longhaul.worker SET stopped_at = clock_timestamp() WHERE id = $1 AND stopped_at IS NULL")
         .bind(worker_id)
@@ -71,16 +78,27 @@ pub async fn stop(executor: impl PgExecutor<'_>, worker_id: i32) -> sqlx::Result
     Ok(())
 }
 
-/// Which of these leases the worker still has.
+/// Which of these tasks, each with the number of its lease, the worker still has.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn held_leases(executor: impl PgExecutor<'_>, worker_id: i32, numbers: &[i64]) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar(concat!("SELECT number FROM longhaul.lease WHERE ", leases!("$2")))
-        .bind(worker_id)
-        .bind(numbers)
-        .fetch_all(executor)
-        .await
+/// If the database fails.
+pub async fn still_held(
+    executor: impl PgExecutor<'_>,
+    worker_id: i32,
+    tasks: &[(i64, Uuid)],
+) -> sqlx::Result<Vec<Uuid>> {
+    let (numbers, ids): (Vec<i64>, Vec<Uuid>) = tasks.iter().copied().unzip();
+    sqlx::query_scalar(concat!(
+        "SELECT i.id FROM unnest($2::bigint[], $3::uuid[]) AS i(lease_number, id)
+           JOIN (SELECT number, task_ids FROM longhaul.lease WHERE ",
+        leases!("$2"),
+        ") AS l ON l.number = i.lease_number AND i.id = ANY (l.task_ids)"
+    ))
+    .bind(worker_id)
+    .bind(numbers)
+    .bind(ids)
+    .fetch_all(executor)
+    .await
 }
 
 /// A worker as people see it.
@@ -113,7 +131,7 @@ pub struct Worker {
 /// first, `limit` at most; the living come first.
 ///
 /// # Errors
-/// When the database does not answer.
+/// If the database does not answer.
 pub async fn list(executor: impl PgExecutor<'_>, ended_within: Duration, limit: u32) -> sqlx::Result<Vec<Worker>> {
     sqlx::query_as(
         "SELECT v.id, v.name, v.state, v.queues, v.slots, v.running, w.heartbeat_at, v.version, v.started_at,

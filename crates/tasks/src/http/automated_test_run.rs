@@ -7,7 +7,7 @@ use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ProblemKind, Shape};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::belonging::BelongsTo;
@@ -17,7 +17,7 @@ use crate::permission::{EDIT_AUTOMATED_TESTS, VIEW_RECORDS};
 use crate::problem::UNKNOWN_AUTOMATED_TEST_RUN;
 use crate::result_node::{Node, NodeKind, NodeStatus, insert_nodes};
 
-/// A run as it is shown, with the number of its cases by how they went.
+/// A run as the API shows it, with the number of its cases by outcome.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -96,11 +96,10 @@ impl Creatable for AutomatedTestRun {
         &SHAPE
     }
 
-    async fn insert(app: &App, new: New) -> Result<Uuid, ApiError> {
+    async fn insert(_app: &App, transaction: &mut PgConnection, new: New) -> Result<Uuid, ApiError> {
         let id = new.id.unwrap_or_else(Uuid::now_v7);
         let mut nodes = Vec::new();
         flatten(new.nodes, None, &mut nodes);
-        let mut transaction = app.pool().begin().await?;
         sqlx::query("INSERT INTO records.automated_test_run (id, project_id, name) VALUES ($1, $2, $3)")
             .bind(id)
             .bind(new.project_id)
@@ -108,8 +107,7 @@ impl Creatable for AutomatedTestRun {
             .execute(&mut *transaction)
             .await
             .map_err(refused)?;
-        insert_nodes(&mut transaction, id, &nodes).await.map_err(refused)?;
-        transaction.commit().await?;
+        insert_nodes(transaction, id, &nodes).await.map_err(refused)?;
         Ok(id)
     }
 }

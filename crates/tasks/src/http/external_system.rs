@@ -8,15 +8,16 @@ use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind, Shape};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::record::{Changeable, Creatable, Permissions, Record, given, refused};
+use crate::address::Address;
 use crate::permission::{EDIT_EXTERNAL_SYSTEMS, VIEW_EXTERNAL_SYSTEMS};
 use crate::problem::{ALREADY_EXISTS, NO_SECRET_KEY, UNKNOWN_EXTERNAL_SYSTEM};
 use crate::trackers::{Credentials, TrackerKind, Trackers};
 
-/// A tracker as it is shown.
+/// A tracker as the API shows it.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -26,7 +27,7 @@ pub(super) struct ExternalSystem {
     #[schemars(with = "TrackerKind")]
     kind: String,
     base_url: String,
-    /// Whether there are any; what they are is never shown.
+    /// Whether there are credentials. The API never shows them.
     has_credentials: bool,
     created_at: DateTime<Utc>,
 }
@@ -47,7 +48,7 @@ pub(super) struct New {
     credentials: Option<Credentials>,
 }
 
-/// What to change of a tracker. Its kind stays.
+/// Changes of a tracker. Its kind can't change.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars", rename = "ExternalSystemChange")]
@@ -55,11 +56,11 @@ pub(super) struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 200))]
     name: Option<String>,
-    /// On another host, `Credentials` must be given, too.
+    /// A new host requires `Credentials`, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 1000))]
     base_url: Option<String>,
-    /// Replaces those there are; null takes them away.
+    /// Replaces the credentials; null removes them.
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<Credentials>")]
     credentials: Option<Option<Credentials>>,
@@ -90,10 +91,10 @@ impl Creatable for ExternalSystem {
         &SHAPE
     }
 
-    async fn insert(app: &App, new: New) -> Result<Uuid, ApiError> {
+    async fn insert(app: &App, transaction: &mut PgConnection, new: New) -> Result<Uuid, ApiError> {
         let id = new.id.unwrap_or_else(Uuid::now_v7);
         let trackers = trackers(app)?;
-        checked(trackers, &new.base_url)?;
+        let address = checked(trackers, &new.base_url)?;
         let sealed = new.credentials.map(|credentials| seal(trackers, id, &credentials)).transpose()?;
         sqlx::query(
             "INSERT INTO records.external_system (id, name, kind, base_url, credentials) VALUES ($1, $2, $3, $4, $5)",
@@ -101,9 +102,9 @@ impl Creatable for ExternalSystem {
         .bind(id)
         .bind(&new.name)
         .bind(new.kind.name())
-        .bind(&new.base_url)
+        .bind(address.as_str())
         .bind(sealed)
-        .execute(app.pool())
+        .execute(&mut *transaction)
         .await
         .map_err(refused)?;
         Ok(id)
@@ -120,14 +121,13 @@ impl Changeable for ExternalSystem {
         &SHAPE
     }
 
-    async fn update(app: &App, id: Uuid, change: Change) -> Result<bool, ApiError> {
+    async fn update(app: &App, transaction: &mut PgConnection, id: Uuid, change: Change) -> Result<bool, ApiError> {
         let trackers = trackers(app)?;
         let address = change.base_url.as_deref().map(|base_url| checked(trackers, base_url)).transpose()?;
         let sealed = match &change.credentials {
             Some(Some(credentials)) => Some(seal(trackers, id, credentials)?),
             _ => None,
         };
-        let mut transaction = app.pool().begin().await?;
         let there: Option<(String, bool)> = sqlx::query_as(
             "SELECT base_url, credentials IS NOT NULL FROM records.external_system WHERE id = $1 FOR UPDATE",
         )
@@ -137,13 +137,13 @@ impl Changeable for ExternalSystem {
         let Some((base_url, has_credentials)) = there else { return Ok(false) };
         // Whoever may change the address could otherwise have the secret sent to a
         // host of their own, though it is never shown.
-        let moves = address
-            .is_some_and(|address| Url::parse(&base_url).map_or(true, |before| before.origin() != address.origin()));
+        let moves = address.as_ref().is_some_and(|address| {
+            Url::parse(&base_url).map_or(true, |before| before.origin() != address.url().origin())
+        });
         if moves && has_credentials && change.credentials.is_none() {
             return Err(ApiError::invalid_request(vec![ParameterError {
                 pointer: "/Credentials".to_owned(),
-                message: "Another host needs its credentials entered again, or null: those that are stored are not \
-                          sent there."
+                message: "A new host requires its Credentials again, or null: the stored ones are not sent to it."
                     .to_owned(),
             }]));
         }
@@ -155,13 +155,12 @@ impl Changeable for ExternalSystem {
         )
         .bind(id)
         .bind(&change.name)
-        .bind(&change.base_url)
+        .bind(address.as_ref().map(Address::as_str))
         .bind(change.credentials.is_some())
         .bind(sealed)
         .execute(&mut *transaction)
         .await
         .map_err(refused)?;
-        transaction.commit().await?;
         Ok(true)
     }
 }
@@ -171,15 +170,25 @@ fn trackers(app: &App) -> Result<&Trackers, ApiError> {
 }
 
 /// The address, if a tracker may be there.
-fn checked(trackers: &Trackers, base_url: &str) -> Result<Url, ApiError> {
+fn checked(trackers: &Trackers, base_url: &str) -> Result<Address, ApiError> {
     trackers
         .check_base_url(base_url)
         .map_err(|message| ApiError::invalid_request(vec![ParameterError { pointer: "/BaseUrl".to_owned(), message }]))
 }
 
+/// Line breaks around a secret came with copying it. Others can't be sent in a header.
 fn seal(trackers: &Trackers, id: Uuid, credentials: &Credentials) -> Result<Vec<u8>, ApiError> {
+    let secret = credentials.secret.trim_matches(['\r', '\n']);
+    let username = credentials.username.as_deref().map(|name| name.trim().to_owned());
+    let credentials = &Credentials { username, secret: secret.to_owned() };
+    if secret.is_empty() || secret.chars().any(char::is_control) {
+        return Err(ApiError::invalid_request(vec![ParameterError {
+            pointer: "/Credentials/Secret".to_owned(),
+            message: "One line, without control characters, is expected.".to_owned(),
+        }]));
+    }
     trackers.seal(id, credentials).map_err(|_| {
-        let detail = "Credentials can't be stored: whoever runs this host must set LONGHAUL_SECRET_KEY.";
+        let detail = "Credentials can't be stored: the operator of this host must set LONGHAUL_SECRET_KEY.";
         ApiError::new(NO_SECRET_KEY, detail)
     })
 }

@@ -7,7 +7,7 @@ use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind, Shape};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::belonging::BelongsTo;
@@ -16,7 +16,7 @@ use super::record::{Changeable, Creatable, Permissions, Record, given, refused};
 use crate::permission::{EDIT_EXTERNAL_SYSTEMS, VIEW_EXTERNAL_SYSTEMS};
 use crate::problem::{ALREADY_EXISTS, UNKNOWN_EXTERNAL_SYSTEM_LINK};
 
-/// A connection as it is shown.
+/// A connection as the API shows it.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -37,14 +37,14 @@ pub(super) struct New {
     id: Option<Uuid>,
     project_id: Uuid,
     external_system_id: Uuid,
-    /// The tracker's own project: a key (Jira), an identifier (Redmine) or a
-    /// path (GitLab, which needs it).
+    /// The tracker's own project: a key (Jira), an identifier (Redmine) or a path (GitLab, which
+    /// requires it).
     #[serde(default)]
     #[schemars(length(min = 1, max = 200))]
     remote_project: Option<String>,
 }
 
-/// What to change of a connection.
+/// Changes of a connection.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars", rename = "ExternalSystemLinkChange")]
@@ -87,13 +87,14 @@ impl Creatable for ExternalSystemLink {
         &SHAPE
     }
 
-    async fn insert(app: &App, new: New) -> Result<Uuid, ApiError> {
+    async fn insert(_app: &App, transaction: &mut PgConnection, new: New) -> Result<Uuid, ApiError> {
         let id = new.id.unwrap_or_else(Uuid::now_v7);
+        let remote_project = new.remote_project.as_deref().map(trimmed).transpose()?;
         let kind: Option<String> = sqlx::query_scalar("SELECT kind FROM records.external_system WHERE id = $1")
             .bind(new.external_system_id)
-            .fetch_optional(app.pool())
+            .fetch_optional(&mut *transaction)
             .await?;
-        if kind.as_deref() == Some("GitLab") && new.remote_project.is_none() {
+        if kind.as_deref() == Some("GitLab") && remote_project.is_none() {
             return Err(needs_project());
         }
         sqlx::query(
@@ -103,8 +104,8 @@ impl Creatable for ExternalSystemLink {
         .bind(id)
         .bind(new.project_id)
         .bind(new.external_system_id)
-        .bind(&new.remote_project)
-        .execute(app.pool())
+        .bind(remote_project)
+        .execute(&mut *transaction)
         .await
         .map_err(refused)?;
         Ok(id)
@@ -121,23 +122,28 @@ impl Changeable for ExternalSystemLink {
         &SHAPE
     }
 
-    async fn update(app: &App, id: Uuid, change: Change) -> Result<bool, ApiError> {
+    async fn update(_app: &App, transaction: &mut PgConnection, id: Uuid, change: Change) -> Result<bool, ApiError> {
+        let remote_project = match &change.remote_project {
+            Some(Some(name)) => Some(Some(trimmed(name)?)),
+            Some(None) => Some(None),
+            None => None,
+        };
         let kind: Option<String> = sqlx::query_scalar(
             "SELECT s.kind FROM records.external_system_link l JOIN records.external_system s ON s.id = l.external_system_id
               WHERE l.id = $1",
         )
         .bind(id)
-        .fetch_optional(app.pool())
+        .fetch_optional(&mut *transaction)
         .await?;
         let Some(kind) = kind else { return Ok(false) };
-        let Some(remote_project) = change.remote_project else { return Ok(true) };
+        let Some(remote_project) = remote_project else { return Ok(true) };
         if kind == "GitLab" && remote_project.is_none() {
             return Err(needs_project());
         }
         let done = sqlx::query("UPDATE records.external_system_link SET remote_project = $2 WHERE id = $1")
             .bind(id)
             .bind(remote_project)
-            .execute(app.pool())
+            .execute(&mut *transaction)
             .await
             .map_err(refused)?;
         Ok(done.rows_affected() == 1)
@@ -147,6 +153,17 @@ impl Changeable for ExternalSystemLink {
 fn needs_project() -> ApiError {
     ApiError::invalid_request(vec![ParameterError {
         pointer: "/RemoteProject".to_owned(),
-        message: "A connection to GitLab needs the path or number of its project.".to_owned(),
+        message: "A connection to GitLab requires the path or number of its project.".to_owned(),
     }])
+}
+
+/// Spaces around a name came with copying it: no tracker's project has them.
+fn trimmed(remote_project: &str) -> Result<&str, ApiError> {
+    match remote_project.trim() {
+        "" => Err(ApiError::invalid_request(vec![ParameterError {
+            pointer: "/RemoteProject".to_owned(),
+            message: "The tracker's own project is expected, or null for all of them.".to_owned(),
+        }])),
+        name => Ok(name),
+    }
 }

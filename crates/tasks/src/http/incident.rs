@@ -9,7 +9,7 @@ use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind, Shape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::belonging::BelongsTo;
@@ -18,7 +18,7 @@ use super::record::{Changeable, Permissions, Record, given};
 use crate::permission::{EDIT_INCIDENTS, VIEW_RECORDS};
 use crate::problem::UNKNOWN_INCIDENT;
 
-/// An incident as it is shown.
+/// An incident as the API shows it.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -37,22 +37,20 @@ pub(super) struct Incident {
     vanished_at: Option<DateTime<Utc>>,
 }
 
-/// What to change of an incident. The ticket stays as it is.
+/// Changes of an incident. They do not affect the ticket.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars", rename = "IncidentChange")]
 pub(super) struct Change {
-    /// A name of its own, which synchronizing keeps; null lets it follow the ticket
-    /// again.
+    /// The incident's own name, which synchronization keeps; null makes it follow the ticket again.
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<String>", length(min = 1, max = 500))]
     name: Option<Option<String>>,
-    /// The field `Description`; null takes it away.
+    /// The field `Description`; null removes it.
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<String>", length(max = 100_000))]
     description: Option<Option<String>>,
-    /// Fields to set, each as a whole; those that are null are taken away. `Ticket`
-    /// is the ticket's.
+    /// Fields to set, each as a whole; null removes a field. `Ticket` can't be changed.
     #[serde(default)]
     fields: Map<String, Value>,
 }
@@ -94,19 +92,19 @@ impl Changeable for Incident {
         &SHAPE
     }
 
-    async fn update(app: &App, id: Uuid, change: Change) -> Result<bool, ApiError> {
+    async fn update(_app: &App, transaction: &mut PgConnection, id: Uuid, change: Change) -> Result<bool, ApiError> {
         let mut fields = change.fields;
         let mut errors = Vec::new();
         let mut complain = |pointer: &str, message: &str| {
             errors.push(ParameterError { pointer: pointer.to_owned(), message: message.to_owned() });
         };
         if fields.contains_key(TICKET) {
-            complain("/Fields/Ticket", "It is what the tracker says, and can't be changed here.");
+            complain("/Fields/Ticket", "It comes from the tracker and can't be changed here.");
         }
         if let Some(description) = change.description {
             let description = description.map_or(Value::Null, Value::String);
             if fields.insert("Description".to_owned(), description).is_some() {
-                complain("/Fields/Description", "Description stands beside Fields, too; leave one out.");
+                complain("/Fields/Description", "Description is set both inside and beside Fields; omit one.");
             }
         }
         if !errors.is_empty() {
@@ -126,7 +124,7 @@ impl Changeable for Incident {
         .bind(change.name.flatten())
         .bind(gone)
         .bind(Value::Object(fields))
-        .execute(app.pool())
+        .execute(&mut *transaction)
         .await?;
         Ok(done.rows_affected() == 1)
     }

@@ -12,7 +12,7 @@ use super::page::Filter;
 use super::record::Record;
 use crate::problem::UNKNOWN_INCIDENT_LINK;
 
-/// A link as it is shown: exactly one target is not null.
+/// A link as the API shows it: exactly one target is not null.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]

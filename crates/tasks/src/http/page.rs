@@ -22,7 +22,7 @@ pub(super) struct Filter {
 #[derive(Debug, PartialEq)]
 pub(super) struct Page {
     pub(super) limit: i64,
-    /// The last id of the page before.
+    /// The last id of the previous page.
     pub(super) after: Uuid,
     filters: Vec<(&'static Filter, Uuid)>,
 }

@@ -16,7 +16,7 @@ use longhaul_model::{ParameterError, ProblemKind, Shape};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow, PgPool};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::belonging::BelongsTo;
@@ -76,8 +76,12 @@ pub(super) trait Creatable: Record {
     /// The form of that body, made once.
     fn shape() -> &'static Shape<Self::New>;
 
-    /// Stores it; returns its id.
-    fn insert(app: &App, new: Self::New) -> impl Future<Output = Result<Uuid, ApiError>>;
+    /// Stores it in this transaction; returns its id.
+    fn insert(
+        app: &App,
+        transaction: &mut PgConnection,
+        new: Self::New,
+    ) -> impl Future<Output = Result<Uuid, ApiError>>;
 }
 
 /// A kind of record that clients can change.
@@ -91,8 +95,13 @@ pub(super) trait Changeable: Record {
     /// The form of that body, made once.
     fn change_shape() -> &'static Shape<Self::Change>;
 
-    /// Changes the one with this id; `false` if there is none.
-    fn update(app: &App, id: Uuid, change: Self::Change) -> impl Future<Output = Result<bool, ApiError>>;
+    /// Changes the one with this id in this transaction; `false` if there is none.
+    fn update(
+        app: &App,
+        transaction: &mut PgConnection,
+        id: Uuid,
+        change: Self::Change,
+    ) -> impl Future<Output = Result<bool, ApiError>>;
 }
 
 /// Tells a member that is null from one that is left out: `Some(None)` and `None`.
@@ -157,26 +166,40 @@ fn single<R: Record>() -> Resource {
     }
 }
 
-/// An operation whose id is this verb and the record's name.
+/// An operation whose id is this verb and the record's name. What it changes it writes down
+/// itself.
 fn operation<R: Record>(verb: &str, end: &str, summary: String) -> Operation {
-    Operation::new("Records", format!("{verb}{}{end}", R::schema_name()), summary)
+    Operation::new("Records", format!("{}{end}", deed::<R>(verb)), summary).notes_itself()
+}
+
+fn deed<R: Record>(verb: &str) -> String {
+    format!("{verb}{}", R::schema_name())
+}
+
+/// Writes down what the caller does to a record, in the transaction that does it.
+pub(super) async fn note<R: Record>(
+    caller: &Caller,
+    transaction: &mut PgConnection,
+    verb: &str,
+    id: Uuid,
+) -> sqlx::Result<()> {
+    caller.note(transaction, &deed::<R>(verb), &format!("/api/{}/{id}", R::ONE), None).await
 }
 
 fn list_operation<R: Record>() -> Operation {
-    let operation =
-        operation::<R>("list", "s", format!("The {}, a page at a time in the order of their ids.", R::WORDS.1))
-            .query("limit", "Records on a page.", integer(1, MOST, DEFAULT_LIMIT))
-            .query("after", "The last id of the page before.", guid_schema());
+    let operation = operation::<R>("list", "s", format!("Lists {} by id, by page.", R::WORDS.1))
+        .query("limit", "Records on a page.", integer(1, MOST, DEFAULT_LIMIT))
+        .query("after", "The last id of the previous page.", guid_schema());
     R::FILTERS
         .iter()
-        .fold(operation, |operation, filter| operation.query(filter.name, "Only those of this one.", guid_schema()))
+        .fold(operation, |operation, filter| operation.query(filter.name, "Only records of this one.", guid_schema()))
         .needs(R::BELONGS.access(R::PERMISSIONS.view))
         .negotiated()
         .answers::<Listed<R>>(200, "A page.")
 }
 
 fn create_operation<R: Creatable>() -> Operation {
-    let operation = operation::<R>("create", "", format!("Makes {}.", R::WORDS.0))
+    let operation = operation::<R>("create", "", format!("Creates {}.", R::WORDS.0))
         .needs(Access::Permission(R::PERMISSIONS.edit))
         .reads::<R::New>()
         .negotiated();
@@ -199,35 +222,39 @@ fn read_operation<R: Record>() -> Operation {
 fn change_operation<R: Changeable>() -> Operation {
     let operation = operation::<R>("change", "", format!("Changes {}.", R::WORDS.0))
         .needs(Access::Permission(R::PERMISSIONS.edit))
-        .description("Members that are left out stay as they are.")
+        .description("Omitted members keep their values.")
         .path("id", "The record's id.", guid_schema())
         .reads::<R::Change>()
         .negotiated();
     R::CHANGE_PROBLEMS
         .iter()
         .fold(operation, |operation, kind| operation.problem(*kind))
-        .answers::<Shown<R>>(200, "The record as it is then.")
+        .answers::<Shown<R>>(200, "The changed record.")
         .problem(not_found(R::UNKNOWN))
 }
 
 fn delete_operation<R: Record>() -> Operation {
-    operation::<R>("delete", "", format!("Deletes {} and what belongs to it.", R::WORDS.0))
+    operation::<R>("delete", "", format!("Deletes {} and the records that belong to it.", R::WORDS.0))
         .needs(match R::BELONGS {
             BelongsTo::Maker { .. } => Access::Somewhere(R::PERMISSIONS.edit),
             _ => Access::Permission(R::PERMISSIONS.edit),
         })
         .path("id", "The record's id.", guid_schema())
-        .answers_nothing(204, "It is gone.")
+        .answers_nothing(204, "It was deleted.")
         .problem(not_found(R::UNKNOWN))
 }
 
 async fn create<R: Creatable>(
     app: web::Data<App>,
+    caller: Caller,
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
     let new = R::shape().read(read_json(&app, &request, body)?).map_err(ApiError::invalid_request)?;
-    let id = R::insert(&app, new).await?;
+    let mut transaction = app.pool().begin().await?;
+    let id = R::insert(&app, &mut transaction, new).await?;
+    note::<R>(&caller, &mut transaction, "create", id).await?;
+    transaction.commit().await?;
     let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
     created(&app, record)
 }
@@ -256,15 +283,19 @@ async fn read<R: Record>(
 
 async fn change<R: Changeable>(
     app: web::Data<App>,
+    caller: Caller,
     id: web::Path<String>,
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
     let change = R::change_shape().read(read_json(&app, &request, body)?).map_err(ApiError::invalid_request)?;
     let id = guid::<R>(&id)?;
-    if !R::update(&app, id, change).await? {
+    let mut transaction = app.pool().begin().await?;
+    if !R::update(&app, &mut transaction, id, change).await? {
         return Err(unknown::<R>(id));
     }
+    note::<R>(&caller, &mut transaction, "change", id).await?;
+    transaction.commit().await?;
     let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
     Ok(json_response(StatusCode::OK, &shown(record, app.base_url())))
 }
@@ -302,8 +333,13 @@ async fn delete<R: Record>(
         find_seen::<R>(&app, &caller, id).await?;
     }
     let sql = R::DELETE.ok_or_else(|| ApiError::method_not_allowed("GET"))?;
-    let done = sqlx::query(sql).bind(id).execute(app.pool()).await?;
-    if done.rows_affected() == 0 { Err(unknown::<R>(id)) } else { Ok(HttpResponse::NoContent().finish()) }
+    let mut transaction = app.pool().begin().await?;
+    if sqlx::query(sql).bind(id).execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Err(unknown::<R>(id));
+    }
+    note::<R>(&caller, &mut transaction, "delete", id).await?;
+    transaction.commit().await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 async fn find<R: Record>(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<R>> {
@@ -337,7 +373,7 @@ pub(super) fn guid<R: Record>(id: &str) -> Result<Uuid, ApiError> {
 }
 
 pub(super) fn unknown<R: Record>(id: impl std::fmt::Display) -> ApiError {
-    ApiError::new(not_found(R::UNKNOWN), format!("There is nothing at /api/{}/{id}.", R::ONE))
+    ApiError::new(not_found(R::UNKNOWN), format!("There is no record /api/{}/{id}.", R::ONE))
 }
 
 /// What the database's constraints say about a new record: 409 when its id or
@@ -345,7 +381,7 @@ pub(super) fn unknown<R: Record>(id: impl std::fmt::Display) -> ApiError {
 pub(super) fn refused(error: sqlx::Error) -> ApiError {
     let Some(found) = error.as_database_error() else { return error.into() };
     if found.is_unique_violation() {
-        let detail = "A record with that Id, or for the same purpose, exists already.";
+        let detail = "A record with this Id, or for the same purpose, already exists.";
         return ApiError::new(ALREADY_EXISTS, detail);
     }
     let constraint = found.constraint().unwrap_or_default();

@@ -13,7 +13,7 @@ use super::record::Record;
 use crate::problem::UNKNOWN_RESULT_NODE;
 use crate::result_node::{NodeKind, NodeStatus};
 
-/// A node as it is shown.
+/// A node as the API shows it.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]

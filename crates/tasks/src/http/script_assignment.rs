@@ -7,8 +7,8 @@ use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ProblemKind, Shape};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
 use sqlx::types::Json;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::belonging::BelongsTo;
@@ -17,7 +17,7 @@ use super::record::{Creatable, Record};
 use super::step::{NewStep, ShownStep, Stepped, Tables};
 use crate::problem::UNKNOWN_SCRIPT_ASSIGNMENT;
 
-/// One as it is shown.
+/// A record as the API shows it.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -30,7 +30,7 @@ pub(super) struct ScriptAssignment {
     step_results: Json<Vec<ShownStep>>,
 }
 
-/// A new one.
+/// A new record.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars", rename = "NewScriptAssignment")]
@@ -71,9 +71,9 @@ impl Creatable for ScriptAssignment {
         &SHAPE
     }
 
-    async fn insert(app: &App, new: New) -> Result<Uuid, ApiError> {
+    async fn insert(_app: &App, transaction: &mut PgConnection, new: New) -> Result<Uuid, ApiError> {
         let stepped = Stepped { id: new.id, project_id: new.project_id, name: new.name, steps: new.step_results };
-        stepped.insert(app, TABLES).await
+        stepped.insert(transaction, TABLES).await
     }
 }
 

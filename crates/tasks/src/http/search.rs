@@ -21,7 +21,7 @@ const MOST: i64 = 100;
 /// Further than this nobody pages; a better query is asked for.
 const FURTHEST: i64 = 10_000;
 
-/// A page of what was found, best first.
+/// A page of hits, best first.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars", rename = "SearchResult")]
@@ -58,12 +58,12 @@ impl From<Hit> for Item {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Search", "search", "Finds entities by their words, in the index that the last Reindex built.")
+    Operation::new("Search", "search", "Finds entities by their words, in the index of the last Reindex.")
         .needs(Access::Somewhere(VIEW_RECORDS))
         .required_query("q", "All words must occur; `\"a phrase\"`, `or`, `-not`. At most 1,000 bytes.", text())
-        .query("project", "Only this project's.", guid())
+        .query("project", "Only entities of this project.", guid())
         .query("limit", "Hits on a page.", integer(1, MOST, DEFAULT_LIMIT))
-        .query("offset", "Hits to leave out.", integer(0, FURTHEST, 0))
+        .query("offset", "Number of hits to skip.", integer(0, FURTHEST, 0))
         .answers::<SearchBody>(200, "A page.")
         .problem(not_found(UNKNOWN_PROJECT))
 }

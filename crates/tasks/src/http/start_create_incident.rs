@@ -7,20 +7,20 @@ use longhaul_api::openapi::{guid, text};
 use longhaul_api::{
     ApiError, App, Caller, Operation, StartTask, TaskBody, accepted_response, idempotency_key, must_accept_json,
 };
-use longhaul_model::{Progress, TaskType};
+use longhaul_model::{Progress, TaskOptions, TaskType};
 use serde_json::json;
 
 use crate::CreateTicketLink;
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Tickets", "startCreateIncident", "Starts a `CreateTicketLink` for a ticket.")
-        .description("The `StartCreateIncident` link of a ticket search result. A body is not read.")
+    Operation::new("Tickets", "startCreateIncident", "Starts a `CreateTicketLink` task for a ticket.")
+        .description("The `StartCreateIncident` link of a ticket search result. The request body is ignored.")
         .path("externalSystemLinkId", "The project's connection to the tracker.", guid())
         .path("ticketId", "The tracker's internal id of the ticket.", text())
         .starts_tasks(Some(CreateTicketLink::NAME))
         .idempotent()
         .negotiated()
-        .answers::<TaskBody>(202, "The task, with nothing done yet.")
+        .answers::<TaskBody>(202, "The new task.")
         .with_header("Location", "The task's address.")
 }
 
@@ -43,8 +43,9 @@ pub(super) async fn handle(
         run_at: None,
         timing: None,
         idempotency_key: idempotency_key(&request)?,
+        options: TaskOptions::default(),
         progress: Some(Progress::unknown()),
     };
     let body = app.start_task(start).await?;
-    Ok(accepted_response(&body))
+    Ok(accepted_response(&app, &body))
 }

@@ -1,14 +1,15 @@
 //! Script assignments and agile runs are records with steps: the same form for
 //! both.
 
-use longhaul_api::{ApiError, App};
+use longhaul_api::ApiError;
 use longhaul_model::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::record::refused;
 
-/// A step as it is shown.
+/// A step as the API shows it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars", rename = "Step")]
@@ -31,7 +32,7 @@ pub(super) struct NewStep {
     status: StepStatus,
 }
 
-/// How a step went.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "longhaul_model::schemars")]
 enum StepStatus {
@@ -77,10 +78,9 @@ pub(super) struct Tables {
 }
 
 impl Stepped {
-    /// Stores it in one transaction; returns its id.
-    pub(super) async fn insert(self, app: &App, into: Tables) -> Result<Uuid, ApiError> {
+    /// Stores it in this transaction; returns its id.
+    pub(super) async fn insert(self, transaction: &mut PgConnection, into: Tables) -> Result<Uuid, ApiError> {
         let id = self.id.unwrap_or_else(Uuid::now_v7);
-        let mut transaction = app.pool().begin().await?;
         sqlx::query(into.record)
             .bind(id)
             .bind(self.project_id)
@@ -97,7 +97,6 @@ impl Stepped {
             .execute(&mut *transaction)
             .await
             .map_err(refused)?;
-        transaction.commit().await?;
         Ok(id)
     }
 }

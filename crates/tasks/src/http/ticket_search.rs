@@ -23,7 +23,7 @@ use crate::trackers::Ticket;
 const DEFAULT_LIMIT: usize = 20;
 const MOST: usize = 100;
 
-/// Tickets that were found in a tracker.
+/// Tickets of a tracker.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars", rename = "TicketSearchResult")]
@@ -34,7 +34,7 @@ struct TicketsBody {
     links: Vec<Link>,
 }
 
-/// A ticket, with the link that makes an incident of it.
+/// A ticket, with the link that creates an incident from it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars", rename = "FoundTicket")]
@@ -49,9 +49,9 @@ pub(super) fn operation() -> Operation {
         .needs(Access::Somewhere(EDIT_INCIDENTS))
         .path("id", "The project's connection to the tracker.", guid())
         .required_query("q", "Words of the ticket's title, or its key; at most 500 bytes.", text())
-        .query("limit", "Tickets at most.", integer(1, 100, 20))
+        .query("limit", "Maximum number of tickets.", integer(1, 100, 20))
         .negotiated()
-        .answers::<TicketsBody>(200, "The last changed first.")
+        .answers::<TicketsBody>(200, "The tickets, the last changed first.")
         .problem(not_found(UNKNOWN_EXTERNAL_SYSTEM_LINK))
         .problem(TRACKER_REFUSED)
         .problem(TRACKER_NOT_ALLOWED)

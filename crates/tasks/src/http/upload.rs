@@ -4,7 +4,9 @@
 use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use longhaul_api::openapi::text;
-use longhaul_api::{Access, ApiError, App, Caller, Operation, Resource, Routes, must_accept_json, unreadable};
+use longhaul_api::{
+    Access, ApiError, App, Caller, Operation, Resource, Routes, must_accept_json, must_send_bytes, unreadable,
+};
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::{ParameterError, ProblemKind};
@@ -15,12 +17,16 @@ use uuid::Uuid;
 use super::belonging::BelongsTo;
 use super::record::{self, Permissions, Record, Shown};
 use crate::permission::{EDIT_AUTOMATED_TESTS, MANAGE_UPLOADS, VIEW_RECORDS};
-use crate::problem::UNKNOWN_UPLOAD;
+use crate::problem::{TOO_MANY_UPLOADS, UNKNOWN_UPLOAD};
 
 /// A file may have this many bytes.
 const LIMIT: usize = 32 * 1024 * 1024;
+/// One caller may have stored so many files …
+const FILES_AT_MOST: i64 = 1_000;
+/// … of so many bytes in all.
+const BYTES_AT_MOST: i64 = 2 * 1024 * 1024 * 1024;
 
-/// A file as it is shown; its content is not.
+/// A file as the API shows it, without its content.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -54,9 +60,11 @@ pub(super) fn add(routes: &mut Routes) {
 
 fn operation() -> Operation {
     Operation::new("Records", "createUpload", "Stores a file for a task.")
+        .notes_itself()
         .needs(Access::Somewhere(EDIT_AUTOMATED_TESTS))
-        .query("name", "What the file is called.", text())
-        .reads_bytes("The file as it is, 32 MiB at most.")
+        .query("name", "The name of the file.", text())
+        .reads_bytes("The content of the file, at most 32 MiB.")
+        .problem(TOO_MANY_UPLOADS)
         .negotiated()
         .answers::<Shown<Upload>>(201, "The file, without its content.")
         .with_header("Location", "The file's address.")
@@ -70,19 +78,40 @@ async fn create(
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
+    must_send_bytes(&request)?;
     let name = parse(request.query_string())?;
     let content = body.map_err(|error| unreadable(&error, LIMIT))?;
     let (bytes, content) = (i64::try_from(content.len()).unwrap_or(i64::MAX), content.to_vec());
     let id = Uuid::now_v7();
-    let created_at: DateTime<Utc> = sqlx::query_scalar(
-        "INSERT INTO records.upload (id, name, content, created_by) VALUES ($1, $2, $3, $4) RETURNING created_at",
+    let mut transaction = app.pool().begin().await?;
+    // Lengths are read without the contents.
+    let created_at: Option<DateTime<Utc>> = sqlx::query_scalar(
+        "INSERT INTO records.upload (id, name, content, created_by)
+         SELECT $1, $2, $3, $4
+           FROM (SELECT count(*) AS files, coalesce(sum(length(u.content)), 0) AS bytes
+                   FROM records.upload u WHERE u.created_by = $4) AS own
+          WHERE own.files < $5 AND own.bytes + $6 <= $7
+         RETURNING created_at",
     )
     .bind(id)
     .bind(&name)
     .bind(content)
     .bind(caller.created_by())
-    .fetch_one(app.pool())
+    .bind(FILES_AT_MOST)
+    .bind(bytes)
+    .bind(BYTES_AT_MOST)
+    .fetch_optional(&mut *transaction)
     .await?;
+    let created_at = created_at.ok_or_else(|| {
+        let detail = format!(
+            "A caller may store at most {FILES_AT_MOST} files with {} MiB in total. Delete files that are no longer \
+             needed.",
+            BYTES_AT_MOST / 1024 / 1024
+        );
+        ApiError::new(TOO_MANY_UPLOADS, detail)
+    })?;
+    record::note::<Upload>(&caller, &mut transaction, "create", id).await?;
+    transaction.commit().await?;
     record::created(&app, Upload { id, name, bytes, created_at })
 }
 

@@ -5,23 +5,25 @@ use std::sync::LazyLock;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::openapi::guid as guid_schema;
-use longhaul_api::{Access, ApiError, App, Operation, Resource, Routes, json_response, must_accept_json};
+use longhaul_api::{Access, ApiError, App, Caller, Operation, Resource, Routes, json_response, must_accept_json};
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
+use longhaul_model::store::ShownJson;
 use longhaul_model::{Keyring, ParameterError, ProblemKind, Shape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::FromRow;
 use sqlx::types::Json;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::page::Filter;
 use super::record::{self, Changeable, Creatable, Permissions, Record, given, guid, unknown};
+use crate::address::Address;
 use crate::permission::EDIT_WEBHOOKS;
 use crate::problem::{NO_SECRET_KEY, UNKNOWN_WEBHOOK, UNKNOWN_WEBHOOK_DELIVERY, not_found};
 use crate::webhook::{Webhooks, message_id, new_secret, open, seal, secret_bytes};
 
-/// A change of a task's state that webhooks are told of.
+/// A change of a task's state that webhooks can report.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "longhaul_model::schemars", rename = "WebhookState")]
 pub(super) enum State {
@@ -35,7 +37,7 @@ fn ends() -> Vec<State> {
     vec![State::Succeeded, State::Failed, State::Cancelled]
 }
 
-/// A webhook as it is shown; its secret has an address of its own.
+/// A webhook as the API shows it. Its secret has a separate address.
 #[derive(Serialize, FromRow, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars")]
@@ -43,18 +45,20 @@ pub(super) struct Webhook {
     id: Uuid,
     url: String,
     description: String,
-    /// Tasks of these types; null: of all.
+    /// Only tasks of these types; null means all types.
     types: Option<Vec<String>>,
-    /// Tasks of these queues; null: of all.
+    /// Only tasks of these queues; null means all queues.
     queues: Option<Vec<String>>,
     #[schemars(with = "Vec<State>")]
     states: Vec<String>,
     enabled: bool,
     created_at: DateTime<Utc>,
-    /// Since when nothing has been delivered, if the last message was not.
+    /// Since when no message could be delivered, if the last one failed.
     failing_since: Option<DateTime<Utc>>,
-    /// Why it was disabled, if nobody did.
+    /// Why it was disabled automatically.
     disabled_because: Option<String>,
+    /// Until when messages are also signed with the previous secret.
+    old_secret_until: Option<DateTime<Utc>>,
 }
 
 /// A new webhook.
@@ -80,7 +84,7 @@ pub(super) struct New {
     states: Vec<State>,
     #[serde(default = "yes")]
     enabled: bool,
-    /// `whsec_` and the base64 of 24 to 64 bytes; one is made if absent.
+    /// `whsec_` and the base64 of 24 to 64 bytes. Default: a random secret.
     #[serde(default)]
     secret: Option<String>,
 }
@@ -89,7 +93,7 @@ fn yes() -> bool {
     true
 }
 
-/// What to change of a webhook.
+/// Changes of a webhook.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars", rename = "WebhookChange")]
@@ -111,22 +115,33 @@ pub(super) struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<State>", length(min = 1, max = 4))]
     states: Option<Vec<State>>,
-    /// True also forgets for how long nothing has been delivered.
+    /// True also resets the time since which no message could be delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     enabled: Option<bool>,
-    /// A new secret; messages are signed with it from now on.
+    /// A new secret. Messages are signed with it from now on, and for some time also with the
+    /// previous one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     secret: Option<String>,
+    /// For how many hours from now messages are also signed with the previous secret. Default with
+    /// a new secret: 24. 0 ends it at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i32", range(min = 0, max = 720))]
+    old_secret_hours: Option<i32>,
 }
+
+/// How long the secret before counts, unless said otherwise.
+const OLD_SECRET_HOURS: i32 = 24;
 
 impl Record for Webhook {
     const ONE: &'static str = "webhook";
     const MANY: &'static str = "webhooks";
     const WORDS: (&'static str, &'static str) = ("a webhook", "webhooks");
     const SELECT: &'static str = "SELECT r.id, r.url, r.description, r.types, r.queues, r.states, r.enabled, \
-                                  r.created_at, r.failing_since, r.disabled_because FROM records.webhook AS r";
+                                  r.created_at, r.failing_since, r.disabled_because, \
+                                  CASE WHEN r.old_secret_until > now() THEN r.old_secret_until END AS old_secret_until \
+                                  FROM records.webhook AS r";
     const DELETE: Option<&'static str> = Some("DELETE FROM records.webhook WHERE id = $1");
     const UNKNOWN: ProblemKind = UNKNOWN_WEBHOOK;
     const PERMISSIONS: Permissions = Permissions { view: EDIT_WEBHOOKS, edit: EDIT_WEBHOOKS };
@@ -148,16 +163,16 @@ fn invalid(pointer: &str, message: impl Into<String>) -> ApiError {
 }
 
 /// The address, if a webhook may be there.
-fn check_url(app: &App, url: &str) -> Result<(), ApiError> {
+fn check_url(app: &App, url: &str) -> Result<Address, ApiError> {
     let webhooks = app.resources().get::<Webhooks>().ok_or_else(|| ApiError::internal("the host gives no Webhooks"))?;
-    webhooks.check_url(url).map(drop).map_err(|message| invalid("/Url", message))
+    webhooks.check_url(url).map_err(|message| invalid("/Url", message))
 }
 
 fn keyring(app: &App) -> Result<&Keyring, ApiError> {
     app.resources().get::<Keyring>().ok_or_else(|| {
         ApiError::new(
             NO_SECRET_KEY,
-            "A webhook's secret can't be stored: whoever runs this host must set LONGHAUL_SECRET_KEY.",
+            "A webhook's secret can't be stored: the operator of this host must set LONGHAUL_SECRET_KEY.",
         )
     })
 }
@@ -173,6 +188,56 @@ fn names(states: &[State]) -> Vec<String> {
     states.iter().map(|state| format!("{state:?}")).collect()
 }
 
+/// Puts a new secret in the place of the present one, which counts for some hours more.
+async fn replace_secret(
+    app: &App,
+    transaction: &mut PgConnection,
+    id: Uuid,
+    new: &str,
+    old_hours: Option<i32>,
+) -> Result<(), ApiError> {
+    let sealed = sealed(app, id, new)?;
+    let present: Option<String> = sqlx::query_scalar("SELECT secret FROM records.webhook WHERE id = $1 FOR UPDATE")
+        .bind(id)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    // A request that is sent again must not make the new secret the old one.
+    let keyring = keyring(app)?;
+    if present.is_some_and(|present| open(keyring, id, &present).is_ok_and(|present| present == new)) {
+        return match old_hours {
+            Some(hours) => Ok(change_overlap(transaction, id, hours).await?),
+            None => Ok(()),
+        };
+    }
+    sqlx::query(
+        "UPDATE records.webhook
+            SET secret = $2, old_secret = CASE WHEN $3 > 0 THEN secret END,
+                old_secret_until = CASE WHEN $3 > 0 THEN now() + make_interval(hours => $3) END
+          WHERE id = $1",
+    )
+    .bind(id)
+    .bind(sealed)
+    .bind(old_hours.unwrap_or(OLD_SECRET_HOURS))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// The secret before, if it still counts, does for so many hours from now.
+async fn change_overlap(transaction: &mut PgConnection, id: Uuid, hours: i32) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE records.webhook
+            SET old_secret = CASE WHEN $2 > 0 THEN old_secret END,
+                old_secret_until = CASE WHEN $2 > 0 THEN now() + make_interval(hours => $2) END
+          WHERE id = $1 AND old_secret_until > now()",
+    )
+    .bind(id)
+    .bind(hours)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
 impl Creatable for Webhook {
     type New = New;
 
@@ -183,23 +248,23 @@ impl Creatable for Webhook {
         &SHAPE
     }
 
-    async fn insert(app: &App, new: New) -> Result<Uuid, ApiError> {
+    async fn insert(app: &App, transaction: &mut PgConnection, new: New) -> Result<Uuid, ApiError> {
         let id = new.id.unwrap_or_else(Uuid::now_v7);
-        check_url(app, &new.url)?;
+        let url = check_url(app, &new.url)?;
         let secret = sealed(app, id, &new.secret.unwrap_or_else(new_secret))?;
         sqlx::query(
             "INSERT INTO records.webhook (id, url, description, types, queues, states, enabled, secret)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(id)
-        .bind(&new.url)
+        .bind(url.as_str())
         .bind(&new.description)
         .bind(&new.types)
         .bind(&new.queues)
         .bind(names(&new.states))
         .bind(new.enabled)
         .bind(secret)
-        .execute(app.pool())
+        .execute(&mut *transaction)
         .await
         .map_err(record::refused)?;
         Ok(id)
@@ -216,30 +281,30 @@ impl Changeable for Webhook {
         &SHAPE
     }
 
-    async fn update(app: &App, id: Uuid, change: Change) -> Result<bool, ApiError> {
-        if let Some(url) = &change.url {
-            check_url(app, url)?;
-        }
-        let secret = change.secret.map(|secret| sealed(app, id, &secret)).transpose()?;
-        let mut transaction = app.pool().begin().await?;
+    async fn update(app: &App, transaction: &mut PgConnection, id: Uuid, change: Change) -> Result<bool, ApiError> {
+        let url = change.url.as_deref().map(|url| check_url(app, url)).transpose()?;
         let done = sqlx::query(
             "UPDATE records.webhook
                 SET url = coalesce($2, url), description = coalesce($3, description),
                     types = CASE WHEN $4 THEN $5 ELSE types END, queues = CASE WHEN $6 THEN $7 ELSE queues END,
-                    states = coalesce($8, states), secret = coalesce($9, secret)
+                    states = coalesce($8, states)
               WHERE id = $1",
         )
         .bind(id)
-        .bind(&change.url)
+        .bind(url.as_ref().map(Address::as_str))
         .bind(&change.description)
         .bind(change.types.is_some())
         .bind(change.types.flatten())
         .bind(change.queues.is_some())
         .bind(change.queues.flatten())
         .bind(change.states.as_deref().map(names))
-        .bind(secret)
         .execute(&mut *transaction)
         .await?;
+        match (change.secret, change.old_secret_hours) {
+            (Some(secret), hours) => replace_secret(app, transaction, id, &secret, hours).await?,
+            (None, Some(hours)) => change_overlap(transaction, id, hours).await?,
+            (None, None) => {}
+        }
         // By itself: it may have to wait for a lock on the tasks.
         if let Some(enabled) = change.enabled {
             sqlx::query(
@@ -250,22 +315,21 @@ impl Changeable for Webhook {
             .execute(&mut *transaction)
             .await?;
         }
-        transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 }
 
-/// One try to deliver a message.
+/// One attempt to deliver a message.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars", rename = "WebhookAttempt")]
 pub(super) struct Attempt {
     at: DateTime<Utc>,
-    /// What the receiver answered, if it did.
+    /// The receiver's response, if there was one.
     status: Option<i32>,
-    /// How long it took to answer or to fail, in milliseconds.
+    /// The time until the response or the failure, in milliseconds.
     latency_ms: i64,
-    /// Why it does not count as delivered.
+    /// Why the delivery failed.
     error: Option<String>,
 }
 
@@ -278,14 +342,14 @@ pub(super) struct WebhookDelivery {
     webhook_id: Uuid,
     /// `task.succeeded` and the like, or `ping`.
     event: String,
-    /// `Pending`, `Delivered`, `Failed` (given up), `Skipped` (the webhook was disabled).
+    /// `Pending`, `Delivered`, `Failed` (no further retry), `Skipped` (the webhook was disabled).
     state: String,
-    /// What was sent, or is to be.
-    #[sqlx(json)]
+    /// The message's content.
+    #[sqlx(try_from = "ShownJson")]
     body: Value,
     created_at: DateTime<Utc>,
     delivered_at: Option<DateTime<Utc>>,
-    /// The tries so far, the last 100.
+    /// The last 100 delivery attempts.
     #[schemars(with = "Vec<Attempt>")]
     attempts: Json<Vec<Attempt>>,
 }
@@ -318,18 +382,18 @@ impl Record for WebhookDelivery {
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars", rename = "WebhookSecret")]
 struct SecretBody {
-    /// What its messages are signed with.
+    /// The secret that signs its messages.
     secret: String,
 }
 
-/// A message that is on its way.
+/// A message that will be sent.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schemars(crate = "longhaul_model::schemars", rename = "WebhookMessage")]
 struct SentBody {
     /// Its record: `/api/webhookdelivery/{DeliveryId}`.
     delivery_id: Uuid,
-    /// The header `webhook-id` that it has.
+    /// Its header `webhook-id`.
     message_id: String,
 }
 
@@ -339,6 +403,7 @@ pub(super) fn add(routes: &mut Routes) {
     record::add::<WebhookDelivery>(routes);
     let operation = |id, summary| {
         Operation::new("Records", id, summary)
+            .notes_itself()
             .needs(Access::Permission(EDIT_WEBHOOKS))
             .path("id", "The record's id.", guid_schema())
             .negotiated()
@@ -346,7 +411,7 @@ pub(super) fn add(routes: &mut Routes) {
     routes.add(
         Resource::at("/api/webhook/{id}/secret").get(
             secret,
-            operation("getWebhookSecret", "Shows what a webhook's messages are signed with.")
+            operation("getWebhookSecret", "Returns a webhook's signing secret.")
                 .answers::<SecretBody>(200, "The secret.")
                 .problem(NO_SECRET_KEY)
                 .problem(not_found(UNKNOWN_WEBHOOK)),
@@ -355,8 +420,8 @@ pub(super) fn add(routes: &mut Routes) {
     routes.add(
         Resource::at("/api/webhook/{id}/ping").post(
             ping,
-            operation("pingWebhook", "Sends a message of the type ping, also if the webhook is disabled.")
-                .answers::<SentBody>(202, "It is on its way.")
+            operation("pingWebhook", "Sends a ping message, even if the webhook is disabled.")
+                .answers::<SentBody>(202, "The message will be sent.")
                 .problem(not_found(UNKNOWN_WEBHOOK)),
         ),
     );
@@ -364,13 +429,19 @@ pub(super) fn add(routes: &mut Routes) {
         Resource::at("/api/webhookdelivery/{id}/replay").post(
             replay,
             operation("replayWebhookDelivery", "Sends a message again, under the same id.")
-                .answers::<SentBody>(202, "It is on its way.")
+                .answers::<SentBody>(202, "The message will be sent.")
                 .problem(not_found(UNKNOWN_WEBHOOK_DELIVERY)),
         ),
     );
 }
 
-async fn secret(app: web::Data<App>, id: web::Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+/// It changes nothing, but tells what is secret: that is written down first.
+async fn secret(
+    app: web::Data<App>,
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let id = guid::<Webhook>(&id)?;
     let stored: Option<String> = sqlx::query_scalar("SELECT secret FROM records.webhook WHERE id = $1")
@@ -379,8 +450,9 @@ async fn secret(app: web::Data<App>, id: web::Path<String>, request: HttpRequest
         .await?;
     let stored = stored.ok_or_else(|| unknown::<Webhook>(id))?;
     let secret = open(keyring(&app)?, id, &stored).map_err(|detail| {
-        ApiError::new(NO_SECRET_KEY, format!("The secret can't be opened: {detail}. Give the webhook a new one."))
+        ApiError::new(NO_SECRET_KEY, format!("The webhook's secret can't be decrypted: {detail}. Set a new one."))
     })?;
+    caller.note(&mut *app.pool().acquire().await?, "getWebhookSecret", request.path(), None).await?;
     Ok(json_response(StatusCode::OK, &SecretBody { secret }))
 }
 
@@ -388,22 +460,43 @@ fn on_its_way(delivery_id: Uuid) -> HttpResponse {
     json_response(StatusCode::ACCEPTED, &SentBody { delivery_id, message_id: message_id(delivery_id) })
 }
 
-async fn ping(app: web::Data<App>, id: web::Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+async fn ping(
+    app: web::Data<App>,
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let id = guid::<Webhook>(&id)?;
+    let mut transaction = app.pool().begin().await?;
     let sent: Option<Uuid> = sqlx::query_scalar(
         "SELECT records.send_webhook(w.id, 'ping', NULL, $2) FROM records.webhook w WHERE w.id = $1",
     )
     .bind(id)
     .bind(json!({}))
-    .fetch_optional(app.pool())
+    .fetch_optional(&mut *transaction)
     .await?;
-    sent.map(on_its_way).ok_or_else(|| unknown::<Webhook>(id))
+    let sent = sent.ok_or_else(|| unknown::<Webhook>(id))?;
+    caller.note(&mut transaction, "pingWebhook", request.path(), None).await?;
+    transaction.commit().await?;
+    Ok(on_its_way(sent))
 }
 
-async fn replay(app: web::Data<App>, id: web::Path<String>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+async fn replay(
+    app: web::Data<App>,
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let id = guid::<WebhookDelivery>(&id)?;
-    let known: bool = sqlx::query_scalar("SELECT records.replay_webhook($1)").bind(id).fetch_one(app.pool()).await?;
-    if known { Ok(on_its_way(id)) } else { Err(unknown::<WebhookDelivery>(id)) }
+    let mut transaction = app.pool().begin().await?;
+    let known: bool =
+        sqlx::query_scalar("SELECT records.replay_webhook($1)").bind(id).fetch_one(&mut *transaction).await?;
+    if !known {
+        return Err(unknown::<WebhookDelivery>(id));
+    }
+    caller.note(&mut transaction, "replayWebhookDelivery", request.path(), None).await?;
+    transaction.commit().await?;
+    Ok(on_its_way(id))
 }

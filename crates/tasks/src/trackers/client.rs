@@ -1,24 +1,34 @@
 //! HTTP to trackers: bounded in time, size and number, retried with care.
 
 use std::collections::HashMap;
-use std::error::Error as StdError;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use longhaul_model::chrono::DateTime;
 use longhaul_telemetry::Span;
-use reqwest::header::{ACCEPT, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{ACCEPT, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::address::{GuardedResolver, NoPublicAddress};
-use super::{Credentials, TrackerError, TrackerSettings};
+use super::answer::{Answer, redirect_target};
+use super::auth::Auth;
+use super::error::TrackerError;
+use super::settings::TrackerSettings;
+use crate::address::GuardedResolver;
+use crate::connection_failure::{ConnectionFailure, Patience};
+use crate::retry_after::{Quiet, retry_after};
 
 /// An answer with more bytes than this is none that we asked for.
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+/// Of an answer that only explains something so much is read.
+const EXPLANATION_LIMIT: usize = 64 * 1024;
+/// An explanation that does not come in this time is done without.
+const EXPLANATION_PATIENCE: Duration = Duration::from_secs(1);
+/// A tracker is left alone for so long at most, whatever it asks for.
+const LONGEST_QUIET: Duration = Duration::from_secs(3600);
 /// A host that does not even accept a connection in this time is away.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// The wait before the second try; doubled for each further one.
@@ -32,30 +42,8 @@ pub(super) struct Client {
     tries: u32,
     at_once: usize,
     slots: Mutex<HashMap<String, Arc<Semaphore>>>,
-}
-
-/// How a tracker is told who asks.
-pub(super) enum Auth {
-    Nobody,
-    Basic { username: String, secret: String },
-    Bearer(String),
-    Header { name: &'static str, secret: String },
-}
-
-impl Auth {
-    /// Basic with a user name, else Bearer.
-    pub(super) fn account(credentials: Option<Credentials>) -> Self {
-        match credentials {
-            None => Auth::Nobody,
-            Some(Credentials { username: Some(username), secret }) => Auth::Basic { username, secret },
-            Some(Credentials { username: None, secret }) => Auth::Bearer(secret),
-        }
-    }
-
-    /// The secret in a header of its own.
-    pub(super) fn header(name: &'static str, credentials: Option<Credentials>) -> Self {
-        credentials.map_or(Auth::Nobody, |credentials| Auth::Header { name, secret: credentials.secret })
-    }
+    /// Trackers that asked to be left alone, by origin and account: limits are accounts'.
+    quiet: Quiet<(String, u64)>,
 }
 
 /// One try.
@@ -84,6 +72,7 @@ impl Client {
             tries: settings.tries.max(1),
             at_once: settings.at_once.max(1),
             slots: Mutex::default(),
+            quiet: Quiet::default(),
         })
     }
 
@@ -100,10 +89,22 @@ impl Client {
 
     async fn try_on(&self, url: Url, auth: &Auth, until: Instant) -> Result<Option<Value>, TrackerError> {
         let slots = self.slots(&url);
-        let mut delay = FIRST_DELAY;
-        for left in (0..self.tries).rev() {
+        let account = account(&url, auth);
+        let (mut delay, mut left) = (FIRST_DELAY, self.tries);
+        loop {
             let tried = match slots.acquire().await {
-                Ok(_slot) => self.once(url.clone(), auth).await,
+                Ok(_slot) => match self.quiet.rest(&account) {
+                    // Whoever waited for a place may find that there is nothing to ask for now.
+                    Some(rest) => Try::Again(left_alone(&url, rest)),
+                    None => {
+                        left -= 1;
+                        let tried = self.once(url.clone(), auth).await;
+                        if let Try::Again(TrackerError::Unavailable { retry_after: Some(asked), .. }) = &tried {
+                            self.quiet.keep(account.clone(), *asked);
+                        }
+                        tried
+                    }
+                },
                 Err(closed) => return Err(TrackerError::Misbehaved(closed.to_string())),
             };
             let error = match tried {
@@ -111,20 +112,15 @@ impl Client {
                 Try::Failed(error) => return Err(error),
                 Try::Again(error) => error,
             };
-            let asked = match &error {
-                TrackerError::Unavailable { retry_after, .. } => *retry_after,
-                _ => None,
-            };
             // A jitter of a quarter, so that those who failed together do not
             // come back together.
-            let wait = asked.unwrap_or(delay).mul_f64(1.0 + 0.25 * rand::random::<f64>());
+            let wait = error.retry_after().unwrap_or(delay).mul_f64(1.0 + 0.25 * rand::random::<f64>());
             if left == 0 || Instant::now() + wait >= until {
                 return Err(error);
             }
             tokio::time::sleep(wait).await;
-            delay *= 2;
+            delay = delay.saturating_mul(2);
         }
-        Err(TrackerError::Misbehaved("The tracker was not asked.".to_owned()))
     }
 
     async fn once(&self, url: Url, auth: &Auth) -> Try {
@@ -142,32 +138,69 @@ impl Client {
         }
         let sent = span.around(request.send()).await;
         span.called(sent.as_ref().map(|response| response.status().as_u16()).map_err(|_| "no answer"));
-        let response = match sent {
+        let mut response = match sent {
             Ok(response) => response,
-            Err(error) => return broken(&host, &error),
+            Err(error) => return self.broken(&host, &error),
         };
-        match response.status() {
-            StatusCode::OK => read(&host, response).await,
+        let status = response.status();
+        let body = if status == StatusCode::OK {
+            match read(&mut response, ANSWER_LIMIT).await {
+                Ok(body) => body,
+                Err(error) => return self.broken(&host, &error),
+            }
+        } else {
+            let explanation = tokio::time::timeout(EXPLANATION_PATIENCE, read(&mut response, EXPLANATION_LIMIT));
+            explanation.await.ok().and_then(Result::ok).unwrap_or_default()
+        };
+        let answer = Answer { headers: response.headers(), body: &body.bytes, auth };
+        match status {
+            StatusCode::OK if body.is_cut => Try::Failed(TrackerError::Misbehaved(format!(
+                "The tracker {host} answered more than {ANSWER_LIMIT} bytes."
+            ))),
+            StatusCode::OK => read_json(&host, &answer),
+            StatusCode::NOT_FOUND | StatusCode::GONE if answer.is_page() => Try::Failed(misbehaved(
+                &host,
+                status,
+                format_args!(
+                    ", not like its REST API: check that the address of the external system is its root.{}",
+                    answer.says()
+                ),
+            )),
             StatusCode::NOT_FOUND | StatusCode::GONE => Try::Answered(None),
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Try::Failed(TrackerError::Refused(format!(
-                "The tracker {host} answered {}: the credentials of the external system are wrong or may not see this.",
-                status.as_u16()
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Try::Failed(TrackerError::Refused(format!(
+                "The tracker {host} answered {}: the credentials of the external system are wrong or lack the \
+                 permission for this.{}",
+                status.as_u16(),
+                answer.says()
             ))),
             status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
                 Try::Again(TrackerError::Unavailable {
-                    detail: format!("The tracker {host} answered {}.", status.as_u16()),
-                    retry_after: retry_after(response.headers()),
+                    detail: format!("The tracker {host} answered {}.{}", status.as_u16(), answer.says()),
+                    retry_after: retry_after(response.headers(), LONGEST_QUIET),
                 })
             }
-            status if status.is_redirection() => Try::Failed(TrackerError::Misbehaved(format!(
-                "The tracker {host} answered {} and points to another host; enter the address that it points to.",
-                status.as_u16()
-            ))),
-            status => Try::Failed(TrackerError::Misbehaved(format!(
-                "The tracker {host} answered {}, which was not expected.",
-                status.as_u16()
-            ))),
+            status if status.is_redirection() => {
+                let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+                let target = redirect_target(response.url(), location);
+                Try::Failed(misbehaved(&host, status, format_args!(" and points to {target}.")))
+            }
+            status => {
+                let says = answer.says();
+                Try::Failed(misbehaved(&host, status, format_args!(", which was not expected.{says}")))
+            }
         }
+    }
+
+    /// No answer, or half of one.
+    fn broken(&self, host: &str, error: &reqwest::Error) -> Try {
+        let patience = Patience { connect: CONNECT_PATIENCE.min(self.deadline), answer: self.deadline };
+        let failure = ConnectionFailure::of(error, patience);
+        let detail = format!("The tracker {host} {}.", failure.words);
+        if failure.is_not_allowed {
+            return Try::Failed(TrackerError::NotAllowed(detail));
+        }
+        tracing::debug!(host, ?error, "a tracker is unreachable");
+        Try::Again(TrackerError::Unavailable { detail, retry_after: None })
     }
 
     /// The places for requests to the tracker at this address.
@@ -191,75 +224,62 @@ fn same_origin() -> Policy {
     })
 }
 
-async fn read(host: &str, mut response: Response) -> Try {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_LIMIT => {
-                let detail = format!("The tracker {host} answered more than {ANSWER_LIMIT} bytes.");
-                return Try::Failed(TrackerError::Misbehaved(detail));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) => return broken(host, &error),
-        }
-    }
-    match serde_json::from_slice(&body) {
-        Ok(answer) => Try::Answered(Some(answer)),
-        Err(_) => Try::Failed(TrackerError::Misbehaved(format!(
-            "The tracker {host} did not answer JSON; is the address of the external system its root?"
-        ))),
-    }
+/// A body, or as much of it as may be read.
+#[derive(Default)]
+struct Body {
+    bytes: Vec<u8>,
+    is_cut: bool,
 }
 
-/// No answer, or half of one.
-fn broken(host: &str, error: &reqwest::Error) -> Try {
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if cause.is::<NoPublicAddress>() {
-            return Try::Failed(TrackerError::NotAllowed(format!(
-                "{host} has no public address, and private ones are not allowed here."
-            )));
+async fn read(response: &mut Response, limit: usize) -> reqwest::Result<Body> {
+    let mut body = Body::default();
+    while let Some(chunk) = response.chunk().await? {
+        let room = limit - body.bytes.len();
+        body.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            body.is_cut = true;
+            break;
         }
-        source = cause.source();
     }
-    tracing::debug!(host, ?error, "a tracker can't be reached");
-    let what = if error.is_timeout() { "did not answer in time" } else { "can't be reached" };
-    Try::Again(TrackerError::Unavailable { detail: format!("The tracker {host} {what}."), retry_after: None })
+    Ok(body)
 }
 
-/// When to ask again (RFC 9110, 10.2.3): seconds, or a date, which is read by
-/// the tracker's own clock (its `Date`). An hour at most.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let then = DateTime::parse_from_rfc2822(text).ok()?;
-            let now = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
-            u64::try_from((then - now).num_seconds()).unwrap_or(0)
-        }
-    };
-    Some(Duration::from_secs(seconds.min(3600)))
+fn read_json(host: &str, answer: &Answer<'_>) -> Try {
+    // RFC 8259 lets readers pass over a byte order mark.
+    if let Ok(body) = serde_json::from_slice(answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(answer.body)) {
+        return Try::Answered(Some(body));
+    }
+    let instead = answer.instead_of_json();
+    Try::Failed(if answer.is_login_page() {
+        TrackerError::Refused(format!(
+            "The tracker {host} answered {instead}: it did not accept the credentials of the external system, or \
+             its address is wrong."
+        ))
+    } else {
+        TrackerError::Misbehaved(format!(
+            "The tracker {host} answered {instead}; check that the address of the external system is its root."
+        ))
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::retry_after;
-    use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-    use std::time::Duration;
+/// A tracker's limits are the account's with which it is asked.
+fn account(url: &Url, auth: &Auth) -> (String, u64) {
+    let mut hasher = DefaultHasher::new();
+    auth.hash(&mut hasher);
+    (url.origin().ascii_serialization(), hasher.finish())
+}
 
-    #[test]
-    fn retry_after_is_seconds_or_a_date_by_the_trackers_clock() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(retry_after(&headers), None);
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("99999999"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(3600)));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("Wed, 21 Oct 2015 07:28:30 GMT"));
-        assert_eq!(retry_after(&headers), None);
-        headers.insert(DATE, HeaderValue::from_static("Wed, 21 Oct 2015 07:28:00 GMT"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(30)));
+fn misbehaved(host: &str, status: StatusCode, how: std::fmt::Arguments<'_>) -> TrackerError {
+    TrackerError::Misbehaved(format!("The tracker {host} answered {}{how}", status.as_u16()))
+}
+
+fn left_alone(url: &Url, rest: Duration) -> TrackerError {
+    TrackerError::Unavailable {
+        detail: format!(
+            "The tracker {} accepts no requests for another {} s.",
+            url.host_str().unwrap_or_default(),
+            rest.as_secs_f64().ceil()
+        ),
+        retry_after: Some(rest),
     }
 }

@@ -9,8 +9,10 @@ use longhaul_model::chrono::{DateTime, Utc};
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::client::{Auth, Client};
-use super::{Ticket, Tracker, TrackerError, address, clean};
+use super::auth::Auth;
+use super::client::Client;
+use super::error::TrackerError;
+use super::tracker::{Found, Ticket, Tracker, address, clean};
 
 pub(super) struct GitLab<'a> {
     pub(super) client: &'a Client,
@@ -32,17 +34,21 @@ struct Issue {
 
 #[async_trait]
 impl Tracker for GitLab<'_> {
-    async fn find_by_key(&self, key: &str) -> Result<Option<Ticket>, TrackerError> {
+    async fn find_by_key(&self, key: &str) -> Result<Found, TrackerError> {
         self.find_by_id(key.strip_prefix('#').unwrap_or(key)).await
     }
 
-    async fn find_by_id(&self, id: &str) -> Result<Option<Ticket>, TrackerError> {
+    async fn find_by_id(&self, id: &str) -> Result<Found, TrackerError> {
         if id.is_empty() || id.len() > 18 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Ok(None);
+            return Ok(Found::Nowhere);
         }
         let url = address(&self.base_url, &["api", "v4", "projects", &self.project, "issues", id]);
-        let Some(answer) = self.client.get(url, &self.auth).await? else { return Ok(None) };
-        Ok(Some(self.ticket(serde_json::from_value(answer).map_err(not_understood)?)))
+        let Some(answer) = self.client.get(url, &self.auth).await? else {
+            // The project may be what is not there.
+            self.require_project().await?;
+            return Ok(Found::Nowhere);
+        };
+        Ok(Found::Here(self.ticket(serde_json::from_value(answer).map_err(not_understood)?)))
     }
 
     async fn search(&self, words: &str, limit: usize) -> Result<Vec<Ticket>, TrackerError> {
@@ -52,11 +58,11 @@ impl Tracker for GitLab<'_> {
             .append_pair("order_by", "updated_at")
             .append_pair("per_page", &limit.to_string());
         let Some(answer) = self.client.get(url, &self.auth).await? else {
-            return Err(TrackerError::Misbehaved(format!("GitLab shows us no project '{}'.", self.project)));
+            return Err(self.no_project());
         };
         let found: Vec<Issue> = serde_json::from_value(answer).map_err(not_understood)?;
         let mut tickets: Vec<Ticket> = found.into_iter().map(|issue| self.ticket(issue)).collect();
-        if let Some(ticket) = self.find_by_key(words.trim()).await?
+        if let Some(ticket) = self.find_by_key(words.trim()).await?.here()
             && !tickets.contains(&ticket)
         {
             tickets.insert(0, ticket);
@@ -66,6 +72,21 @@ impl Tracker for GitLab<'_> {
 }
 
 impl GitLab<'_> {
+    async fn require_project(&self) -> Result<(), TrackerError> {
+        let url = address(&self.base_url, &["api", "v4", "projects", &self.project]);
+        match self.client.get(url, &self.auth).await? {
+            Some(_) => Ok(()),
+            None => Err(self.no_project()),
+        }
+    }
+
+    fn no_project(&self) -> TrackerError {
+        TrackerError::Misbehaved(format!(
+            "GitLab has no project '{}' (RemoteProject of the external system link), or it is not visible to us.",
+            self.project
+        ))
+    }
+
     fn ticket(&self, issue: Issue) -> Ticket {
         let id = issue.iid.to_string();
         let key = format!("#{id}");

@@ -7,8 +7,10 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Auth, Client};
-use super::{Ticket, Tracker, TrackerError, TrackerKind, address, clean};
+use super::auth::Auth;
+use super::client::Client;
+use super::error::TrackerError;
+use super::tracker::{Found, Ticket, Tracker, TrackerKind, address, clean};
 
 pub(super) struct Jira<'a> {
     pub(super) client: &'a Client,
@@ -27,7 +29,7 @@ const MOST_PAGES: usize = 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Found {
+struct Page {
     #[serde(default)]
     issues: Vec<Issue>,
     /// Cloud's; absent or null on the last page.
@@ -62,14 +64,14 @@ struct Project {
 
 #[async_trait]
 impl Tracker for Jira<'_> {
-    async fn find_by_key(&self, key: &str) -> Result<Option<Ticket>, TrackerError> {
+    async fn find_by_key(&self, key: &str) -> Result<Found, TrackerError> {
         // The same address takes ids and keys: a number must not pass for a key.
-        if is_key(key) { self.issue(key).await } else { Ok(None) }
+        if is_key(key) { self.issue(key).await } else { Ok(Found::Nowhere) }
     }
 
-    async fn find_by_id(&self, id: &str) -> Result<Option<Ticket>, TrackerError> {
+    async fn find_by_id(&self, id: &str) -> Result<Found, TrackerError> {
         let is_id = !id.is_empty() && id.len() <= 18 && id.bytes().all(|byte| byte.is_ascii_digit());
-        if is_id { self.issue(id).await } else { Ok(None) }
+        if is_id { self.issue(id).await } else { Ok(Found::Nowhere) }
     }
 
     async fn search(&self, words: &str, limit: usize) -> Result<Vec<Ticket>, TrackerError> {
@@ -78,7 +80,7 @@ impl Tracker for Jira<'_> {
             None => Vec::new(),
         };
         // People also type the key, which is no text to search for.
-        if let Some(ticket) = self.find_by_key(words.trim()).await?
+        if let Some(ticket) = self.find_by_key(words.trim()).await?.here()
             && !tickets.contains(&ticket)
         {
             tickets.insert(0, ticket);
@@ -111,7 +113,7 @@ impl Jira<'_> {
                 let detail = "There is no Jira at the address of the external system.".to_owned();
                 return Err(TrackerError::Misbehaved(detail));
             };
-            let found: Found = serde_json::from_value(answer).map_err(not_understood)?;
+            let found: Page = serde_json::from_value(answer).map_err(not_understood)?;
             tickets.extend(found.issues.into_iter().map(|issue| self.ticket(issue)));
             token = found.next_page_token;
             if token.is_none() || tickets.len() >= limit {
@@ -122,17 +124,18 @@ impl Jira<'_> {
         Ok(tickets)
     }
 
-    async fn issue(&self, id_or_key: &str) -> Result<Option<Ticket>, TrackerError> {
+    async fn issue(&self, id_or_key: &str) -> Result<Found, TrackerError> {
         let version = if self.kind == TrackerKind::JiraCloud { "3" } else { "2" };
         let mut url = address(&self.base_url, &["rest", "api", version, "issue", id_or_key]);
         url.query_pairs_mut().append_pair("fields", FIELDS);
-        let Some(answer) = self.client.get(url, &self.auth).await? else { return Ok(None) };
+        let Some(answer) = self.client.get(url, &self.auth).await? else { return Ok(Found::Nowhere) };
         let issue: Issue = serde_json::from_value(answer).map_err(not_understood)?;
         let elsewhere = match (&self.remote_project, &issue.fields.project) {
             (Some(wanted), Some(project)) => !project.key.eq_ignore_ascii_case(wanted),
             _ => false,
         };
-        Ok(if elsewhere { None } else { Some(self.ticket(issue)) })
+        let ticket = self.ticket(issue);
+        Ok(if elsewhere { Found::Elsewhere(ticket) } else { Found::Here(ticket) })
     }
 
     fn ticket(&self, issue: Issue) -> Ticket {

@@ -8,8 +8,10 @@ use longhaul_model::chrono::{DateTime, Utc};
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::client::{Auth, Client};
-use super::{Ticket, Tracker, TrackerError, address, clean};
+use super::auth::Auth;
+use super::client::Client;
+use super::error::TrackerError;
+use super::tracker::{Found, Ticket, Tracker, address, clean};
 
 pub(super) struct Redmine<'a> {
     pub(super) client: &'a Client,
@@ -20,7 +22,7 @@ pub(super) struct Redmine<'a> {
 }
 
 #[derive(Deserialize)]
-struct Found {
+struct Page {
     issues: Vec<Issue>,
 }
 
@@ -40,26 +42,33 @@ struct Named {
 
 #[async_trait]
 impl Tracker for Redmine<'_> {
-    async fn find_by_key(&self, key: &str) -> Result<Option<Ticket>, TrackerError> {
+    async fn find_by_key(&self, key: &str) -> Result<Found, TrackerError> {
         self.find_by_id(key.strip_prefix('#').unwrap_or(key)).await
     }
 
-    async fn find_by_id(&self, id: &str) -> Result<Option<Ticket>, TrackerError> {
+    async fn find_by_id(&self, id: &str) -> Result<Found, TrackerError> {
         // Anything else than a plain number is nobody's key. Redmine itself would
         // read a list from commas and ranges from signs.
         if id.is_empty() || id.len() > 18 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Ok(None);
+            return Ok(Found::Nowhere);
         }
-        let found = self.issues(&[("issue_id", id), ("limit", "1")]).await?;
-        Ok(found.into_iter().find(|ticket| ticket.id == id.trim_start_matches('0')))
+        let project = self.remote_project.as_deref();
+        if let Some(ticket) = self.issue(id, project).await? {
+            return Ok(Found::Here(ticket));
+        }
+        Ok(match project {
+            Some(_) => self.issue(id, None).await?.map_or(Found::Nowhere, Found::Elsewhere),
+            None => Found::Nowhere,
+        })
     }
 
     async fn search(&self, words: &str, limit: usize) -> Result<Vec<Ticket>, TrackerError> {
         let limit = limit.to_string();
         let subject = format!("~{words}");
-        let mut found = self.issues(&[("subject", &subject), ("sort", "updated_on:desc"), ("limit", &limit)]).await?;
+        let filter = [("subject", subject.as_str()), ("sort", "updated_on:desc"), ("limit", &limit)];
+        let mut found = self.issues(&filter, self.remote_project.as_deref()).await?;
         // People also type the number.
-        if let Some(ticket) = self.find_by_key(words.trim()).await?
+        if let Some(ticket) = self.find_by_key(words.trim()).await?.here()
             && !found.contains(&ticket)
         {
             found.insert(0, ticket);
@@ -69,20 +78,29 @@ impl Tracker for Redmine<'_> {
 }
 
 impl Redmine<'_> {
-    async fn issues(&self, filter: &[(&str, &str)]) -> Result<Vec<Ticket>, TrackerError> {
+    async fn issue(&self, id: &str, project: Option<&str>) -> Result<Option<Ticket>, TrackerError> {
+        let found = self.issues(&[("issue_id", id), ("limit", "1")], project).await?;
+        Ok(found.into_iter().find(|ticket| ticket.id == id.trim_start_matches('0')))
+    }
+
+    /// The issues of a project, or of all.
+    async fn issues(&self, filter: &[(&str, &str)], project: Option<&str>) -> Result<Vec<Ticket>, TrackerError> {
         let mut url = address(&self.base_url, &["issues.json"]);
         // Without a status only open issues are found.
         url.query_pairs_mut().append_pair("status_id", "*").extend_pairs(filter);
-        if let Some(project) = &self.remote_project {
+        if let Some(project) = project {
             url.query_pairs_mut().append_pair("project_id", project);
         }
         let Some(answer) = self.client.get(url, &self.auth).await? else {
-            return Err(TrackerError::Misbehaved(match &self.remote_project {
-                Some(project) => format!("Redmine knows no project '{project}', or its REST API is switched off."),
+            return Err(TrackerError::Misbehaved(match project {
+                Some(project) => format!(
+                    "Redmine has no project '{project}' (RemoteProject of the external system link), or its REST \
+                     API is disabled."
+                ),
                 None => "There is no Redmine at the address of the external system.".to_owned(),
             }));
         };
-        let found: Found = serde_json::from_value(answer)
+        let found: Page = serde_json::from_value(answer)
             .map_err(|error| TrackerError::Misbehaved(format!("Redmine's answer was not understood: {error}.")))?;
         Ok(found.issues.into_iter().map(|issue| self.ticket(&issue)).collect())
     }

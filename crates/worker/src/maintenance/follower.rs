@@ -3,11 +3,12 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use longhaul_model::store::follow::Part;
 use longhaul_model::store::leader::lead;
 use longhaul_model::store::linked::{follow, sum_children};
 
-use super::Service;
-use crate::lane::Shared;
+use super::{Service, tasks, texts};
+use crate::shared::Shared;
 
 /// Lets dependents go and ends or wakes parents: as soon as a notification says
 /// that there is something to do, and once a second in case it got lost. One worker
@@ -47,9 +48,28 @@ impl Service for Follower {
         Ok(if sum_children(&shared.pool).await? > 0 { SHOWN_EVERY } else { IDLE })
     }
 
+    const PARTS: &'static [&'static str] =
+        &[Part::Dependents.service(), Part::Ends.service(), Part::Parents.service(), Part::Progress.service()];
+
+    async fn choose(&self, shared: &Shared, part: &str) -> sqlx::Result<Vec<String>> {
+        of(part).choose(&shared.pool).await.map(texts)
+    }
+
+    async fn process(&self, shared: &Shared, part: &str, ids: Vec<String>) -> sqlx::Result<()> {
+        of(part).process(&shared.pool, &tasks(&ids)).await
+    }
+
     async fn woken(&self, shared: &Shared) {
         shared.followed.notified().await;
     }
+}
+
+/// The part of this name.
+fn of(name: &str) -> Part {
+    [Part::Dependents, Part::Ends, Part::Parents]
+        .into_iter()
+        .find(|part| part.service() == name)
+        .unwrap_or(Part::Progress)
 }
 
 impl Follower {

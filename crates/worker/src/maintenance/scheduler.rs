@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use longhaul_model::store::cron::fire;
+use longhaul_model::store::cron::{due, fire, fire_these};
 
 use super::Service;
-use crate::lane::Shared;
+use crate::shared::Shared;
 
 /// Fires what is due and sleeps until the next due time of the database's clock,
 /// at most a second, so that new schedules are seen. Every worker does it; the
@@ -21,14 +21,28 @@ impl Service for Scheduler {
     async fn run_once(&self, shared: &Shared) -> sqlx::Result<Duration> {
         let fired = fire(&shared.pool, shared.identity.worker_id()).await?;
         for (name, at) in &fired.skipped {
-            tracing::warn!(schedule = name, until = %at, "firings were missed and left out");
+            tracing::warn!(schedule = name, until = %at, "missed firings were skipped");
         }
         for (name, problem) in &fired.broken {
-            tracing::error!(schedule = name, problem, "the schedule can't be worked out and was set aside");
+            tracing::error!(
+                schedule = name,
+                problem,
+                "the next firing of a schedule can't be computed; the schedule was set aside"
+            );
         }
         if fired.more {
             return Ok(Duration::ZERO);
         }
         Ok(fired.next_in.unwrap_or(LONGEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT))
+    }
+
+    const PARTS: &'static [&'static str] = &["scheduler"];
+
+    async fn choose(&self, shared: &Shared, _part: &str) -> sqlx::Result<Vec<String>> {
+        due(&shared.pool).await
+    }
+
+    async fn process(&self, shared: &Shared, _part: &str, names: Vec<String>) -> sqlx::Result<()> {
+        fire_these(&shared.pool, shared.identity.worker_id(), &names).await
     }
 }

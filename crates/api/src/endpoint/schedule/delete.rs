@@ -4,14 +4,24 @@ use actix_web::{HttpResponse, web};
 use longhaul_model::store::cron;
 
 use super::{must_be_name, named, unknown};
-use crate::{ApiError, App, Operation};
+use crate::{ApiError, App, Caller, Operation};
 
 pub(super) fn operation() -> Operation {
-    named("deleteSchedule", "Removes a schedule; its tasks stay.").answers_nothing(204, "It is gone.")
+    named("deleteSchedule", "Deletes a schedule. Its tasks remain.").answers_nothing(204, "It was deleted.")
 }
 
 /// `204`; its tasks stay. `404` if there is no schedule of that name.
-pub(super) async fn handle(app: web::Data<App>, name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn handle(
+    app: web::Data<App>,
+    caller: Caller,
+    name: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
     must_be_name(&name)?;
-    if cron::delete(app.pool(), &name).await? { Ok(HttpResponse::NoContent().finish()) } else { Err(unknown(&name)) }
+    let mut transaction = app.pool().begin().await?;
+    if !cron::delete(&mut *transaction, &name).await? {
+        return Err(unknown(&name));
+    }
+    caller.note(&mut transaction, "deleteSchedule", &name, None).await?;
+    transaction.commit().await?;
+    Ok(HttpResponse::NoContent().finish())
 }

@@ -10,7 +10,7 @@ use crate::schedule::ScheduleBody;
 use crate::{Access, ApiError, App, Operation, json_response};
 
 pub(super) fn operation() -> Operation {
-    named("getSchedule", "A schedule, when it fires next and what it did last.")
+    named("getSchedule", "Returns a schedule with its next and last firing.")
         .needs(Access::Permission(VIEW_SCHEDULES))
         .negotiated()
         .answers::<ScheduleBody>(200, "The schedule as it is now.")

@@ -24,9 +24,9 @@ struct ListBody {
 }
 
 pub(super) fn operation() -> Operation {
-    Operation::new("Schedules", "listSchedules", "Cron schedules by name, a page at a time.")
+    Operation::new("Schedules", "listSchedules", "Lists cron schedules by name, by page.")
         .needs(Access::Permission(VIEW_SCHEDULES))
-        .query("after", "The name that the page before ended with.", text())
+        .query("after", "The last name of the previous page.", text())
         .query("limit", "Schedules on a page.", integer(1, LIMIT_AT_MOST.into(), LIMIT.into()))
         .negotiated()
         .answers::<ListBody>(200, "A page.")

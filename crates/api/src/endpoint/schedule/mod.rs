@@ -14,18 +14,15 @@ use longhaul_model::store::cron;
 use crate::access::permission::EDIT_SCHEDULES;
 use crate::error::UNKNOWN_SCHEDULE;
 use crate::openapi::{Resource, Routes, text};
-use crate::schedule::{ScheduleBody, is_name};
+use crate::schedule::{ScheduleBody, must_be_name, unknown};
 use crate::{Access, ApiError, App, Operation};
 
 pub(super) fn add(routes: &mut Routes) {
-    routes.add(
-        Resource::at("/api/schedules")
-            .get_and_head(list::handle, list::operation())
-            .post(post::handle, post::operation()),
-    );
+    routes
+        .add(Resource::at("/api/schedules").get(list::handle, list::operation()).post(post::handle, post::operation()));
     routes.add(
         Resource::at("/api/schedules/{name}")
-            .get_and_head(get::handle, get::operation())
+            .get(get::handle, get::operation())
             .put(put::handle, put::operation())
             .delete(delete::handle, delete::operation()),
     );
@@ -34,9 +31,10 @@ pub(super) fn add(routes: &mut Routes) {
     routes.add(Resource::at("/api/schedules/{name}/run").post(run::handle, run::operation()));
 }
 
-/// An operation that changes the schedule that the address names.
+/// An operation on the schedule that the address names. What it changes it writes down itself.
 fn named(id: &'static str, summary: &'static str) -> Operation {
     Operation::new("Schedules", id, summary)
+        .notes_itself()
         .needs(Access::Permission(EDIT_SCHEDULES))
         .path("name", "The schedule's name; case matters.", text())
         .problem(UNKNOWN_SCHEDULE)
@@ -47,14 +45,4 @@ async fn body(app: &App, name: &str) -> Result<ScheduleBody, ApiError> {
     must_be_name(name)?;
     let schedule = cron::schedule(app.pool(), name).await?.ok_or_else(|| unknown(name))?;
     Ok(ScheduleBody::new(schedule, app.base_url()))
-}
-
-/// 404 for what no schedule can be called; the database might not even take it.
-fn must_be_name(name: &str) -> Result<(), ApiError> {
-    if is_name(name) { Ok(()) } else { Err(unknown(name)) }
-}
-
-fn unknown(name: &str) -> ApiError {
-    let name: String = name.chars().take(100).collect();
-    ApiError::new(UNKNOWN_SCHEDULE, format!("There is no schedule {name}."))
 }

@@ -2,29 +2,24 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_model::store::cron;
 
-use super::{body, must_be_name, named, unknown};
+use super::{body, named};
 use crate::negotiation::must_accept_json;
 use crate::schedule::ScheduleBody;
-use crate::{ApiError, App, Operation, json_response};
+use crate::{ApiError, App, Caller, Operation, json_response};
 
 pub(super) fn operation() -> Operation {
-    named("pauseSchedule", "Stops a schedule from firing until it is resumed.")
-        .negotiated()
-        .answers::<ScheduleBody>(200, "The schedule as it is then.")
+    named("pauseSchedule", "Pauses a schedule.").negotiated().answers::<ScheduleBody>(200, "The changed schedule.")
 }
 
 /// `200` with the body; pausing twice changes nothing.
 pub(super) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     name: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    must_be_name(&name)?;
-    if !cron::pause(app.pool(), &name).await? {
-        return Err(unknown(&name));
-    }
+    app.pause_schedule(&caller, &name).await?;
     Ok(json_response(StatusCode::OK, &body(&app, &name).await?))
 }

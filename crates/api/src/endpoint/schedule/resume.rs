@@ -2,34 +2,29 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use longhaul_model::store::cron;
 
-use super::{body, must_be_name, named, unknown};
+use super::{body, named};
 use crate::negotiation::must_accept_json;
 use crate::schedule::ScheduleBody;
-use crate::{ApiError, App, Operation, json_response};
+use crate::{ApiError, App, Caller, Operation, json_response};
 
 pub(super) fn operation() -> Operation {
-    named(
-        "resumeSchedule",
-        "Lets a paused schedule fire at its next due time; what came due meanwhile is not made up for.",
-    )
-    .negotiated()
-    .answers::<ScheduleBody>(200, "The schedule as it is then.")
+    named("resumeSchedule", "Resumes a paused schedule at its next due time. Due times during the pause do not fire.")
+        .description("As for its creation, the `create` step of its type checks whether the caller may start its task.")
+        .prepares_tasks()
+        .negotiated()
+        .answers::<ScheduleBody>(200, "The changed schedule.")
 }
 
 /// `200` with the body; it fires at the next due time. What came due meanwhile
 /// is not made up for.
 pub(super) async fn handle(
     app: web::Data<App>,
+    caller: Caller,
     name: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    must_be_name(&name)?;
-    let schedule = cron::schedule(app.pool(), &name).await?.ok_or_else(|| unknown(&name))?;
-    if !cron::resume(app.pool(), &name, schedule.next_after(app.now())).await? {
-        return Err(unknown(&name));
-    }
+    app.resume_schedule(&caller, &name).await?;
     Ok(json_response(StatusCode::OK, &body(&app, &name).await?))
 }

@@ -3,19 +3,27 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_model::split_public_id;
 use longhaul_model::store::cron;
+use longhaul_model::store::read::maker;
+use serde_json::json;
 
-use super::{must_be_name, named, unknown};
+use super::named;
+use crate::error::UNIQUE_TASK_EXISTS;
 use crate::negotiation::must_accept_json;
+use crate::schedule::just_changed;
+use crate::start::taken_by_other;
 use crate::{ApiError, App, Caller, Operation, TaskBody, accepted_response};
 
 pub(super) fn operation() -> Operation {
     named(
         "runSchedule",
-        "Starts a schedule's task now, besides its firings: also of one that is paused; when it fires next stays.",
+        "Starts a schedule's task now, in addition to its firings, even if it is paused. The next firing does not \
+         change.",
     )
+    .prepares_tasks()
     .negotiated()
-    .answers::<TaskBody>(202, "The task; if its type allows one at a time, the one that is there.")
+    .answers::<TaskBody>(202, "The task; if its type has a unique key and such a task is open, that task.")
     .with_header("Location", "The task's address.")
+    .problem(UNIQUE_TASK_EXISTS)
 }
 
 /// `202` with the task's body.
@@ -26,10 +34,17 @@ pub(super) async fn handle(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
-    must_be_name(&name)?;
-    let schedule = cron::schedule(app.pool(), &name).await?.ok_or_else(|| unknown(&name))?;
-    app.must_be_allowed(&caller, &schedule.type_name, &schedule.parameters).await?;
-    let public_id = cron::run(app.pool(), &name).await?.ok_or_else(|| unknown(&name))?;
+    let starts = app.startable(&caller, &name).await?;
+    let mut transaction = app.pool().begin().await?;
+    let public_id = cron::run(&mut *transaction, &name, &starts).await?.ok_or_else(just_changed)?;
     let id = split_public_id(&public_id).map(|(_, id)| id).ok_or_else(|| ApiError::internal(public_id.clone()))?;
-    Ok(accepted_response(&app.read_task(id).await?))
+    // If its type allows one at a time, it may be anyone's.
+    let own = format!("schedule:{}", *name);
+    let made_by = maker(&mut *transaction, id).await?;
+    if made_by.as_deref() != Some(own.as_str()) && !caller.sees(made_by.as_deref()) {
+        return Err(taken_by_other());
+    }
+    caller.note(&mut transaction, "runSchedule", &name, Some(json!({"Task": public_id}))).await?;
+    transaction.commit().await?;
+    Ok(accepted_response(&app, &app.read_task(id).await?))
 }

@@ -65,7 +65,7 @@ impl Crew {
     pub(super) async fn dismiss(self) -> anyhow::Result<()> {
         self.over.0.cancel();
         self.stop.cancel();
-        self.worker.await.context("the worker broke down")??;
+        self.worker.await.context("the worker failed")??;
         self.pool.close().await;
         Ok(())
     }

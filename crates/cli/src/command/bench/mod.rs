@@ -10,6 +10,7 @@ mod drain;
 mod enqueue_bulk;
 mod enqueue_http;
 mod enqueue_single;
+mod gates;
 mod ground;
 mod growth;
 mod http;
@@ -68,6 +69,8 @@ enum Workload {
     Backlog(backlog::Backlog),
     /// Drain one queue, and as many tasks over many queues.
     Queues(queues::Queues),
+    /// Store into queues with and without a gate, alone and beside a worker.
+    Gates(gates::Gates),
     /// Long tasks among short ones: are the slots in use, do short ones wait?
     Mix(mix::Mix),
     /// Drain with a history of millions of ended tasks, and with none.
@@ -151,6 +154,7 @@ impl Bench {
             Workload::Pinned(workload) => measure(workload).await,
             Workload::Backlog(workload) => measure(workload).await,
             Workload::Queues(workload) => measure(workload).await,
+            Workload::Gates(workload) => measure(workload).await,
             Workload::Mix(workload) => measure(workload).await,
             Workload::Growth(workload) => measure(workload).await,
             Workload::Streams(workload) => measure(workload).await,

@@ -3,17 +3,17 @@
 use clap::Args;
 use reqwest::Method;
 
-use super::{Session, one_line};
+use super::body::one_line;
+use super::session::Session;
 use crate::remote::watch;
 
-/// Cancels tasks: those that wait at once, those that run as soon as their handlers
-/// give way.
+/// Cancels tasks. Waiting tasks end at once; running tasks end when their handlers stop.
 #[derive(Debug, Args)]
 pub(super) struct Cancel {
     /// The tasks' ids.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
-    /// Wait until they have ended.
+    /// Wait until they have completed.
     #[arg(long)]
     wait: bool,
 }
@@ -34,9 +34,9 @@ impl Cancel {
                 body = watch(&session.client, id, false, |_| {}).await?;
             }
             match (session.json, body["Complete"] == true) {
-                (true, _) => println!("{body}"),
+                (true, _) => println!("{}", crate::visible::json_line(&body)),
                 (false, true) => println!("{}", one_line(&body)),
-                (false, false) => println!("{id} runs; its worker has been asked to stop it"),
+                (false, false) => println!("{id} is running; its worker has been asked to stop it"),
             }
         }
         failed.map_or(Ok(()), Err)

@@ -8,7 +8,8 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Session, last_line, one_line, text};
+use super::body::{last_line, left, one_line, text};
+use super::session::Session;
 use crate::exit::{self, DETACHED, Exit, TIMED_OUT};
 use crate::remote::{Item, watch};
 
@@ -45,7 +46,7 @@ pub(super) async fn follow(session: &Session<'_>, ids: &[String], timeout: Optio
             tokio::select! {
                 body = &mut watched => break body?,
                 () = &mut over => {
-                    eprintln!("{id} has not ended yet; it goes on");
+                    eprintln!("{id} has not completed yet; it keeps running");
                     return Err(Exit(TIMED_OUT).into());
                 }
                 _ = terminate.recv() => return Err(detach(session, id)),
@@ -67,7 +68,7 @@ pub(super) async fn follow(session: &Session<'_>, ids: &[String], timeout: Optio
                             // It may have ended meanwhile: then that is shown.
                             let asked = session.client.send(Method::DELETE, &["api", "backgroundtask", id], None).await;
                             if let Err(error) = asked {
-                                eprintln!("{error}");
+                                eprintln!("{}", crate::visible::visible(&error.to_string()));
                             }
                         }
                         "k" => {}
@@ -80,7 +81,7 @@ pub(super) async fn follow(session: &Session<'_>, ids: &[String], timeout: Optio
             picture.clear();
         }
         if session.json {
-            println!("{body}");
+            println!("{}", crate::visible::json_line(&body));
         } else {
             println!("{}", last_line(&body));
         }
@@ -90,7 +91,7 @@ pub(super) async fn follow(session: &Session<'_>, ids: &[String], timeout: Optio
 }
 
 fn detach(session: &Session<'_>, id: &str) -> anyhow::Error {
-    eprintln!("\nThe task goes on; follow it with: {} task wait {id}", session.program);
+    eprintln!("\nThe task keeps running; follow it with: {} task wait {id}", session.program);
     Exit(DETACHED).into()
 }
 
@@ -194,22 +195,5 @@ impl Bars {
                 _ => String::new(),
             });
         }
-    }
-}
-
-/// How long it will still take, for people.
-pub(crate) fn left(body: &Value) -> Option<String> {
-    let seconds = body["TimeLeft"]["Seconds"].as_f64()?;
-    Some(format!("about {} left", span(seconds)))
-}
-
-/// A span of time in its two greatest units.
-pub(crate) fn span(seconds: f64) -> String {
-    let seconds = seconds.max(0.0).round() as u64;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
     }
 }

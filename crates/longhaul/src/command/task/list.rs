@@ -5,8 +5,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Session, text};
-use crate::table::table;
+use super::body::text;
+use super::session::Session;
+use crate::command::value;
+use crate::exit::{Exit, WRONG};
+use crate::nearest::nearest;
+use crate::remote::Refused;
+use crate::table::{table_within, terminal_width};
+use crate::visible::{json_line, visible};
 
 pub(super) const EXAMPLES: &str = "Examples:
   longhaul task list
@@ -17,44 +23,47 @@ pub(super) const EXAMPLES: &str = "Examples:
 /// Lists tasks, newest first.
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only these states, with commas between them: Scheduled, Queued, Running, Retrying, Succeeded, Failed, Cancelled.
-    #[arg(long)]
+    /// Only these states, separated by commas: Scheduled, Queued, Running, Retrying, Succeeded, Failed, Cancelled.
+    #[arg(long, value_parser = value::states)]
     state: Option<String>,
-    /// Only these task types, with commas between them.
+    /// Only these task types, separated by commas.
     #[arg(long = "type", value_name = "TYPES")]
     type_name: Option<String>,
     /// Only this queue.
     #[arg(long)]
     queue: Option<String>,
-    /// Only of this key: a tenant, an account, whatever the type's key is.
+    /// Only tasks of this key, e.g. a tenant or an account.
     #[arg(long = "of-key", value_name = "KEY")]
     of_key: Option<String>,
-    /// Only what this caller or schedule asked for, e.g. key:ci or schedule:nightly.
+    /// Only tasks of this creator, e.g. key:ci or schedule:nightly.
     #[arg(long)]
     created_by: Option<String>,
-    /// Only what was accepted then or later, e.g. 2031-05-04T09:30:00Z.
-    #[arg(long, value_name = "TIME")]
+    /// Only tasks accepted at this time or later, e.g. 2031-05-04T09:30:00Z.
+    #[arg(long, value_name = "TIME", value_parser = value::time)]
     accepted_after: Option<String>,
-    /// Only what was accepted before then.
-    #[arg(long, value_name = "TIME")]
+    /// Only tasks accepted before this time.
+    #[arg(long, value_name = "TIME", value_parser = value::time)]
     accepted_before: Option<String>,
-    /// Only what failed with this code.
+    /// Only tasks that failed with this code.
     #[arg(long, value_name = "CODE")]
     error_code: Option<String>,
+    /// Only what has this tag.
+    #[arg(long)]
+    tag: Option<String>,
     /// Only with this text in id, parameters, message or error.
     #[arg(long)]
     text: Option<String>,
-    /// So many at most.
+    /// The maximum number of tasks.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
-    /// All of them, however many.
+    /// All matching tasks.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 }
 
 /// Few that fit among very many are looked for so long, unless all are wanted.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Tasks that are asked for at once.
+/// Tasks per request.
 const PAGE: usize = 500;
 
 impl List {
@@ -68,10 +77,14 @@ impl List {
             ("acceptedAfter", &self.accepted_after),
             ("acceptedBefore", &self.accepted_before),
             ("errorCode", &self.error_code),
+            ("tag", &self.tag),
             ("text", &self.text),
         ];
         let filter: Vec<(&str, String)> =
             given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+        for name in self.type_name.iter().flat_map(|names| names.split(',').map(str::trim)) {
+            must_be_there(session, "task type", "tasktypes", "type", name).await?;
+        }
         let limit = if self.all { usize::MAX } else { self.limit as usize };
         let mut items: Vec<Value> = Vec::new();
         let mut total = Value::Null;
@@ -97,22 +110,21 @@ impl List {
             }
         }
         if session.json {
-            println!(
-                "{}",
-                json!({"Items": items, "Total": total, "More": after.is_some(), "LookedBackTo": looked_back_to})
-            );
+            let all = json!({"Items": items, "Total": total, "More": after.is_some(), "LookedBackTo": looked_back_to});
+            println!("{}", json_line(&all));
             return Ok(());
         }
-        let rows: Vec<[String; 6]> = items
+        let rows: Vec<[String; 7]> = items
             .iter()
             .map(|task| {
                 let fraction = task["ProgressInPercent"].as_f64().unwrap_or(0.0) * 100.0;
                 let said = match task["Error"]["detail"].as_str() {
-                    Some(detail) => detail.to_owned(),
+                    Some(detail) => visible(detail).into_owned(),
                     None => text(task, "Message"),
                 };
                 [
                     text(task, "Id"),
+                    text(task, "Type"),
                     text(task, "State"),
                     format!("{fraction:.0} %"),
                     text(task, "StartedAt"),
@@ -122,19 +134,42 @@ impl List {
             })
             .collect();
         if rows.is_empty() && after.is_none() {
-            eprintln!("{}", if filter.is_empty() { "There are no tasks yet." } else { "No task fits." });
+            if let Some(queue) = &self.queue {
+                must_be_there(session, "queue", "queues", "queue", queue).await?;
+            }
+            eprintln!("{}", if filter.is_empty() { "There are no tasks yet." } else { "No matching tasks." });
             return Ok(());
         }
-        print!("{}", table(["ID", "STATE", "DONE", "ACCEPTED", "QUEUE", "MESSAGE"], &rows));
+        let heading = ["ID", "TYPE", "STATE", "DONE", "ACCEPTED", "QUEUE", "MESSAGE"];
+        print!("{}", table_within(terminal_width(), heading, &rows, &["QUEUE", "ACCEPTED", "TYPE"]));
         match (after, looked_back_to) {
             (None, _) => {}
             (Some(_), Some(time)) if items.len() < limit => {
-                eprintln!("Few fit: tasks accepted since {time} have been looked at; --all looks at older ones.");
+                eprintln!("Few match: only tasks accepted since {time} were searched; --all searches older ones.");
             }
-            (Some(_), _) => eprintln!("There are more; say --limit or --all."),
+            (Some(_), _) => eprintln!("There are more; use --limit or --all."),
         }
         Ok(())
     }
+}
+
+/// Ends the process with a word if there is nothing of this name: what no filter fits looks
+/// the same as a name that is misspelt. Who may not see the names is believed.
+async fn must_be_there(session: &Session<'_>, what: &str, all: &str, command: &str, name: &str) -> anyhow::Result<()> {
+    let listed = match session.client.get(&["api", all]).await {
+        Ok(listed) => listed,
+        Err(error) if error.is::<Refused>() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let known: Vec<&str> =
+        listed["Items"].as_array().into_iter().flatten().filter_map(|item| item["Name"].as_str()).collect();
+    if name.is_empty() || known.contains(&name) {
+        return Ok(());
+    }
+    let (program, name) = (session.host.name, visible(name));
+    let instead = nearest(&name, known);
+    eprintln!("{program}: there is no {what} '{name}'{instead}; `{program} {command} list` lists all");
+    Err(Exit(WRONG).into())
 }
 
 /// What the link to the next page begins after. The rest of that address may not be the

@@ -3,28 +3,29 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{Session, text};
+use super::body::text;
+use super::session::Session;
 use crate::remote::{Item, watch};
 
-/// Prints what a task's handler wrote down, oldest first.
+/// Prints a task's log, oldest line first.
 #[derive(Debug, Args)]
 pub(super) struct Logs {
     /// The task's id.
     #[arg(value_name = "ID")]
     id: String,
-    /// Go on until the task ends.
+    /// Follow the log until the task completes.
     #[arg(short, long)]
     follow: bool,
 }
 
-/// Lines that are asked for at once.
+/// Lines per request.
 const PAGE: usize = 1_000;
 
 impl Logs {
     pub(super) async fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
         let mut print = |line: &Value| {
             if session.json {
-                println!("{line}");
+                println!("{}", crate::visible::json_line(line));
             } else {
                 let level = text(line, "Level");
                 println!("{} {level:<5} {}", text(line, "At"), text(line, "Line").replace('\n', "\n    "));

@@ -3,16 +3,17 @@
 use clap::Args;
 use reqwest::Method;
 
+use super::body::one_line;
 use super::draw::follow;
-use super::{Session, one_line};
+use super::session::Session;
 
-/// Runs failed or cancelled tasks again, from their last checkpoints.
+/// Retries failed or cancelled tasks from their last checkpoints.
 #[derive(Debug, Args)]
 pub(super) struct Retry {
     /// The tasks' ids.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
-    /// Draw their progress until they end, with exit codes as of `task wait`.
+    /// Draw their progress until they complete, with the exit codes of `task wait`.
     #[arg(short, long)]
     watch: bool,
 }
@@ -23,9 +24,9 @@ impl Retry {
         for id in &self.ids {
             match session.client.send(Method::POST, &["api", "backgroundtask", id, "retry"], None).await {
                 Ok(_) if self.watch => {}
-                Ok(body) if session.json => println!("{body}"),
+                Ok(body) if session.json => println!("{}", crate::visible::json_line(&body)),
                 Ok(body) => println!("{}", one_line(&body)),
-                Err(error) => failed = Some(error.context(format!("{id} could not be run again"))),
+                Err(error) => failed = Some(error.context(format!("{id} could not be retried"))),
             }
         }
         match failed {

@@ -22,18 +22,18 @@ pub(super) const EXAMPLES: &str = "Examples:
   longhaul top --interval 5 --database-url postgres://longhaul@db/longhaul
   longhaul top --once --json | jq .Overview.Ready
 
-Keys: q quits, Tab goes to the next list, arrows choose, p pauses or resumes the chosen queue, c cancels the chosen
-task. Without a terminal it prints a few lines each time.";
+Keys: q quits, Tab goes to the next list, arrows select, p pauses or resumes the selected queue, c cancels the
+selected task. Without a terminal it prints a few lines each time.";
 
 /// Shows rates, queues, workers and running tasks, live.
 #[derive(Debug, Args)]
 pub(crate) struct Top {
     #[command(flatten)]
     connect: ConnectArgs,
-    /// Look every so many seconds.
+    /// The seconds between two updates.
     #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
     interval: f64,
-    /// Look once, print, and end.
+    /// Print once and exit.
     #[arg(long)]
     once: bool,
 }
@@ -68,7 +68,7 @@ impl Top {
         ticks.tick().await;
         loop {
             if self.connect.json {
-                println!("{}", plain::json(&scene));
+                println!("{}", crate::visible::json_line(&plain::json(&scene)));
             } else {
                 print!("{}", plain::text(&scene));
             }

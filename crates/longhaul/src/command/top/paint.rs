@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, Cell, Gauge, Paragraph, Row, Sparkline, Table};
 use serde_json::Value;
 
 use super::scene::{Focus, Scene};
-use crate::command::queue::limits;
+use crate::command::queue::{limits, state};
 use crate::command::task::{left, span, text};
 
 /// Characters of a task's bar.
@@ -33,7 +33,7 @@ pub(super) fn paint(frame: &mut Frame, program: &str, scene: &mut Scene) {
     paint_queues(frame, scene, left);
     paint_workers(frame, scene, right);
     paint_tasks(frame, scene, tasks);
-    let keys = "q quit   Tab next list   ↑↓ choose   p pause or resume queue   c cancel task";
+    let keys = "q quit   Tab next list   ↑↓ select   p pause or resume queue   c cancel task";
     frame.render_widget(Line::from(keys).style(Style::new().add_modifier(Modifier::DIM)), foot);
 }
 
@@ -79,16 +79,17 @@ fn heading<const N: usize>(names: [&'static str; N]) -> Row<'static> {
 fn paint_queues(frame: &mut Frame, scene: &mut Scene, area: Rect) {
     let rows = scene.queues.iter().map(|queue| {
         let paused = queue["Paused"] == true;
-        let state = if paused { "paused".to_owned() } else { limits(queue) };
+        let unserved = queue["Workers"] == 0;
+        let said = if paused || unserved { state(queue) } else { limits(queue) };
         let row = Row::new([
             text(queue, "Name"),
             text(queue, "Ready"),
             text(queue, "Held"),
             text(queue, "Scheduled"),
             text(queue, "Running"),
-            state,
+            said,
         ]);
-        if paused { row.style(Color::Yellow) } else { row }
+        if paused || unserved { row.style(Color::Yellow) } else { row }
     });
     let widths = [
         Constraint::Fill(2),

@@ -135,7 +135,7 @@ impl Scene {
                         self.asked = Some(id);
                         question
                     }
-                    None => "Choose a task first: Tab and arrows".to_owned(),
+                    None => "Select a task first: Tab and arrows".to_owned(),
                 });
             }
             Key::Yes | Key::Other | Key::Quit => {}
@@ -144,10 +144,10 @@ impl Scene {
 
     async fn pause(&mut self, client: &Client) {
         let Some(queue) = self.chosen_queue.selected().and_then(|at| self.queues.get(at)) else {
-            self.notice = Some("Choose a queue first: arrows".to_owned());
+            self.notice = Some("Select a queue first: arrows".to_owned());
             return;
         };
-        let (name, paused) = (text(queue, "Name"), queue["Paused"] != true);
+        let (name, paused) = (queue["Name"].as_str().unwrap_or_default().to_owned(), queue["Paused"] != true);
         let changed = client.send(Method::PATCH, &["api", "queues", &name], Some(&json!({"Paused": paused}))).await;
         self.notice = Some(match changed {
             Ok(_) => format!("{name} is {}", if paused { "paused" } else { "open" }),

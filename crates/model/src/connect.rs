@@ -1,0 +1,107 @@
+//! Connections to the database that notice when the other side has fallen silent.
+//!
+//! A server may freeze, and a firewall may forget a connection and swallow what is sent. The
+//! client then hears nothing, not even an error. So every connection of Longhaul is made
+//! here: the operating system probes connections that rest and gives up those whose data is
+//! not acknowledged; a connection that rested is asked before it is used, and one that is
+//! given back is asked before it is kept, both with a time limit. Statements have a deadline
+//! of their own ([`crate::store::within`]).
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use crate::store::failure::suspects_read_only_sessions;
+use crate::store::migrate::read_only;
+use crate::store::{DEADLINE, within};
+
+/// How long a caller waits for a free connection of a pool, unless it says otherwise.
+pub const ACQUIRE: Duration = Duration::from_secs(5);
+/// A connection that was used this lately is taken as it is; one that rested longer
+/// is asked first whether it is still there. Asking every time, sqlx's default, is a
+/// round trip before each statement (docs/adr/0008-performance-history.md).
+const FRESH: Duration = Duration::from_secs(1);
+/// How long a connection may take to say that it is still there.
+const PING: Duration = Duration::from_secs(2);
+/// A listening connection that has heard nothing for so long is asked whether it is still
+/// there.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// What all pools have in common, for at most `connections`.
+#[must_use]
+pub fn pool_options(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .after_connect(|_, _| {
+            Box::pin(async {
+                if let Err(error) = crate::socket::tune() {
+                    tracing::debug!(%error, "the sockets of database connections keep the system's settings");
+                }
+                Ok(())
+            })
+        })
+        .before_acquire(|connection, rested| {
+            Box::pin(async move {
+                if suspects_read_only_sessions() {
+                    return within(PING, async { Ok(read_only(&mut *connection).await?.is_none()) }).await;
+                }
+                if rested.idle_for > FRESH {
+                    ping(connection).await?;
+                }
+                Ok(true)
+            })
+        })
+        // A statement that was given up may have left it waiting for an answer that never
+        // comes; an error closes it.
+        .after_release(|connection, _| Box::pin(async move { ping(connection).await.map(|()| true) }))
+}
+
+/// Asks whether a connection is still there.
+///
+/// # Errors
+/// If it is broken, or does not answer within two seconds.
+pub async fn ping(connection: &mut PgConnection) -> sqlx::Result<()> {
+    within(PING, connection.ping()).await
+}
+
+/// A listening connection that notices when the server has fallen silent.
+pub struct Listener {
+    inner: PgListener,
+}
+
+impl Listener {
+    /// Listens to these channels over a connection of its own, made as those of `pool` are:
+    /// it is held for good, and others must not go short.
+    ///
+    /// # Errors
+    /// If the database can't be reached within the deadline of a statement.
+    pub async fn connect(pool: &PgPool, channels: &[&str]) -> sqlx::Result<Self> {
+        let options: PgConnectOptions = (*pool.connect_options()).clone();
+        let own = pool_options(1).connect_lazy_with(options);
+        within(DEADLINE, async {
+            let mut inner = PgListener::connect_with(&own).await?;
+            inner.listen_all(channels.iter().copied()).await?;
+            Ok(Self { inner })
+        })
+        .await
+    }
+
+    /// Returns the next notification. `None` if the connection was lost and replaced: notifications
+    /// in between are lost.
+    ///
+    /// # Errors
+    /// If the connection is broken or silent. Create another one.
+    pub async fn next(&mut self) -> sqlx::Result<Option<PgNotification>> {
+        loop {
+            match tokio::time::timeout(SILENCE, self.inner.try_recv()).await {
+                Ok(received) => return received,
+                Err(_elapsed) => {
+                    within(PING, sqlx::query("SELECT").execute(&mut self.inner)).await?;
+                }
+            }
+        }
+    }
+}

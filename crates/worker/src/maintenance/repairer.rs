@@ -1,0 +1,53 @@
+//! Returns stranded tasks to the queue.
+
+use std::time::{Duration, Instant};
+
+use longhaul_model::serde_json;
+use longhaul_model::store::leader::{lead, remember};
+use longhaul_model::store::repair::{Inspection, prune};
+
+use super::Service;
+use crate::shared::Shared;
+
+/// Walks through the tasks in bounded batches, one worker at a time, and repairs what is
+/// stranded. The walk takes at most a hundredth of the time.
+pub(crate) struct Repairer;
+
+/// Tasks in one step of each walk.
+const BATCH: i64 = 1_000;
+const SHARE: u32 = 100;
+const SHORTEST_REST: Duration = Duration::from_millis(500);
+/// The rest after a whole round, and of workers that do not lead.
+const ROUND: Duration = Duration::from_secs(30);
+
+impl Service for Repairer {
+    const NAME: &'static str = "repairer";
+
+    async fn run_once(&self, shared: &Shared) -> sqlx::Result<Duration> {
+        let worker_id = shared.identity.worker_id();
+        let Some(lead) = lead(&shared.pool, Self::NAME, worker_id, ROUND * 3).await? else {
+            return Ok(ROUND);
+        };
+        let mut inspection: Inspection =
+            lead.memo.and_then(|memo| serde_json::from_value(memo).ok()).unwrap_or_default();
+        let began = Instant::now();
+        let step = inspection.step(&shared.pool, lead.now_ms, BATCH).await?;
+        let rest = SHORTEST_REST.max(began.elapsed() * SHARE);
+        if let Ok(memo) = serde_json::to_value(inspection) {
+            remember(&shared.pool, Self::NAME, worker_id, &memo).await?;
+        }
+        if step.repaired > 0 {
+            shared.metrics.worker().repaired(usize::try_from(step.repaired).unwrap_or(0));
+            tracing::error!(
+                tasks = step.repaired,
+                "returned stranded tasks to the queue; this is a defect of Longhaul, please report it \
+                 (longhaul.repaired lists them)"
+            );
+        }
+        if step.done {
+            prune(&shared.pool).await?;
+            return Ok(ROUND.max(rest));
+        }
+        Ok(rest)
+    }
+}

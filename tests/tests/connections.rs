@@ -1,0 +1,166 @@
+//! Connections to the database that fall silent, and statements that meet errors which pass.
+
+use std::time::Duration;
+
+use longhaul_api::Enqueuer;
+use longhaul_model::connect::pool_options;
+use longhaul_model::store::enqueue::NewTask;
+use longhaul_model::{Outcome, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
+use longhaul_tests::{Proxy, Stage, quick_worker, until};
+use longhaul_worker::Settings;
+use rustix::net::{getpeername, sockopt};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+/// Runs until it is cancelled if it `stays`.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Visit {
+    stays: bool,
+}
+
+impl TaskType for Visit {
+    const NAME: &'static str = "Visit";
+    const ID_PREFIX: &'static str = "visit-";
+
+    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        if self.stays {
+            context.cancellation().cancelled().await;
+            return Ok(Outcome::Cancelled);
+        }
+        Ok(Outcome::done())
+    }
+}
+
+async fn stage() -> Stage {
+    Stage::with_registry(Registry::new().with::<Visit>()).await
+}
+
+async fn proxy(stage: &Stage) -> Proxy {
+    let port: i32 = stage.value("SELECT inet_server_port()").await;
+    Proxy::to(u16::try_from(port).expect("a port")).await
+}
+
+async fn is_in_state(stage: &Stage, id: Uuid, state: &str) -> Option<()> {
+    let found: String = sqlx::query_scalar("SELECT state::text FROM longhaul.tasks WHERE id = $1")
+        .bind(id)
+        .fetch_one(&stage.pool)
+        .await
+        .expect("a state");
+    (found == state).then_some(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_connections_fall_silent_makes_new_ones() {
+    let stage = stage().await;
+    let proxy = proxy(&stage).await;
+    let worker = stage.worker_through(&proxy, quick_worker()).await;
+    let visit = TaskTypeInfo::of::<Visit>();
+    let staying = stage.enqueue(visit, vec![json!({"stays": true})]).await[0];
+    until("it to run", async || is_in_state(&stage, staying, "Running").await).await;
+    // Heartbeats, flushes, polling claims, services: all of them lose their connections.
+    proxy.silence_existing();
+    let next = stage.enqueue(visit, vec![json!({"stays": false})]).await[0];
+    until("the next to end", async || is_in_state(&stage, next, "Succeeded").await).await;
+    longhaul_model::store::cancel::cancel(&stage.pool, staying).await.expect("a cancel");
+    until("the first to be cancelled", async || is_in_state(&stage, staying, "Cancelled").await).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_far_from_its_database_beats_in_time_and_is_not_presumed_dead() {
+    let stage = stage().await;
+    let proxy = proxy(&stage).await;
+    let settings = Settings { heartbeat: Duration::from_secs(1), ..quick_worker() };
+    let far = stage.worker_through(&proxy, settings.clone()).await;
+    let id: i32 = until("it to be there", async || {
+        sqlx::query_scalar("SELECT id FROM longhaul.worker").fetch_optional(&stage.pool).await.expect("an answer")
+    })
+    .await;
+    let near = stage.worker(settings).await;
+    proxy.delay(Duration::from_millis(80));
+    // Its leases are compared three times meanwhile.
+    let mut beats = std::collections::BTreeSet::new();
+    until("ten beats", async || {
+        let sql = "SELECT heartbeat_at::text, lost_at IS NOT NULL FROM longhaul.worker WHERE id = $1";
+        let (beat, lost): (String, bool) =
+            sqlx::query_as(sql).bind(id).fetch_one(&stage.pool).await.expect("the worker");
+        assert!(!lost, "after {} beats", beats.len());
+        beats.insert(beat);
+        (beats.len() > 10).then_some(())
+    })
+    .await;
+    proxy.delay(Duration::ZERO);
+    near.stop().await;
+    far.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_go_on_after_the_connection_that_stores_them_fell_silent() {
+    let stage = stage().await;
+    let proxy = proxy(&stage).await;
+    let through = proxy.through(&stage.logins().api);
+    let pool = pool_options(2).connect(&through).await.expect("a pool");
+    // While another one rests, the writer of requests keeps its connection.
+    drop(tokio::join!(pool.acquire(), pool.acquire()));
+    until("both connections to rest", async || (pool.num_idle() == 2).then_some(())).await;
+    let enqueuer = Enqueuer::start(&pool);
+    let clock = stage.clock().await;
+    let task = || NewTask::of(clock.new_id(), &Visit { stays: false }).expect("a task");
+    enqueuer.enqueue(task()).await.expect("stored");
+    proxy.silence_existing();
+    until("a task to be stored", async || enqueuer.enqueue(task()).await.ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_that_meets_an_error_which_passes_is_told_to_come_again() {
+    let stage = stage().await;
+    let mut blocker = stage.pool.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE longhaul.ready IN SHARE MODE").execute(&mut *blocker).await.expect("a lock");
+    let request = json!({"Type": "Visit", "Parameters": {"stays": false}});
+    let post = async {
+        let answer = stage.post(&request).await;
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+    // As a statement_timeout or an operator does it: SQLSTATE 57014.
+    let cancel = until("the statement to be cancelled", async || {
+        let cancelled: i64 = stage
+            .value(
+                "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .await;
+        (cancelled > 0).then_some(())
+    });
+    let (answer, ()) = tokio::join!(post, cancel);
+    assert_eq!(answer, (503, true));
+    blocker.rollback().await.expect("the lock goes");
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task").await, 0);
+}
+
+#[tokio::test]
+async fn small_messages_are_sent_at_once_and_vanished_servers_are_noticed() {
+    let stage = stage().await;
+    let port: i32 = stage.value("SELECT inet_server_port()").await;
+    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")));
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).expect("this process");
+    let mut seen = 0;
+    for entry in std::fs::read_dir("/proc/self/fd").expect("descriptors") {
+        let name = entry.expect("a descriptor").file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok()).expect("a number");
+        let Ok(socket) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else { continue };
+        let Ok(Some(address)) = getpeername(&socket) else { continue };
+        if std::net::SocketAddr::try_from(address) == Ok(peer) {
+            // The first connection of a pool is tuned before any that is made after it.
+            seen += i32::from(
+                sockopt::tcp_nodelay(&socket).expect("an option")
+                    && sockopt::socket_keepalive(&socket).expect("an option")
+                    && sockopt::tcp_user_timeout(&socket).expect("an option") > 0
+                    && sockopt::tcp_keepidle(&socket).expect("an option") == Duration::from_secs(10),
+            );
+        }
+    }
+    assert!(seen >= 2, "the stage's and the API's connections: {seen}");
+}

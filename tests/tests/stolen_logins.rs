@@ -1,0 +1,153 @@
+//! What a stolen login of each database role can do: a table in docs/database-roles.md,
+//! which is what the database says.
+
+use std::path::Path;
+
+use longhaul_tests::{Application, Stage};
+use sqlx::{Connection, PgConnection};
+
+const ROLES: [&str; 4] = ["longhaul_api", "longhaul_worker", "longhaul_reader", "longhaul_tenant_reader"];
+
+/// A row for every table, view and function, with a cell for each role.
+const TABLE: &str = "
+    SELECT format('| `%s` | %s |', o.name, string_agg(coalesce(nullif(o.may, ''), '–'), ' | ' ORDER BY o.place))
+      FROM (
+        SELECT 1 AS part, c.oid::regclass::text AS name, r.place,
+               concat_ws(', ',
+                   CASE WHEN has_table_privilege(r.role, c.oid, 'SELECT') THEN 'read' END,
+                   CASE WHEN has_table_privilege(r.role, c.oid, 'INSERT') THEN 'add'
+                        WHEN has_any_column_privilege(r.role, c.oid, 'INSERT') THEN 'add with ' || columns.added END,
+                   CASE WHEN has_table_privilege(r.role, c.oid, 'UPDATE') THEN 'change'
+                        WHEN has_any_column_privilege(r.role, c.oid, 'UPDATE') THEN 'change ' || columns.changed END,
+                   CASE WHEN has_table_privilege(r.role, c.oid, 'DELETE') THEN 'remove' END,
+                   CASE WHEN has_table_privilege(r.role, c.oid, 'TRUNCATE, REFERENCES, TRIGGER') THEN 'EMPTY OR ALTER' END) AS may
+          FROM pg_class c
+         CROSS JOIN unnest($1::text[]) WITH ORDINALITY AS r(role, place)
+         CROSS JOIN LATERAL (
+             SELECT string_agg(format('`%s`', a.attname), ' ' ORDER BY a.attnum) FILTER (WHERE has_column_privilege(r.role, c.oid, a.attnum, 'INSERT')) AS added,
+                    string_agg(format('`%s`', a.attname), ' ' ORDER BY a.attnum) FILTER (WHERE has_column_privilege(r.role, c.oid, a.attnum, 'UPDATE')) AS changed
+               FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+         WHERE c.relnamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)
+           AND c.relkind IN ('r', 'v', 'p', 'm')
+        UNION ALL
+        SELECT 2, format('%s.%s()', p.pronamespace::regnamespace, p.proname), r.place,
+               string_agg(DISTINCT CASE WHEN has_function_privilege(r.role, p.oid, 'EXECUTE') THEN 'call' || CASE WHEN p.prosecdef THEN '' ELSE ', with its own rights' END END, '; ')
+          FROM pg_proc p
+         CROSS JOIN unnest($1::text[]) WITH ORDINALITY AS r(role, place)
+         WHERE p.pronamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)
+           AND p.prorettype <> 'trigger'::regtype
+         GROUP BY p.pronamespace, p.proname, r.role, r.place
+      ) AS o
+     GROUP BY o.part, o.name HAVING bool_or(o.may <> '')
+     ORDER BY o.part, o.name COLLATE \"C\"";
+
+/// With `LONGHAUL_BLESS=1` the table is written anew: read what changes.
+#[tokio::test]
+async fn the_table_of_what_roles_may_do_is_what_they_may_do() {
+    let stage = Stage::new().await;
+    let rows: Vec<String> = sqlx::query_scalar(TABLE).bind(ROLES).fetch_all(&stage.pool).await.expect("rights");
+    let heading =
+        format!("| what | {} |\n| --- | --- | --- | --- | --- |\n", ROLES.map(|role| format!("`{role}`")).join(" | "));
+    let table = format!("{heading}{}\n", rows.join("\n"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/database-roles.md");
+    let text = std::fs::read_to_string(&path).expect("docs/database-roles.md");
+    let (before, rest) = text.split_once("<!-- rights -->\n").expect("a mark where the table begins");
+    let (_, after) = rest.split_once("<!-- /rights -->").expect("a mark where the table ends");
+    let right = format!("{before}<!-- rights -->\n{table}<!-- /rights -->{after}");
+    if std::env::var_os("LONGHAUL_BLESS").is_some() {
+        std::fs::write(&path, &right).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).expect("docs/database-roles.md");
+    assert!(written == right, "the table of docs/database-roles.md is not the roles'; bless it with LONGHAUL_BLESS=1");
+}
+
+/// Tried, not asked: nothing can be made in any schema that is ours, nor altered.
+#[tokio::test]
+async fn no_role_makes_or_alters_anything() {
+    let stage = Stage::new().await;
+    let objects: Vec<(String, bool)> = sqlx::query_as(
+        "SELECT c.oid::regclass::text, c.relkind = 'v' FROM pg_class c
+          WHERE c.relnamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)
+            AND c.relkind IN ('r', 'v')",
+    )
+    .fetch_all(&stage.pool)
+    .await
+    .expect("tables");
+    let functions: Vec<String> = sqlx::query_scalar(
+        "SELECT p.oid::regprocedure::text FROM pg_proc p
+          WHERE p.pronamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)",
+    )
+    .fetch_all(&stage.pool)
+    .await
+    .expect("functions");
+    let mut statements = Vec::new();
+    for schema in ["longhaul", "records", "search"] {
+        statements.push(format!("CREATE TABLE {schema}.stolen ()"));
+        statements.push(format!("CREATE VIEW {schema}.stolen AS SELECT 1"));
+        statements.push(format!("CREATE SEQUENCE {schema}.stolen"));
+        statements.push(format!("CREATE TYPE {schema}.stolen AS ENUM ()"));
+        statements.push(format!("CREATE FUNCTION {schema}.stolen() RETURNS int LANGUAGE sql AS 'SELECT 1'"));
+        statements.push(format!("ALTER SCHEMA {schema} RENAME TO stolen"));
+        statements.push(format!("DROP SCHEMA {schema} CASCADE"));
+    }
+    statements.push("CREATE SCHEMA stolen".to_owned());
+    for (name, is_view) in &objects {
+        let kind = if *is_view { "VIEW" } else { "TABLE" };
+        statements.push(format!("ALTER {kind} {name} RENAME TO stolen"));
+        statements.push(format!("DROP {kind} {name} CASCADE"));
+        if !is_view {
+            statements.push(format!("TRUNCATE {name} CASCADE"));
+            statements.push(format!("ALTER TABLE {name} DISABLE TRIGGER ALL"));
+        }
+    }
+    for name in &functions {
+        statements.push(format!("ALTER FUNCTION {name} SECURITY INVOKER"));
+        statements.push(format!("DROP FUNCTION {name} CASCADE"));
+    }
+    let logins = stage.logins();
+    let application = Application::make(&stage.pool, stage.database_url()).await;
+    for login in [&logins.api, &logins.worker, &logins.reader, &logins.tenant_reader, &application.url] {
+        let mut connection = PgConnection::connect(login).await.expect("the login works");
+        for sql in &statements {
+            let mut transaction = connection.begin().await.expect("a transaction");
+            let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(&mut *transaction).await;
+            let code = done.err().and_then(|error| error.as_database_error()?.code().map(std::borrow::Cow::into_owned));
+            assert_eq!(code.as_deref(), Some("42501"), "{login}: {sql}");
+            transaction.rollback().await.expect("a rollback");
+        }
+    }
+    application.remove(&stage.pool).await;
+}
+
+/// An application's login has the functions that were granted to it and those that run with
+/// its own rights, of which it has none on any table.
+#[tokio::test]
+async fn an_application_reads_and_writes_no_table_and_calls_what_was_granted() {
+    let stage = Stage::new().await;
+    let application = Application::make(&stage.pool, stage.database_url()).await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT c.oid::regclass::text FROM pg_class c
+          WHERE c.relnamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)
+            AND c.relkind IN ('r', 'v')
+            AND (has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES') IS TRUE
+                 OR has_table_privilege($1, c.oid, 'DELETE, TRUNCATE, TRIGGER'))",
+    )
+    .bind(&application.name)
+    .fetch_all(&stage.pool)
+    .await
+    .expect("rights");
+    assert_eq!(tables, [""; 0]);
+    let functions: Vec<String> = sqlx::query_scalar(
+        "SELECT p.oid::regproc::text FROM pg_proc p
+          WHERE p.pronamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)
+            AND p.prosecdef AND p.prorettype <> 'trigger'::regtype AND has_function_privilege($1, p.oid, 'EXECUTE')
+          ORDER BY 1",
+    )
+    .bind(&application.name)
+    .fetch_all(&stage.pool)
+    .await
+    .expect("rights");
+    let granted = ["cancel", "enqueue", "enqueue_after", "enqueue_batch", "retry"];
+    assert_eq!(functions, granted.map(|name| format!("longhaul.{name}")));
+    application.remove(&stage.pool).await;
+}
