@@ -224,7 +224,7 @@ async fn a_changed_function_is_applied_again_and_that_of_a_later_program_is_left
     assert!(refused.to_string().contains("later program"), "{refused}");
     assert!(is_replaced().await);
     assert_eq!(
-        current::state(&mut *stage.pool.acquire().await.expect("a connection")).await.expect("an answer"),
+        current::state(&mut stage.pool.acquire().await.expect("a connection")).await.expect("an answer"),
         State::Newer
     );
 }
