@@ -3,7 +3,7 @@
     benches/plot.py benches/results docs/img
 
 reads `peers.json` of benches/peers/run, and `pinned.json` and `growth.json` of
-`longhaul bench pinned --json` and `growth --json`; what is not there is left out.
+`longhaul-benches pinned --json` and `growth --json`; what is not there is left out.
 SVG with nothing but Python's own library: the files are small and can be compared.
 """
 

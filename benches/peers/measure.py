@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 HERE = Path(__file__).resolve().parent
-# The same for all, and what `longhaul bench` gives its private server.
+# The same for all, and what `longhaul-benches` gives its private server.
 SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "15min"}
 OURS = "longhaul"
 LIMIT = "bare table"
@@ -156,7 +156,7 @@ class Longhaul:
         self.program = program
 
     def bench(self, server, options, *words):
-        command = [self.program, "bench", *map(str, words), "--runs", "1", "--json", "--database-url", server.url]
+        command = [self.program, *map(str, words), "--runs", "1", "--json", "--database-url", server.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.patience)
         if done.returncode:
             raise RuntimeError(f"longhaul {words}: {done.stderr[-2000:]}")
@@ -208,7 +208,7 @@ def main():
     server = Server(options.bin / "longhaul-devdb")
     figures = {}  # workload -> name -> list of figures, one a round
     try:
-        contenders = [Longhaul(options.bin / "longhaul"), *peers(options)]
+        contenders = [Longhaul(options.bin / "longhaul-benches"), *peers(options)]
         version = server.value("SHOW server_version")
         for round_number in range(options.rounds):
             turn = round_number % len(contenders)

@@ -1,7 +1,6 @@
 //! Tests against the real program: its processes are started, told to stop,
 //! and killed.
 
-mod bench;
 mod commands;
 mod completions;
 mod config;

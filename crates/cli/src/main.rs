@@ -27,9 +27,6 @@ enum Command {
     /// Write this machine's Debian packages as an import file.
     #[command(after_help = "Example:\n  longhaul corpus > packages.ndjson\n\nDocumentation: longhaul docs import")]
     Corpus(command::corpus::Corpus),
-    /// Measure the engine on a database of its own.
-    #[command(after_help = "Documentation: longhaul docs performance")]
-    Bench(command::bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +51,5 @@ async fn run(command: Command, host: Host) -> anyhow::Result<()> {
         }
         Command::Import(import) => import.run().await,
         Command::Corpus(corpus) => corpus.run(),
-        Command::Bench(bench) => bench.run().await,
     }
 }

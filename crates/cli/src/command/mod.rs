@@ -1,6 +1,5 @@
 //! The commands that only this program has, one file each.
 
-pub(crate) mod bench;
 pub(crate) mod corpus;
 pub(crate) mod demo;
 pub(crate) mod import;

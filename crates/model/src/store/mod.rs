@@ -85,7 +85,6 @@ pub mod leader;
 pub mod linked;
 pub mod list;
 pub mod log;
-pub mod measure;
 pub mod migrate;
 mod migration_session;
 pub mod overview;
