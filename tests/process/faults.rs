@@ -126,7 +126,7 @@ async fn a_standby_is_told_from_a_primary() {
         .status()
         .expect("chown runs");
     patient.server.resume().await.expect("it starts as a standby");
-    let fault = patient.found("server", "it is a standby").await;
+    let fault = patient.found("server", "the database is a standby").await;
     assert_eq!((&fault["Level"], mend(&fault).as_str()), (&"Problem".into(), "Set DATABASE_URL to the primary."));
 }
 

@@ -333,7 +333,7 @@ impl Program {
         if let Some(commands) = &self.commands {
             command = (commands.augment)(command);
         }
-        for name in Standard::HOSTING {
+        for name in Standard::HOSTING.iter().copied() {
             for settings in &self.settings {
                 let augment = settings.augment;
                 command = command.mut_subcommand(name, |subcommand| augmented(subcommand, augment));

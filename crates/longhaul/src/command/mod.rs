@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+#[cfg(feature = "dev")]
 mod dev;
 pub(crate) mod docs;
 mod doctor;
@@ -17,6 +18,7 @@ mod schedule;
 mod serve;
 mod task;
 mod task_type;
+#[cfg(feature = "top")]
 mod top;
 mod value;
 mod work;
@@ -32,6 +34,7 @@ use crate::remote::Way;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Standard {
     /// Run API and worker in one process, on a private PostgreSQL that keeps its data.
+    #[cfg(feature = "dev")]
     #[command(
         after_help = "Examples:\n  longhaul dev\n  longhaul dev --listen 127.0.0.1:9000 --data /var/lib/longhaul/other"
     )]
@@ -60,6 +63,7 @@ pub(crate) enum Standard {
     /// List workers.
     Worker(worker::Worker),
     /// Show rates, queues, workers and running tasks, live.
+    #[cfg(feature = "top")]
     #[command(after_help = top::EXAMPLES)]
     Top(top::Top),
     /// Find problems and show how to fix them.
@@ -86,13 +90,16 @@ pub(crate) enum Standard {
 
 impl Standard {
     /// The commands that host task types, and so have the program's own flags.
-    pub(crate) const HOSTING: [&'static str; 3] = ["dev", "serve", "work"];
+    pub(crate) const HOSTING: &'static [&'static str] =
+        if cfg!(feature = "dev") { &["dev", "serve", "work"] } else { &["serve", "work"] };
     /// Those that host task types if they speak to the database themselves.
     pub(crate) const MAY_HOST: [(&'static str, &'static str); 1] = [("task", "run")];
 
     pub(crate) fn hosts_tasks(&self, way: Way) -> bool {
         match self {
-            Standard::Dev(_) | Standard::Serve(_) | Standard::Work(_) => true,
+            #[cfg(feature = "dev")]
+            Standard::Dev(_) => true,
+            Standard::Serve(_) | Standard::Work(_) => true,
             Standard::Task(task) => task.starts_one() && way == Way::Database,
             _ => false,
         }
@@ -101,17 +108,18 @@ impl Standard {
     /// What is logged unless `LONGHAUL_LOG` says otherwise. The commands for people say
     /// what they have to say themselves.
     pub(crate) fn log_filter(&self) -> &'static str {
-        match self {
-            Standard::Dev(_) | Standard::Serve(_) | Standard::Work(_) | Standard::Migrate(_) => {
-                "info,sqlx=error,actix_server=warn"
-            }
-            _ => "error,sqlx=off,actix_server=off",
+        // The commands that log are those whose log can be set, and the migration.
+        if self.log().is_some() || matches!(self, Standard::Migrate(_)) {
+            "info,sqlx=error,actix_server=warn"
+        } else {
+            "error,sqlx=off,actix_server=off"
         }
     }
 
     /// How its log looks, if that can be set.
     pub(crate) fn log(&self) -> Option<LogArgs> {
         match self {
+            #[cfg(feature = "dev")]
             Standard::Dev(dev) => Some(dev.log.clone()),
             Standard::Serve(serve) => Some(serve.log.clone()),
             Standard::Work(work) => Some(work.log.clone()),
@@ -123,15 +131,16 @@ impl Standard {
     /// `usual` unless that is set.
     pub(crate) fn task_log<'a>(&'a self, usual: &'a str) -> Option<&'a str> {
         match self {
-            Standard::Dev(dev::Dev { worker, .. }) | Standard::Work(work::Work { worker, .. }) => {
-                Some(worker.task_log.as_deref().unwrap_or(usual))
-            }
+            #[cfg(feature = "dev")]
+            Standard::Dev(dev) => Some(dev.worker.task_log.as_deref().unwrap_or(usual)),
+            Standard::Work(work) => Some(work.worker.task_log.as_deref().unwrap_or(usual)),
             _ => None,
         }
     }
 
     pub(crate) async fn run(self, host: Host, way: Way, configuration: &Configuration) -> anyhow::Result<()> {
         match self {
+            #[cfg(feature = "dev")]
             Standard::Dev(dev) => dev.run(host).await,
             Standard::Serve(serve) => serve.run(host).await,
             Standard::Work(work) => work.run(host).await,
@@ -142,6 +151,7 @@ impl Standard {
             Standard::Type(types) => types.run(host, way).await,
             Standard::Schedule(schedule) => schedule.run(host, way).await,
             Standard::Worker(worker) => worker.run(host, way).await,
+            #[cfg(feature = "top")]
             Standard::Top(top) => top.run(host, way).await,
             Standard::Doctor(doctor) => doctor.run(host, way, configuration).await,
             Standard::Docs(docs) => docs.run(host.name),

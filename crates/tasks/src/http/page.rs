@@ -107,6 +107,6 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_told_at_once() {
         let error = Page::parse("limit=0&after=x&project=y&colour=1", KNOWN).expect_err("refused");
-        assert!(error.to_string().contains("4 things"), "{error}");
+        assert!(error.to_string().contains("The request has 4 errors"), "{error}");
     }
 }
