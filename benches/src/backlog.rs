@@ -7,13 +7,13 @@ use clap::Args;
 use longhaul_model::store::bulk::enqueue_many;
 use serde_json::{Value, json};
 
+use crate::args::BenchArgs;
 use crate::crew::Crew;
 use crate::drain::WorkerSizes;
 use crate::ground::{Ground, info};
 use crate::noop::Noop;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// How fast a running worker is while few tasks wait, and while millions do.

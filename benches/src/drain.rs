@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
+use crate::queue_tables::succeeded;
 use anyhow::ensure;
 use clap::Args;
-use crate::queue_tables::succeeded;
 use longhaul_model::store::watch::watch;
 use longhaul_worker::Settings;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use uuid::Uuid;
 
+use crate::args::BenchArgs;
 use crate::crew::Crew;
 use crate::ground::Ground;
+use crate::limit;
 use crate::meter::Meter;
 use crate::noop::Noop;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
-use crate::limit;
 use crate::workload::Measure;
 
 /// Stores tasks that do nothing, a thousand at a time, and lets one worker end

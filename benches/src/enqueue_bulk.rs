@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
+use crate::queue_tables::stored;
 use anyhow::ensure;
 use clap::Args;
 use longhaul_model::DatabaseClock;
 use longhaul_model::store::bulk::enqueue_many;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use crate::queue_tables::stored;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::args::BenchArgs;
 use crate::ground::{Ground, info};
 use crate::meter::Meter;
 use crate::noop::Noop;
 use crate::report::Run;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Producers that store many tasks at once, each in transactions of its own:

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use crate::queue_tables::stored;
 use anyhow::ensure;
 use clap::Args;
-use crate::queue_tables::stored;
 use serde_json::{Value, json};
 
 use crate::api::ApiProcess;
+use crate::args::BenchArgs;
 use crate::ground::Ground;
 use crate::http::Connection;
 use crate::meter::Meter;
 use crate::process::{cpu_seconds, memory_mib};
 use crate::report::Run;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Clients that POST one task after the other to an API process, each waiting

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::queue_tables::stored;
 use anyhow::ensure;
 use clap::Args;
 use longhaul_api::Enqueuer;
 use longhaul_model::store::enqueue::enqueue;
-use crate::queue_tables::stored;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::args::BenchArgs;
 use crate::ground::{Ground, info};
 use crate::meter::Meter;
 use crate::noop::Noop;
 use crate::report::Run;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Producers that store one task at a time and wait for its commit before the

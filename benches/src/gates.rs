@@ -10,12 +10,12 @@ use longhaul_model::store::queue::{QueueSettings, set};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::args::BenchArgs;
 use crate::crew::{Crew, settings};
 use crate::ground::{Ground, info};
 use crate::noop::Noop;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Stores single tasks into a queue without a gate, into the same queue while another one

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::args::BenchArgs;
+use crate::queue_tables;
 use crate::registry::registry;
 use longhaul::{connect, connect_engine};
 

@@ -1,14 +1,14 @@
 //! `longhaul-benches growth`
 
-use clap::Args;
 use crate::queue_tables::{clear, fill_history, stored};
+use clap::Args;
 use serde_json::{Value, json};
 
+use crate::args::BenchArgs;
 use crate::drain::{WorkerSizes, drain};
 use crate::ground::{Ground, info};
 use crate::noop::Noop;
 use crate::report::Run;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Drains with an empty table, and with one that holds millions of ended tasks.

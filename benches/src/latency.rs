@@ -10,6 +10,7 @@ use longhaul_model::store::enqueue::enqueue;
 use serde_json::{Value, json};
 
 use crate::api::ApiProcess;
+use crate::args::BenchArgs;
 use crate::crew::{Crew, settings};
 use crate::ground::Ground;
 use crate::http::Connection;
@@ -17,7 +18,6 @@ use crate::noop::Noop;
 use crate::process::memory_mib;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// With everything idle: from the call that stores a task to the start of its

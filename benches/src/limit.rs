@@ -6,10 +6,10 @@ use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::args::BenchArgs;
 use crate::ground::Ground;
 use crate::meter::Meter;
 use crate::report::Run;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// A bare table with batched INSERT and batched DELETE … FOR UPDATE SKIP LOCKED

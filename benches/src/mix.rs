@@ -4,6 +4,7 @@ use clap::Args;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use serde_json::{Value, json};
 
+use crate::args::BenchArgs;
 use crate::crew::Crew;
 use crate::drain::WorkerSizes;
 use crate::ground::{Ground, info};
@@ -12,7 +13,6 @@ use crate::noop::Noop;
 use crate::pause::Pause;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Long tasks evenly among short ones, two workers: the time that the long ones

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use sqlx::Connection;
 
+use crate::args::BenchArgs;
 use crate::crew::Crew;
 use crate::drain::WorkerSizes;
 use crate::ground::Ground;
@@ -13,7 +14,6 @@ use crate::load::Load;
 use crate::meter::Meter;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// A transaction that was begun before all else holds its snapshot, so that

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use clap::Args;
 use crate::queue_tables::counters;
+use clap::Args;
 use longhaul_worker::Settings;
 use serde_json::{Value, json};
 
+use crate::args::BenchArgs;
 use crate::chatter::Chatter;
 use crate::crew::Crew;
 use crate::ground::Ground;
@@ -14,7 +15,6 @@ use crate::meter::Meter;
 use crate::noop::Noop;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Drains tasks that do nothing while others, in the same worker, report their

@@ -6,11 +6,11 @@ use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_worker::Settings;
 use serde_json::{Value, json};
 
+use crate::args::BenchArgs;
 use crate::drain::{WorkerSizes, drain};
 use crate::ground::{Ground, info};
 use crate::noop::Noop;
 use crate::report::Run;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Drains one queue, and as many tasks that are spread over many queues, with one

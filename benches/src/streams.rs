@@ -13,13 +13,13 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::api::ApiProcess;
+use crate::args::BenchArgs;
 use crate::crew::{Crew, settings};
 use crate::ground::{Ground, info};
 use crate::process::{cpu_seconds, memory_mib};
 use crate::pulse::Pulse;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Clients that each stream a task of their own from an API process: how long

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::args::BenchArgs;
 use crate::crew::Crew;
 use crate::drain::WorkerSizes;
 use crate::ground::Ground;
@@ -12,7 +13,6 @@ use crate::load::Load;
 use crate::meter::Meter;
 use crate::report::Run;
 use crate::tally::Tally;
-use crate::args::BenchArgs;
 use crate::workload::Measure;
 
 /// Stores tasks at a steady rate while one worker runs them.

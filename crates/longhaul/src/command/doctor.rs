@@ -8,7 +8,7 @@ use clap::Args;
 use longhaul_model::store::findings::{Examination, Finding, Level, Report};
 use serde_json::{Value, json};
 
-use super::task::text;
+use super::body::text;
 use crate::Host;
 use crate::config::{Configuration, show};
 use crate::database::connect;

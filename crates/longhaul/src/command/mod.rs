@@ -1,5 +1,6 @@
 //! The commands that every program has, one file each.
 
+mod body;
 mod completions;
 mod config;
 #[cfg(feature = "dev")]

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::task::text;
+use super::body::text;
 use super::value::{Rate, rate};
 use crate::Host;
 use crate::remote::{Client, ConnectArgs, Way};

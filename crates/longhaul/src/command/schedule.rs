@@ -4,9 +4,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::body::text;
 use super::options::Options;
 use super::parameters::{pairs, read_object};
-use super::task::text;
 use crate::Host;
 use crate::remote::{ConnectArgs, Way};
 use crate::table::table;

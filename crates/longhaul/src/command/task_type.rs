@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::task::text;
+use super::body::text;
 use crate::Host;
 use crate::remote::{Client, ConnectArgs, Way};
 use crate::table::table;

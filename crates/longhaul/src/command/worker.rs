@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::task::text;
+use super::body::text;
 use crate::Host;
 use crate::remote::{ConnectArgs, Way};
 use crate::table::table;

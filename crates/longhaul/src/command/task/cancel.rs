@@ -3,8 +3,8 @@
 use clap::Args;
 use reqwest::Method;
 
-use super::body::one_line;
 use super::session::Session;
+use crate::command::body::one_line;
 use crate::remote::watch;
 
 /// Cancels tasks. Waiting tasks end at once; running tasks end when their handlers stop.

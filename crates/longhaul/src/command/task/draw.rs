@@ -8,8 +8,8 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::body::{last_line, left, one_line, text};
 use super::session::Session;
+use crate::command::body::{last_line, left, one_line, text};
 use crate::exit::{self, DETACHED, Exit, TIMED_OUT};
 use crate::remote::{Item, watch};
 

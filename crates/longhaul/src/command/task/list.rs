@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::body::text;
 use super::session::Session;
+use crate::command::body::text;
 use crate::command::value;
 use crate::exit::{Exit, WRONG};
 use crate::nearest::nearest;

@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::body::text;
 use super::session::Session;
+use crate::command::body::text;
 use crate::remote::{Item, watch};
 
 /// Prints a task's log, oldest line first.

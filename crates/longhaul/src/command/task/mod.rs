@@ -1,6 +1,5 @@
 //! `longhaul task`: one file a command.
 
-mod body;
 mod cancel;
 mod draw;
 mod list;
@@ -12,9 +11,7 @@ mod show;
 mod wait;
 
 use clap::{Args, Subcommand};
-pub(crate) use longhaul_model::store::findings::span;
 
-pub(crate) use self::body::{left, text};
 use self::session::Session;
 use crate::Host;
 use crate::remote::{ConnectArgs, Way};

@@ -3,9 +3,9 @@
 use clap::Args;
 use reqwest::Method;
 
-use super::body::one_line;
 use super::draw::follow;
 use super::session::Session;
+use crate::command::body::one_line;
 
 /// Retries failed or cancelled tasks from their last checkpoints.
 #[derive(Debug, Args)]

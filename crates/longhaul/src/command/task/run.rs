@@ -3,9 +3,9 @@
 use clap::Args;
 use serde_json::{Map, json};
 
-use super::body::text;
 use super::draw::follow;
 use super::session::Session;
+use crate::command::body::text;
 use crate::command::options::Options;
 use crate::command::parameters::{pairs, read_object};
 use crate::command::value;

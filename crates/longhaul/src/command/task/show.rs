@@ -4,8 +4,8 @@ use clap::Args;
 use longhaul_model::store::findings::span;
 use serde_json::Value;
 
-use super::body::{left, text};
 use super::session::Session;
+use crate::command::body::{left, text};
 
 /// Shows one task.
 #[derive(Debug, Args)]

@@ -8,8 +8,9 @@ use ratatui::widgets::{Block, Cell, Gauge, Paragraph, Row, Sparkline, Table};
 use serde_json::Value;
 
 use super::scene::{Focus, Scene};
+use crate::command::body::{left, text};
 use crate::command::queue::{limits, state};
-use crate::command::task::{left, span, text};
+use longhaul_model::store::findings::span;
 
 /// Characters of a task's bar.
 const BAR: usize = 20;

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::scene::Scene;
-use crate::command::task::{span, text as member};
+use longhaul_model::store::findings::span;
+
+use crate::command::body::text as member;
 use crate::table::table;
 
 /// One object: `Overview`, `Queues`, `Workers` and `Running` as the API answers them, and

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::keys::Key;
-use crate::command::task::text;
+use crate::command::body::text;
 use crate::remote::Client;
 
 /// Running tasks that are shown at most.

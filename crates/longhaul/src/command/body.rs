@@ -15,7 +15,7 @@ pub(crate) fn text(body: &Value, member: &str) -> String {
 }
 
 /// What a task's body says in one line.
-pub(super) fn one_line(body: &Value) -> String {
+pub(crate) fn one_line(body: &Value) -> String {
     let fraction = body["ProgressInPercent"].as_f64().unwrap_or(0.0) * 100.0;
     let mut line = format!("{} {}", text(body, "Id"), text(body, "State"));
     if body["Complete"] != true {
@@ -36,7 +36,7 @@ pub(super) fn one_line(body: &Value) -> String {
 }
 
 /// What a task that is over left, in one line.
-pub(super) fn last_line(body: &Value) -> String {
+pub(crate) fn last_line(body: &Value) -> String {
     match &body["Result"] {
         Value::Null => one_line(body),
         result => format!("{}\n{}", one_line(body), visible(&result.to_string())),
