@@ -22,6 +22,7 @@ mod errors;
 mod facts;
 mod fleet;
 mod gates;
+mod idle;
 mod import;
 mod interleavings;
 mod keys;

@@ -42,6 +42,11 @@ impl Gates {
         true
     }
 
+    /// Whether this queue is gated, as far as this worker knows.
+    pub(crate) fn is_gated(&self, queue: &str) -> bool {
+        self.state().gated.contains_key(queue)
+    }
+
     /// A place became free in this queue; without a name, settings have changed somewhere.
     pub(crate) fn changed(&self, queue: &str) {
         let mut state = self.state();

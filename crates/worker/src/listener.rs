@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longhaul_model::StopReason;
 use longhaul_model::connect::Listener;
-use longhaul_model::store::wakeup::{ADMITTED, CANCEL, FOLLOWED, GATE, READY};
+use longhaul_model::store::wakeup::{ADMITTED, CANCEL, FOLLOWED, GATE, IDLE, READY};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, 
 }
 
 async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Result<std::convert::Infallible> {
-    let mut listener = Listener::connect(pool, &[READY, ADMITTED, GATE, CANCEL, FOLLOWED]).await?;
+    let mut listener = Listener::connect(pool, &[READY, ADMITTED, GATE, CANCEL, FOLLOWED, IDLE]).await?;
     // What became ready before LISTEN was not told.
     shared.wake();
     shared.followed.notify_one();
@@ -48,6 +48,7 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
             // Where the queue is gated, the gatekeeper has the first look.
             READY if shared.gates.arrived(notification.payload()) => {}
             READY | ADMITTED if queues.iter().any(|queue| queue == notification.payload()) => shared.wake(),
+            IDLE if queues.iter().any(|queue| queue == notification.payload()) => shared.idle.left_alone(),
             GATE => shared.gates.changed(notification.payload()),
             FOLLOWED => shared.followed.notify_one(),
             CANCEL => {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::executor::Executor;
 use crate::gates::Gates;
 use crate::identity::Identity;
+use crate::idle::Idle;
 use crate::in_flight::InFlight;
 use crate::lane_failures::LaneFailures;
 use crate::leases::Leases;
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     /// Tasks ended that others wait for.
     pub(crate) followed: Notify,
     pub(crate) gates: Gates,
+    /// Whether whoever stores tasks has to notify this worker.
+    pub(crate) idle: Idle,
 }
 
 impl Shared {

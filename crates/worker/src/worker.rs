@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::executor::Executor;
 use crate::gates::Gates;
 use crate::identity::Identity;
+use crate::idle::Idle;
 use crate::in_flight::InFlight;
 use crate::lane::Lane;
 use crate::lane_failures::LaneFailures;
@@ -21,7 +22,7 @@ use crate::maintenance::{
     self, Canceller, Counter, Follower, Gatekeeper, Promoter, Repairer, Rescuer, Retainer, Sampler, Scheduler,
 };
 use crate::shared::Shared;
-use crate::{Settings, flusher, keeper, listener};
+use crate::{Settings, doorkeeper, flusher, keeper, listener};
 
 /// A worker process.
 pub struct Worker {
@@ -146,6 +147,7 @@ impl Worker {
             wake: Notify::new(),
             followed: Notify::new(),
             gates: Gates::default(),
+            idle: Idle::default(),
         });
 
         // Helpers go on until the lanes are done.
@@ -153,6 +155,12 @@ impl Worker {
         let mut helpers = JoinSet::new();
         helpers.spawn(keeper::run(Arc::clone(&shared), info, helpers_stop.clone()));
         helpers.spawn(flusher::run(Arc::clone(&shared), self.settings.flush_every, helpers_stop.clone()));
+        helpers.spawn(doorkeeper::run(
+            Arc::clone(&shared),
+            self.listen_pool.clone(),
+            queues.clone(),
+            helpers_stop.clone(),
+        ));
         helpers.spawn(listener::run(Arc::clone(&shared), self.listen_pool, queues.clone(), helpers_stop.clone()));
         helpers.spawn(maintenance::run(
             Rescuer { heartbeat: self.settings.heartbeat },

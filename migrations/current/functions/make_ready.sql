@@ -14,9 +14,9 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO longhaul.ready (queue, priority, id) SELECT unnest(queues), unnest(priorities), unnest(ids);
-    PERFORM pg_notify('longhaul_ready', queues[1]);
+    PERFORM longhaul.wake(queues[1]);
     IF array_remove(queues, queues[1]) <> '{}' THEN
-        PERFORM pg_notify('longhaul_ready', q.name) FROM (SELECT DISTINCT unnest(queues) AS name) AS q;
+        PERFORM longhaul.wake(q.name) FROM (SELECT DISTINCT unnest(queues) AS name) AS q;
     END IF;
 END
 $$;

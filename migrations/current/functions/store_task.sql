@@ -94,7 +94,7 @@ BEGIN
     ELSE
         INSERT INTO longhaul.ready (queue, priority, id)
         VALUES (coalesce(store_task.queue, known.queue), coalesce(store_task.priority, known.priority), new_id);
-        PERFORM pg_notify('longhaul_ready', coalesce(store_task.queue, known.queue));
+        PERFORM longhaul.wake(coalesce(store_task.queue, known.queue));
     END IF;
     RETURN known.id_prefix || new_id;
 END

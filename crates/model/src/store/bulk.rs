@@ -65,7 +65,7 @@ pub async fn enqueue_many(
         copy(transaction, SCHEDULED, &chunk.scheduled).await?;
         copy(transaction, TAGGED, &chunk.tagged).await?;
     }
-    sqlx::query("SELECT pg_notify('longhaul_ready', queue) FROM unnest($1::text[]) AS queue")
+    sqlx::query("SELECT longhaul.wake(queue) FROM unnest($1::text[]) AS queue")
         .bind(woken.into_iter().collect::<Vec<_>>())
         .execute(&mut **transaction)
         .await?;

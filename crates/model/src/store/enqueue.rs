@@ -10,6 +10,7 @@ use sqlx::query::QueryScalar;
 use sqlx::{PgExecutor, Postgres};
 use uuid::Uuid;
 
+use super::idle::wake;
 use super::unless_missing;
 use crate::limits::{
     CREATED_BY_BYTES, KEY_BYTES, NAME_BYTES, STORED_KEY_BYTES, TaskRefused, check_parameters, check_text,
@@ -195,9 +196,11 @@ const ENQUEUE: &str = concat!(
         INSERT INTO longhaul.ready (queue, priority, id)
         SELECT queue, priority, id FROM input
     ), woken AS (
-        SELECT pg_notify('longhaul_ready', queue) FROM (SELECT DISTINCT queue FROM input) AS waiting
+        SELECT ",
+    wake!("queue"),
+    " AS told FROM (SELECT DISTINCT queue FROM input) AS waiting
     )
-    SELECT now() FROM (SELECT count(*) FROM woken) AS notified"
+    SELECT now() FROM (SELECT count(told) FROM woken) AS notified"
 );
 
 /// The same of one plain task, as most are stored: a row of its own values takes a twelfth of a
@@ -212,7 +215,8 @@ const ENQUEUE_ONE: &str = concat!(
     ), ready AS (
         INSERT INTO longhaul.ready (queue, priority, id) VALUES ($3, $4, $1)
     )
-    SELECT now(), pg_notify('longhaul_ready', $3)"
+    SELECT now(), ",
+    wake!("$3")
 );
 
 /// What else tasks may have, as columns of `task`, and the same from these parameters, for a

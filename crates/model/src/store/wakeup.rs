@@ -4,7 +4,11 @@
 use uuid::Uuid;
 
 /// Tasks were stored that may run, unless their queue is gated; the payload is the queue's name.
+/// Only told if somebody sleeps ([`super::idle`]).
 pub const READY: &str = "longhaul_ready";
+/// A worker that slept for a queue does so no longer, so that others have to take its place; the
+/// payload is the queue's name.
+pub const IDLE: &str = "longhaul_idle";
 /// Tasks of a gated queue were admitted; the payload is the queue's name.
 pub const ADMITTED: &str = "longhaul_admitted";
 

@@ -1,0 +1,202 @@
+//! Whether this worker sleeps, so that whoever stores tasks has to notify it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Shared by the lanes, which tell what they find, and the doorkeeper, which holds the idle
+/// locks (`longhaul_model::store::idle`).
+///
+/// While tasks come one after the other, a notification for each would cost whoever stores them
+/// more than it saves here. So a worker that finds many stays awake and looks every few
+/// milliseconds, and one that finds none falls asleep.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    state: Mutex<State>,
+    news: Notify,
+}
+
+/// How this worker learns of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By looking once in a while: it has no connection for its idle locks.
+    Deaf,
+    /// By looking again and again; nobody notifies it.
+    Awake,
+    /// The same, until it has its idle locks.
+    Tired,
+    /// By notifications.
+    Asleep,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    /// The last time that a claim found something.
+    found_at: Instant,
+    /// When the claims that are counted began.
+    window: Instant,
+    /// Claims since then that found something.
+    finds: u32,
+    /// Claims, one after the other, that found all they had room for.
+    full: u32,
+    /// The next claim is to look at everything.
+    sweep: bool,
+    /// Another worker gave its idle lock back since this one last tried to get it.
+    left_alone: bool,
+}
+
+/// A lane of a worker that is awake looks again after this long.
+const NAP: Duration = Duration::from_millis(2);
+/// One of a worker that waits for its idle locks. It is woken once it has them.
+const LONG_NAP: Duration = Duration::from_millis(50);
+/// A worker that found nothing for so long falls asleep.
+const PATIENCE: Duration = Duration::from_millis(10);
+/// So many claims that found something within [`WINDOW`], or so many full ones, and it stays awake.
+const FINDS: u32 = 8;
+const FULL: u32 = 2;
+const WINDOW: Duration = Duration::from_millis(20);
+
+impl Default for Idle {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            state: Mutex::new(State {
+                mode: Mode::Deaf,
+                found_at: now,
+                window: now,
+                finds: 0,
+                full: 0,
+                sweep: false,
+                left_alone: false,
+            }),
+            news: Notify::new(),
+        }
+    }
+}
+
+impl Idle {
+    /// A claim found so many tasks; `full`: all that it had room for.
+    pub(crate) fn claimed(&self, found: usize, full: bool) {
+        let now = Instant::now();
+        let mut state = self.state();
+        if found == 0 {
+            state.full = 0;
+            if state.mode == Mode::Awake && now.duration_since(state.found_at) >= PATIENCE {
+                state.mode = Mode::Tired;
+                self.news.notify_one();
+            }
+            return;
+        }
+        if now.duration_since(state.window) > WINDOW {
+            (state.window, state.finds) = (now, 0);
+        }
+        state.found_at = now;
+        state.finds += 1;
+        state.full = if full { state.full + 1 } else { 0 };
+        if matches!(state.mode, Mode::Tired | Mode::Asleep) && (state.finds >= FINDS || state.full >= FULL) {
+            state.mode = Mode::Awake;
+            self.news.notify_one();
+        }
+    }
+
+    /// How long a lane that has found nothing may rest before it looks again, if nothing wakes it;
+    /// `None`: as long as it likes.
+    pub(crate) fn nap(&self) -> Option<Duration> {
+        match self.mode() {
+            Mode::Awake => Some(NAP),
+            Mode::Tired => Some(LONG_NAP),
+            Mode::Deaf | Mode::Asleep => None,
+        }
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.state().mode
+    }
+
+    /// The doorkeeper tries to get the idle locks.
+    pub(crate) fn tries(&self) {
+        self.state().left_alone = false;
+    }
+
+    /// All idle locks are held, by this worker or by others who sleep. Returns whether it sleeps
+    /// from now on: nothing has changed while the doorkeeper tried.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        let mut state = self.state();
+        let falls = state.mode == Mode::Tired && !state.left_alone;
+        if falls {
+            state.mode = Mode::Asleep;
+        }
+        falls
+    }
+
+    /// There is a connection for the idle locks again, or none any more.
+    pub(crate) fn connected(&self, connected: bool) {
+        let mut state = self.state();
+        state.mode = if connected { Mode::Awake } else { Mode::Deaf };
+    }
+
+    /// Another worker gave its idle lock back.
+    pub(crate) fn left_alone(&self) {
+        let mut state = self.state();
+        state.left_alone = true;
+        if state.mode == Mode::Asleep {
+            state.mode = Mode::Tired;
+        }
+        self.news.notify_one();
+    }
+
+    /// Tasks may become visible whose ids are older than what lanes have seen.
+    pub(crate) fn sweep_next(&self) {
+        self.state().sweep = true;
+    }
+
+    /// Whether the claim that is made now is to look at everything.
+    pub(crate) fn take_sweep(&self) -> bool {
+        std::mem::take(&mut self.state().sweep)
+    }
+
+    /// Until the mode may have changed.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FINDS, FULL, Idle, Mode, PATIENCE};
+
+    #[test]
+    fn a_worker_that_finds_much_stays_awake_and_one_that_finds_nothing_tires() {
+        let idle = Idle::default();
+        assert_eq!((idle.mode(), idle.nap()), (Mode::Deaf, None));
+        idle.connected(true);
+        idle.claimed(0, false);
+        std::thread::sleep(PATIENCE);
+        idle.claimed(0, false);
+        assert_eq!(idle.mode(), Mode::Tired);
+        idle.left_alone();
+        assert!(!idle.fall_asleep(), "the lock that it relied on is gone");
+        idle.tries();
+        assert!(idle.fall_asleep() && !idle.fall_asleep());
+        for _ in 0..FINDS {
+            assert_eq!(idle.mode(), Mode::Asleep);
+            idle.claimed(1, false);
+        }
+        assert_eq!(idle.mode(), Mode::Awake);
+        let idle = Idle::default();
+        idle.connected(true);
+        std::thread::sleep(PATIENCE);
+        idle.claimed(0, false);
+        for _ in 0..FULL {
+            assert_eq!(idle.mode(), Mode::Tired);
+            idle.claimed(100, true);
+        }
+        assert_eq!(idle.mode(), Mode::Awake);
+    }
+}

@@ -1,0 +1,12 @@
+-- Wakes the workers of a queue at the commit, if one of them sleeps: crates/model/src/store/idle.rs
+-- says how that is known.
+CREATE OR REPLACE FUNCTION longhaul.wake(queue text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock_shared(1818782052, hashtext(queue)) THEN
+        PERFORM pg_notify('longhaul_ready', queue);
+    END IF;
+END
+$$;
