@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_model::connect::{ping, pool_options};
-use longhaul_model::store::idle::{PATIENCE, fall_asleep, give_up, wake_up};
+use longhaul_model::store::idle::{fall_asleep, give_up, wake_up};
 use longhaul_model::store::{DEADLINE, within};
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -52,12 +52,6 @@ async fn keep(
     queues: &[String],
     stop: &CancellationToken,
 ) -> sqlx::Result<()> {
-    let patience = PATIENCE.as_millis().to_string();
-    within(
-        DEADLINE,
-        sqlx::query("SELECT set_config('lock_timeout', $1, false)").bind(patience).execute(&mut *connection),
-    )
-    .await?;
     // Queues whose lock this session has. For the others another worker sleeps.
     let mut held: Vec<String> = Vec::new();
     // A transaction was open for so long that its tasks have ids from long ago.

@@ -28,7 +28,7 @@ macro_rules! wake {
 pub(super) use wake;
 
 /// How long [`fall_asleep`] waits for transactions that have stored tasks and are still open.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes the idle locks of these queues for this session, and waits for the open transactions
 /// that have stored tasks there. Returns for each queue whether this session holds its lock now;
@@ -36,18 +36,20 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 /// not name again.
 ///
 /// # Errors
-/// If the database does not answer, or a transaction stays open for longer than [`PATIENCE`]
+/// If the database does not answer, or a transaction stays open for longer than a second
 /// (`lock_not_available`). Then the session may hold some of them: call [`give_up`].
 pub async fn fall_asleep(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<Vec<(String, bool)>> {
     // In the order of the locks, so that two workers never wait for each other.
     sqlx::query_as(
-        "SELECT q.name, CASE WHEN pg_try_advisory_lock_shared(1818782052, q.lock)
+        "SELECT q.name, CASE WHEN q.patience IS NOT NULL AND pg_try_advisory_lock_shared(1818782052, q.lock)
                              THEN pg_advisory_unlock_shared(1818782052, q.lock)
                                   AND pg_advisory_lock(1818782052, q.lock) IS NOT NULL
                              ELSE false END
-           FROM (SELECT u.name, hashtext(u.name) AS lock FROM unnest($1::text[]) AS u(name) ORDER BY 2 OFFSET 0) AS q",
+           FROM (SELECT u.name, hashtext(u.name) AS lock, set_config('lock_timeout', $2, true) AS patience
+                   FROM unnest($1::text[]) AS u(name) ORDER BY 2 OFFSET 0) AS q",
     )
     .bind(queues)
+    .bind(PATIENCE.as_millis().to_string())
     .fetch_all(executor)
     .await
 }
