@@ -34,7 +34,9 @@ async fn bench(arguments: &[&str], figures: &[&str]) -> Value {
     for figure in figures {
         let [least, median, most] =
             ["min", "median", "max"].map(|which| report["summary"][figure][which].as_f64().unwrap_or(-1.0));
-        assert!(0.0 < least && least <= median && median <= most, "{figure}: {least} {median} {most} in {report}");
+        // A run as short as here may find the machine busy for all of its time.
+        let is_measured = 0.0 <= least && least <= median && median <= most && most > 0.0;
+        assert!(is_measured, "{figure}: {least} {median} {most} in {report}");
         assert!(most.is_finite(), "{figure}: {most}");
     }
     report
