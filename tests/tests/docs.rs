@@ -218,7 +218,9 @@ fn code_in_documents_is_what_its_file_says() {
             // A doctest stands in comments.
             let compiled: String = (read(source).lines())
                 .map(|line| {
-                    line.strip_prefix("//! ").or(line.strip_prefix("/// ")).or(line.strip_prefix("//!")).unwrap_or(line)
+                    let line = line.trim_start();
+                    let prefixes = ["//! ", "/// ", "//!", "///"];
+                    prefixes.iter().find_map(|prefix| line.strip_prefix(prefix)).unwrap_or(line)
                 })
                 .flat_map(|line| [line, "\n"])
                 .collect();

@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 mod book;
 mod cascades;
+mod client;
 mod connections;
 mod contract;
 mod control;

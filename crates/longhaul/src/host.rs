@@ -244,8 +244,24 @@ impl Host {
         served
     }
 
-    /// Runs a worker until `stop`, then drains it. Opens its own connections: one per lane plus five
-    /// (one of which listens), and at most [`Settings::handler_connections`] for handlers.
+    /// Runs a worker until `stop`, then drains it. Opens its own connections: one per lane plus six
+    /// (one of which listens, and one holds idle locks), and at most
+    /// [`Settings::handler_connections`] for handlers.
+    ///
+    /// ```no_run
+    /// # use longhaul::{Program, Registry};
+    /// # fn mail_tasks() -> Registry { Registry::new() }
+    /// use longhaul::{CancellationToken, Client, Settings, anyhow, connect, tokio};
+    ///
+    /// async fn start(url: &str, stop: CancellationToken) -> anyhow::Result<Client> {
+    ///     let host = Program::new(mail_tasks()).into_host();
+    ///     let pool = connect(url, 4, "my-app").await?;
+    ///     host.migrate(&pool).await?;
+    ///     let worker_url = url.to_owned();
+    ///     tokio::spawn(async move { host.work(&worker_url, Settings::default(), stop).await });
+    ///     Ok(Client::new(pool).await?)
+    /// }
+    /// ```
     ///
     /// # Errors
     /// If the database does not answer or has not been migrated. The worker waits while the
@@ -255,7 +271,7 @@ impl Host {
         self.supervisor.watch(self.metrics.vitals(), &stop);
         let lanes = u32::try_from(settings.lanes).unwrap_or(2);
         let shared = u32::try_from(settings.shared_connections()).unwrap_or(u32::MAX);
-        // Lanes, keeper, flusher, two maintenance services; the listener has one of its own.
+        // Lanes, keeper, flusher, two maintenance services; listener and doorkeeper have their own.
         let engine = self.engine_pool(url, lanes + 4).await?;
         if !is_current(&engine, &QUEUE).await? {
             bail!(self.unmigrated("worker"));

@@ -36,7 +36,8 @@
 //! * You implement [`TaskType`]; your code receives a [`RunContext`].
 //! * [`Program`] is the whole command line. [`Host`] has its parts, for a program with its own
 //!   command line.
-//! * [`store`] stores tasks inside your own transactions, and reads them. [`http`] is for your own
+//! * [`Client`] stores tasks, alone or in your own transactions, and reads them. [`store`] has the
+//!   statements below it. [`http`] is for your own
 //!   routes. [`queue_task`] has the task types of every program.
 //!
 //! `docs/embedding.md` is the five-minute path.
@@ -45,6 +46,7 @@
 mod output;
 
 mod access;
+mod client;
 mod command;
 mod config;
 mod database;
@@ -71,6 +73,7 @@ mod visible;
 pub mod webhook;
 
 pub use access::{AccessSettings, ServerSecret};
+pub use client::{Client, ClientError, Enqueued};
 pub use database::{connect, connect_engine};
 pub use host::{Host, Listening, stop_signal};
 pub use limits::LimitSettings;
@@ -89,8 +92,9 @@ pub use task_log::TaskLog;
 
 // The crates whose types stand in our signatures: an author of task types needs no
 // other dependency.
+pub use longhaul_model::store::depth::QueueDepth;
 pub use longhaul_model::{CancellationToken, chrono, schemars, serde, serde_json, sqlx, uuid};
-pub use {actix_web, anyhow, clap};
+pub use {actix_web, anyhow, clap, tokio};
 
 /// Runs a long computation on its own thread, so that it does not delay other tasks. The
 /// computation can't be stopped half way, so divide long work into parts, and check
