@@ -15,6 +15,8 @@ use crate::shared::Shared;
 /// How often it looks whether other workers still hold the locks that it relies on, and whether
 /// its connection is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// While the worker is awake: whether a queue is gated now.
+const LOOK_EVERY_AWAKE: Duration = Duration::from_secs(1);
 /// SQLSTATE of a lock that was not to be had in time (PostgreSQL manual, Appendix A).
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The wait after its connection was lost.
@@ -97,7 +99,9 @@ async fn keep(
         tokio::select! {
             () = stop.cancelled() => {}
             () = shared.idle.news() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => ping(&mut *connection).await?,
+            () = tokio::time::sleep(if mode == Mode::Awake { LOOK_EVERY_AWAKE } else { LOOK_EVERY }) => {
+                ping(&mut *connection).await?;
+            }
         }
     }
     within(DEADLINE, wake_up(&mut *connection, &held)).await

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 /// locks (`longhaul_model::store::idle`).
 ///
 /// While tasks come one after the other, a notification for each would cost whoever stores them
-/// more than it saves here. So a worker that finds many stays awake and looks every few
-/// milliseconds, and one that finds none falls asleep.
+/// more than it saves here. So a worker that is notified often stays awake and looks every few
+/// milliseconds, and one that finds nothing falls asleep.
 #[derive(Debug)]
 pub(crate) struct Idle {
     state: Mutex<State>,
@@ -35,70 +35,102 @@ struct State {
     mode: Mode,
     /// The last time that a claim found something.
     found_at: Instant,
-    /// When the claims that are counted began.
+    /// When the notifications that are counted began.
     window: Instant,
-    /// Claims since then that found something.
-    finds: u32,
+    /// Notifications since then.
+    heard: u32,
     /// Claims, one after the other, that found all they had room for.
     full: u32,
     /// The next claim is to look at everything.
     sweep: bool,
     /// Another worker gave its idle lock back since this one last tried to get it.
     left_alone: bool,
+    /// When it last fell asleep.
+    asleep_at: Instant,
+    /// It falls asleep if it finds nothing for so long.
+    patience: Duration,
 }
 
 /// A lane of a worker that is awake looks again after this long.
 const NAP: Duration = Duration::from_millis(2);
 /// One of a worker that waits for its idle locks. It is woken once it has them.
 const LONG_NAP: Duration = Duration::from_millis(50);
-/// A worker that found nothing for so long falls asleep.
+/// A worker that found nothing for so long falls asleep; longer, at most [`MOST_PATIENCE`], if it
+/// is woken again and again within [`SHORT_SLEEP`]: many workers share the tasks.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// So many claims that found something within [`WINDOW`], or so many full ones, and it stays awake.
-const FINDS: u32 = 8;
+const MOST_PATIENCE: Duration = Duration::from_millis(160);
+const SHORT_SLEEP: Duration = Duration::from_millis(100);
+/// After a sleep this long it knows nothing of that any more.
+const LONG_SLEEP: Duration = Duration::from_secs(1);
+/// So many notifications within [`WINDOW`], or so many claims that find all they have room for, and
+/// it stays awake.
+const HEARD: u32 = 8;
 const FULL: u32 = 2;
 const WINDOW: Duration = Duration::from_millis(20);
 
 impl Default for Idle {
     fn default() -> Self {
         let now = Instant::now();
-        Self {
-            state: Mutex::new(State {
-                mode: Mode::Deaf,
-                found_at: now,
-                window: now,
-                finds: 0,
-                full: 0,
-                sweep: false,
-                left_alone: false,
-            }),
-            news: Notify::new(),
-        }
+        let state = State {
+            mode: Mode::Deaf,
+            found_at: now,
+            window: now,
+            heard: 0,
+            full: 0,
+            sweep: false,
+            left_alone: false,
+            asleep_at: now,
+            patience: PATIENCE,
+        };
+        Self { state: Mutex::new(state), news: Notify::new() }
     }
 }
 
 impl Idle {
+    /// A task was stored, and this worker was notified.
+    pub(crate) fn heard(&self) {
+        let now = Instant::now();
+        let mut state = self.state();
+        if now.duration_since(state.window) > WINDOW {
+            (state.window, state.heard) = (now, 0);
+        }
+        state.heard += 1;
+        if state.heard >= HEARD {
+            self.stay_awake(&mut state, now);
+        }
+    }
+
     /// A claim found so many tasks; `full`: all that it had room for.
     pub(crate) fn claimed(&self, found: usize, full: bool) {
         let now = Instant::now();
         let mut state = self.state();
-        if found == 0 {
-            state.full = 0;
-            if state.mode == Mode::Awake && now.duration_since(state.found_at) >= PATIENCE {
-                state.mode = Mode::Tired;
-                self.news.notify_one();
-            }
-            return;
-        }
-        if now.duration_since(state.window) > WINDOW {
-            (state.window, state.finds) = (now, 0);
-        }
-        state.found_at = now;
-        state.finds += 1;
         state.full = if full { state.full + 1 } else { 0 };
-        if matches!(state.mode, Mode::Tired | Mode::Asleep) && (state.finds >= FINDS || state.full >= FULL) {
-            state.mode = Mode::Awake;
+        if found > 0 {
+            state.found_at = now;
+        } else if state.mode == Mode::Awake && now.duration_since(state.found_at) >= state.patience {
+            state.mode = Mode::Tired;
             self.news.notify_one();
         }
+        if state.full >= FULL {
+            self.stay_awake(&mut state, now);
+        }
+    }
+
+    fn stay_awake(&self, state: &mut State, now: Instant) {
+        if !matches!(state.mode, Mode::Tired | Mode::Asleep) {
+            return;
+        }
+        if state.mode == Mode::Asleep {
+            let slept = now.duration_since(state.asleep_at);
+            if slept < SHORT_SLEEP {
+                state.patience = (state.patience * 2).min(MOST_PATIENCE);
+            } else if slept > LONG_SLEEP {
+                state.patience = PATIENCE;
+            }
+        }
+        state.mode = Mode::Awake;
+        state.found_at = now;
+        self.news.notify_one();
     }
 
     /// How long a lane that has found nothing may rest before it looks again, if nothing wakes it;
@@ -127,6 +159,7 @@ impl Idle {
         let falls = state.mode == Mode::Tired && !state.left_alone;
         if falls {
             state.mode = Mode::Asleep;
+            state.asleep_at = Instant::now();
         }
         falls
     }
@@ -169,30 +202,45 @@ impl Idle {
 
 #[cfg(test)]
 mod tests {
-    use super::{FINDS, FULL, Idle, Mode, PATIENCE};
+    use super::{FULL, HEARD, Idle, Mode, PATIENCE, SHORT_SLEEP};
 
-    #[test]
-    fn a_worker_that_finds_much_stays_awake_and_one_that_finds_nothing_tires() {
+    fn tired() -> Idle {
         let idle = Idle::default();
-        assert_eq!((idle.mode(), idle.nap()), (Mode::Deaf, None));
         idle.connected(true);
-        idle.claimed(0, false);
         std::thread::sleep(PATIENCE);
         idle.claimed(0, false);
         assert_eq!(idle.mode(), Mode::Tired);
+        idle
+    }
+
+    #[test]
+    fn a_worker_that_finds_nothing_tires_and_sleeps_unless_its_neighbour_wakes_up() {
+        let idle = Idle::default();
+        assert_eq!((idle.mode(), idle.nap()), (Mode::Deaf, None));
+        let idle = tired();
         idle.left_alone();
         assert!(!idle.fall_asleep(), "the lock that it relied on is gone");
         idle.tries();
         assert!(idle.fall_asleep() && !idle.fall_asleep());
-        for _ in 0..FINDS {
+        idle.left_alone();
+        assert_eq!(idle.mode(), Mode::Tired);
+    }
+
+    #[test]
+    fn a_worker_that_is_notified_often_or_filled_stays_awake() {
+        let idle = tired();
+        assert!(idle.fall_asleep());
+        for _ in 0..HEARD {
             assert_eq!(idle.mode(), Mode::Asleep);
-            idle.claimed(1, false);
+            idle.heard();
         }
         assert_eq!(idle.mode(), Mode::Awake);
-        let idle = Idle::default();
-        idle.connected(true);
-        std::thread::sleep(PATIENCE);
-        idle.claimed(0, false);
+        // Many share the tasks: it is more patient the next time.
+        let state = idle.state();
+        assert!(state.patience > PATIENCE || state.asleep_at.elapsed() > SHORT_SLEEP);
+        drop(state);
+
+        let idle = tired();
         for _ in 0..FULL {
             assert_eq!(idle.mode(), Mode::Tired);
             idle.claimed(100, true);

@@ -47,7 +47,12 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
         match notification.channel() {
             // Where the queue is gated, the gatekeeper has the first look.
             READY if shared.gates.arrived(notification.payload()) => {}
-            READY | ADMITTED if queues.iter().any(|queue| queue == notification.payload()) => shared.wake(),
+            READY | ADMITTED if queues.iter().any(|queue| queue == notification.payload()) => {
+                if notification.channel() == READY {
+                    shared.idle.heard();
+                }
+                shared.wake();
+            }
             IDLE if queues.iter().any(|queue| queue == notification.payload()) => shared.idle.left_alone(),
             GATE => shared.gates.changed(notification.payload()),
             FOLLOWED => shared.followed.notify_one(),
