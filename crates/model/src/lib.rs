@@ -59,7 +59,7 @@ pub use limits::{
     bounded_text, check_parameters, check_result, check_text,
 };
 pub use log::{LogHandle, LogLevel, LogLine};
-pub use number::beyond_64_bits;
+pub use number::{beyond_64_bits, counted};
 pub use options::TaskOptions;
 pub use outcome::{CreateError, Outcome, RunError};
 pub use plan::{Plan, Step};

@@ -1,4 +1,10 @@
-//! Numbers in JSON that would not be kept as they are written.
+//! Numbers: how people read them, and those in JSON that would not be kept as they are written.
+
+/// A number with its noun: "1 project", "2 projects". The noun's plural must end in `s`.
+#[must_use]
+pub fn counted(number: i64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
 
 /// The first whole number in a text of JSON that no integer of 64 bits holds: readers of
 /// JSON take it for a double, and what is stored is another number. The text must be valid

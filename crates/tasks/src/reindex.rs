@@ -3,7 +3,7 @@
 use longhaul_model::schemars::JsonSchema;
 use longhaul_model::store::failure::{is_refusal, sqlstate};
 use longhaul_model::{
-    CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, StopReason, TaskType,
+    CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, StopReason, TaskType, counted,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -165,9 +165,11 @@ impl Run {
         self.context.progress().set_total(QUEUING + self.checkpoint.processed);
         self.context.progress().set_processed(QUEUING + self.checkpoint.processed);
         let Checkpoint { processed, skipped, projects, .. } = self.checkpoint;
-        self.context
-            .progress()
-            .set_message(format!("Indexed {} entities in {projects} project(s)", processed - skipped));
+        self.context.progress().set_message(format!(
+            "Indexed {} entities in {}",
+            processed - skipped,
+            counted(projects, "project")
+        ));
         Outcome::with_result(Report {
             projects,
             documents: processed - skipped,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::{CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType};
+use longhaul_model::{
+    CreateContext, CreateError, Outcome, ProblemKind, Progress, RunContext, RunError, TaskType, counted,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
@@ -126,8 +128,8 @@ impl TaskType for SyncIncidents {
             checkpoint = next;
         }
         if let Some(reason) = checkpoint.failed.values().next() {
-            let count = checkpoint.failed.len();
-            let detail = format!("{count} connection(s) could not be synchronized; all others were. {reason}");
+            let failed = counted(checkpoint.failed.len() as i64, "connection");
+            let detail = format!("{failed} could not be synchronized; all others were. {reason}");
             return Err(match checkpoint.retry_after {
                 Some(wait) => RunError::not_before(wait, TRACKER_UNAVAILABLE, detail),
                 None => RunError::transient(TRACKER_UNAVAILABLE, detail),

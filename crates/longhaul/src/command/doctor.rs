@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use longhaul_model::counted;
 use longhaul_model::store::findings::{Examination, Finding, Level, Report};
 use serde_json::{Value, json};
 
@@ -85,14 +86,10 @@ impl Doctor {
                     println!("{:<24}fix: {}", "", visible(mend));
                 }
             }
-            println!("\n{}, {}", counted(problems, "problem"), counted(warnings, "warning"));
+            println!("\n{}, {}", counted(problems as i64, "problem"), counted(warnings as i64, "warning"));
         }
         if problems > 0 || (self.strict && warnings > 0) { Err(Exit(FINDINGS).into()) } else { Ok(()) }
     }
-}
-
-fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn as_json(finding: &Finding) -> Value {

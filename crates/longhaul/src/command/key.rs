@@ -8,7 +8,7 @@ use longhaul_model::serde_json::{Value, json};
 use longhaul_model::store::api_key::{self, ApiKey, NewApiKey};
 use longhaul_model::store::audit::{AuditEntry, record};
 use longhaul_model::uuid::Uuid;
-use longhaul_model::{DatabaseClock, Permission};
+use longhaul_model::{DatabaseClock, Permission, counted};
 use sqlx::{PgConnection, PgPool};
 
 use crate::access::ServerSecret;
@@ -207,7 +207,8 @@ impl List {
                 at(key.last_used_at),
                 at(key.expires_at),
                 visible(&key.permissions.join(" ")),
-                key.projects.map_or_else(String::new, |projects| format!(" in {} project(s)", projects.len()))
+                key.projects
+                    .map_or_else(String::new, |projects| format!(" in {}", counted(projects.len() as i64, "project")))
             );
         }
         Ok(())
