@@ -15,6 +15,10 @@ DECLARE
     written CONSTANT text := parameters::text;
     number  text;
 BEGIN
+    -- Most are like this. One expression: each takes a microsecond or two in a new transaction.
+    IF octet_length(written) <= 100 AND jsonb_typeof(parameters) = 'object' AND written !~ '[0-9]{19}' THEN
+        RETURN;
+    END IF;
     IF parameters IS NULL OR jsonb_typeof(parameters) <> 'object' THEN
         RAISE EXCEPTION 'parameters must be a JSON object such as {"ProjectId": "…"}'
             USING ERRCODE = 'invalid_parameter_value';

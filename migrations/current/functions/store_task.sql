@@ -41,32 +41,36 @@ BEGIN
     IF num_nonnulls(store_task.queue, store_task.key, store_task.unique_key, store_task.created_by) > 0 THEN
         PERFORM longhaul.check_task(store_task.queue, store_task.key, store_task.unique_key, store_task.created_by);
     END IF;
-    IF store_task.priority NOT BETWEEN 0 AND 9 THEN
-        RAISE EXCEPTION 'longhaul.enqueue: priority % is not from 0 (first) to 9 (last)', store_task.priority
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF store_task.max_attempts NOT BETWEEN 1 AND 1000 THEN
-        RAISE EXCEPTION 'longhaul.enqueue: max_attempts % is not from 1 to 1000', store_task.max_attempts
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF store_task.run_at > now() + interval '3652 days' THEN
-        RAISE EXCEPTION 'longhaul.enqueue: run_at % is more than 3652 days ahead', store_task.run_at
-            USING ERRCODE = 'datetime_field_overflow';
-    END IF;
-    IF store_task.unique_for <= interval '0' OR store_task.unique_for > interval '3652 days' THEN
-        RAISE EXCEPTION 'longhaul.enqueue: unique_for % is not above 0 and at most 3652 days', store_task.unique_for
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF store_task.timeout < interval '1 millisecond' OR store_task.timeout > interval '366 days' THEN
-        RAISE EXCEPTION 'longhaul.enqueue: timeout % is not from 1 millisecond to 366 days', store_task.timeout
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF store_task.tags IS NOT NULL THEN
-        PERFORM longhaul.check_tags(store_task.tags);
-    END IF;
-    IF store_task.unique_for IS NOT NULL AND store_task.unique_key IS NULL THEN
-        RAISE EXCEPTION 'longhaul.enqueue: unique_for needs a unique_key'
-            USING ERRCODE = 'invalid_parameter_value';
+    -- One expression for all: each takes a microsecond or two in a new transaction.
+    IF num_nonnulls(store_task.priority, store_task.max_attempts, store_task.run_at, store_task.unique_for,
+                    store_task.timeout, store_task.tags) > 0 THEN
+        IF store_task.priority NOT BETWEEN 0 AND 9 THEN
+            RAISE EXCEPTION 'longhaul.enqueue: priority % is not from 0 (first) to 9 (last)', store_task.priority
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF store_task.max_attempts NOT BETWEEN 1 AND 1000 THEN
+            RAISE EXCEPTION 'longhaul.enqueue: max_attempts % is not from 1 to 1000', store_task.max_attempts
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF store_task.run_at > now() + interval '3652 days' THEN
+            RAISE EXCEPTION 'longhaul.enqueue: run_at % is more than 3652 days ahead', store_task.run_at
+                USING ERRCODE = 'datetime_field_overflow';
+        END IF;
+        IF store_task.unique_for <= interval '0' OR store_task.unique_for > interval '3652 days' THEN
+            RAISE EXCEPTION 'longhaul.enqueue: unique_for % is not above 0 and at most 3652 days', store_task.unique_for
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF store_task.timeout < interval '1 millisecond' OR store_task.timeout > interval '366 days' THEN
+            RAISE EXCEPTION 'longhaul.enqueue: timeout % is not from 1 millisecond to 366 days', store_task.timeout
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF store_task.tags IS NOT NULL THEN
+            PERFORM longhaul.check_tags(store_task.tags);
+        END IF;
+        IF store_task.unique_for IS NOT NULL AND store_task.unique_key IS NULL THEN
+            RAISE EXCEPTION 'longhaul.enqueue: unique_for needs a unique_key'
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
     END IF;
 
     IF store_task.unique_key IS NOT NULL THEN
