@@ -62,7 +62,14 @@ async fn drain_shows_rate_costs_and_the_limit() {
 
 #[tokio::test]
 async fn the_ways_to_enqueue_are_measured() {
-    let figures = ["tasks_per_second", "wal_bytes_per_task", "latency_p99_ms", "direct_tasks_per_second"];
+    let figures = [
+        "tasks_per_second",
+        "wal_bytes_per_task",
+        "latency_p99_ms",
+        "direct_tasks_per_second",
+        "sql_tasks_per_second",
+        "sql_five_tasks_per_second",
+    ];
     bench(&["enqueue-single", "--tasks", "800"], &figures).await;
     let figures = ["tasks_per_second", "statement_tasks_per_second", "commits_per_task"];
     bench(&["enqueue-bulk", "--tasks", "4000", "--copy", "500"], &figures).await;
