@@ -37,19 +37,3 @@ pub(crate) fn as_page(response: HttpResponse, html: String) -> HttpResponse {
     }
     page
 }
-
-/// Text as HTML shows it, also within quotes.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            letter => html.push(letter),
-        }
-    }
-    html
-}

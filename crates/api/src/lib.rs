@@ -24,6 +24,7 @@ mod observe;
 pub mod openapi;
 mod page;
 mod patience;
+mod percent;
 mod query_string;
 mod reading;
 mod return_path;
@@ -47,6 +48,7 @@ pub use negotiation::{
     idempotency_key, json_response, must_accept_json, must_send_bytes, parse_json, read_json, unreadable,
 };
 pub use openapi::{Operation, Resource, Routes};
+pub use percent::percent_encoded;
 pub use reading::read_as_request;
 pub use server::{BoundServer, bind, bind_unix};
 pub use settings::AppSettings;

@@ -4,6 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{self, Query};
 use chrono::{DateTime, Duration, Utc};
 use longhaul_api::access::permission::VIEW_TASKS;
+use longhaul_api::percent_encoded;
 use longhaul_api::{ApiError, Caller};
 use longhaul_model::State;
 use longhaul_model::store::find::TaskFilter;
@@ -12,7 +13,6 @@ use longhaul_model::store::read::Sight;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::format::escaped;
 use crate::problem::WRONG_FIELD;
 
 /// Fields of an address or a form, in their order.
@@ -196,7 +196,7 @@ impl Chosen {
     /// The address of what fits, at `path`, from `after` on.
     pub(crate) fn address(&self, path: &str, after: Option<Uuid>) -> String {
         let mut parts: Vec<String> =
-            self.fields().into_iter().map(|(name, value)| format!("{name}={}", escaped(&value))).collect();
+            self.fields().into_iter().map(|(name, value)| format!("{name}={}", percent_encoded(&value))).collect();
         parts.extend(after.map(|after| format!("after={after}")));
         if parts.is_empty() { path.to_owned() } else { format!("{path}?{}", parts.join("&")) }
     }

@@ -79,22 +79,9 @@ pub(crate) fn json(value: &serde_json::Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// Percent-encoded, for a part of an address (RFC 3986, 2.3).
-pub(crate) fn escaped(value: &str) -> String {
-    let mut escaped = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{at_most, escaped, number, percent, span};
+    use super::{at_most, number, percent, span};
 
     #[test]
     fn numbers_are_in_groups_of_three() {
@@ -111,10 +98,5 @@ mod tests {
     #[test]
     fn only_the_whole_is_a_hundred_per_cent() {
         assert_eq!([0.0, 0.999, 1.0].map(percent), ["0 %", "99 %", "100 %"]);
-    }
-
-    #[test]
-    fn parts_of_addresses_are_escaped() {
-        assert_eq!(escaped("a b&c=ä/\"<"), "a%20b%26c%3D%C3%A4%2F%22%3C");
     }
 }

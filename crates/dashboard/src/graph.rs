@@ -1,5 +1,6 @@
 //! The tasks that one is tied to, as a picture.
 
+use longhaul_api::percent_encoded;
 use longhaul_model::State;
 use longhaul_model::store::linked::Relative;
 use maud::{Markup, html};
@@ -90,6 +91,6 @@ fn node(x: usize, y: usize, name: &str, id: &str, state: Option<State>, own: boo
     if own {
         html! { g class={ "node own " (class) } { (inside) } }
     } else {
-        html! { a href={ "/tasks/" (crate::format::escaped(id)) } class={ "node " (class) } { (inside) } }
+        html! { a href={ "/tasks/" (percent_encoded(id)) } class={ "node " (class) } { (inside) } }
     }
 }

@@ -10,6 +10,7 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 
 use crate::trace;
@@ -150,27 +151,12 @@ fn read_headers(text: &str) -> Result<HashMap<String, String>, ExportError> {
     let mut headers = HashMap::new();
     for header in text.split(',').filter(|header| !header.trim().is_empty()) {
         let (name, value) = header.split_once('=').ok_or(ExportError::Headers)?;
-        let value = percent_decoded(value.trim()).ok_or(ExportError::Headers)?;
+        let value = percent_decode_str(value.trim()).decode_utf8().map_err(|_| ExportError::Headers)?.into_owned();
         http::HeaderName::try_from(name.trim()).map_err(|_| ExportError::Headers)?;
         http::HeaderValue::try_from(&value).map_err(|_| ExportError::Headers)?;
         headers.insert(name.trim().to_owned(), value);
     }
     Ok(headers)
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// The SDK sends from a thread of its own, and reqwest needs the runtime's.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 /// A new key's secret. Shown once; only its hash is kept.
 ///
@@ -110,9 +110,9 @@ fn checksum(body: &str) -> String {
 /// Without a servers' secret the hash is not keyed with anything that is not public.
 #[derive(Clone)]
 pub struct Hasher {
-    keyed: Hmac<Sha256>,
+    keyed: hmac::Key,
     /// For sessions, if there is a servers' secret.
-    sessions: Option<Hmac<Sha256>>,
+    sessions: Option<hmac::Key>,
     id: Option<String>,
 }
 
@@ -127,11 +127,11 @@ impl Hasher {
     #[must_use]
     pub fn new(server_secret: Option<&str>) -> Self {
         const PURPOSE: &[u8] = b"longhaul api key 1";
-        let Some(secret) = server_secret else { return Self { keyed: mac(PURPOSE), sessions: None, id: None } };
-        let derived = |purpose: &[u8]| mac(secret.as_bytes()).chain_update(purpose).finalize().into_bytes();
-        let id = derived(b"longhaul secret id").iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let sessions = Some(mac(&derived(b"longhaul session 1")));
-        Self { keyed: mac(&derived(PURPOSE)), sessions, id: Some(id) }
+        let Some(secret) = server_secret else { return Self { keyed: key(PURPOSE), sessions: None, id: None } };
+        let derived = |purpose: &[u8]| hmac::sign(&key(secret.as_bytes()), purpose);
+        let id = derived(b"longhaul secret id").as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let sessions = Some(key(derived(b"longhaul session 1").as_ref()));
+        Self { keyed: key(derived(PURPOSE).as_ref()), sessions, id: Some(id) }
     }
 
     /// Which servers' secret it is keyed with: eight hexadecimal digits that do not
@@ -144,28 +144,31 @@ impl Hasher {
     /// The hash of a secret.
     #[must_use]
     pub fn hash(&self, secret: &Secret) -> Hash {
-        self.keyed.clone().chain_update(secret.0.as_bytes()).finalize().into_bytes().into()
+        hash(hmac::sign(&self.keyed, secret.0.as_bytes()).as_ref())
     }
 
     /// What the database knows a session by, of its id. As with keys, a row that someone
     /// writes who has not the servers' secret is no session.
     pub(crate) fn session(&self, id: &[u8]) -> Hash {
         match &self.sessions {
-            Some(keyed) => keyed.clone().chain_update(id).finalize().into_bytes().into(),
-            None => Sha256::digest(id).into(),
+            Some(keyed) => hash(hmac::sign(keyed, id).as_ref()),
+            None => hash(digest(&SHA256, id).as_ref()),
         }
     }
 
     /// Whether this is the secret's hash; takes as long wherever they differ.
     #[must_use]
     pub fn matches(&self, secret: &Secret, hash: &[u8]) -> bool {
-        self.keyed.clone().chain_update(secret.0.as_bytes()).verify_slice(hash).is_ok()
+        hmac::verify(&self.keyed, secret.0.as_bytes(), hash).is_ok()
     }
 }
 
-fn mac(key: &[u8]) -> Hmac<Sha256> {
-    // A key of any length will do (RFC 2104).
-    Hmac::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"))
+fn key(bytes: &[u8]) -> hmac::Key {
+    hmac::Key::new(HMAC_SHA256, bytes)
+}
+
+fn hash(bytes: &[u8]) -> Hash {
+    bytes.try_into().unwrap_or_else(|_| unreachable!("SHA-256 has 32 bytes"))
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ pub(super) async fn handle(app: web::Data<App>, request: HttpRequest) -> Result<
         let pairs = [("who", &filter.who), ("deed", &filter.deed), ("target", &filter.target)];
         let narrowed: String = pairs
             .into_iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}&", super::list_tasks::escaped(value.as_deref()?))))
+            .filter_map(|(name, value)| Some(format!("{name}={}&", crate::percent::query_value(value.as_deref()?))))
             .collect();
         Link {
             href: format!("{}/api/audit?{narrowed}after={}&limit={limit}", app.base_url(), last.number),

@@ -18,6 +18,7 @@ use crate::error::INVALID_REQUEST;
 use crate::negotiation::must_accept_json;
 use crate::openapi::{guid, integer, text};
 use crate::page::{LIMIT_AT_MOST, refusal};
+use crate::percent::query_value;
 use crate::task_request::rfc3339;
 use crate::{Access, ApiError, App, Operation, TaskBody, json_response};
 
@@ -231,7 +232,7 @@ impl Query {
             ("text", &self.text),
         ];
         for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
-            query.push_str(&format!("{name}={}&", escaped(value)));
+            query.push_str(&format!("{name}={}&", query_value(value)));
         }
         format!("{}/api/tasks?{query}after={after}&limit={limit}", app.base_url())
     }
@@ -246,20 +247,6 @@ fn parse<T: FromStr>(name: &str, text: &str, expected: &str) -> Result<Option<T>
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| refusal(name, expected.to_owned()))
-}
-
-/// Percent-encoded, for a value in a query (RFC 3986, 3.4).
-pub(super) fn escaped(value: &str) -> String {
-    let mut escaped = String::new();
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' | b':' => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 impl ListedBody {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use reqwest::Url;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::oauth::{Bearer, Expectation, Refusal, ResourceServer, verify};
 use crate::query_string::query;
@@ -70,7 +70,7 @@ impl Provider {
             .append_pair("scope", format!("openid {}", self.settings.scopes).trim())
             .append_pair("state", state)
             .append_pair("nonce", nonce)
-            .append_pair("code_challenge", &BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)))
+            .append_pair("code_challenge", &BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes())))
             .append_pair("code_challenge_method", "S256");
         Ok(url.into())
     }

@@ -3,6 +3,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::access::permission::MANAGE_TASKS;
+use longhaul_api::percent_encoded;
 use longhaul_api::{ApiError, App, Caller, StartTask, TaskAction};
 use longhaul_model::store::count::AtLeast;
 use longhaul_model::store::read::Sight;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::filter::{Chosen, Form, field, fields, sent};
-use crate::format::{escaped, number};
+use crate::format::number;
 use crate::notice::Notice;
 use crate::problem::{NOT_DONE, WRONG_FIELD};
 use crate::respond::{go, go_saying, page};
@@ -106,7 +107,7 @@ async fn change(app: &App, caller: &Caller, form: Form, cancels: bool) -> Result
             options: TaskOptions::default(),
             progress: None,
         });
-        return Ok(go(&format!("/tasks/{}", escaped(&started.await?.id))));
+        return Ok(go(&format!("/tasks/{}", percent_encoded(&started.await?.id))));
     }
     let mut ids: Vec<Uuid> = (fields.iter())
         .filter(|(name, _)| name == "id")

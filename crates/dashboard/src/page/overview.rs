@@ -1,5 +1,6 @@
 //! `/`: the queue at a glance.
 
+use longhaul_api::percent_encoded;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -15,7 +16,7 @@ use maud::{Markup, html};
 use super::table;
 use crate::chart::Chart;
 use crate::filter::Chosen;
-use crate::format::{at_most, escaped, number, span};
+use crate::format::{at_most, number, span};
 use crate::respond::page_after_form;
 use crate::shell::Shell;
 
@@ -96,7 +97,7 @@ fn why(causes: &[Cause]) -> Markup {
                 span.soft { @if causes.iter().any(|cause| cause.looked_at >= LOOKED_AT) { "Of the last " (number(LOOKED_AT)) ": " } @else { "In the last day: " } }
                 @for cause in causes {
                     @match &cause.code {
-                        Some(code) => { a.chip href={ "/tasks?state=Failed&code=" (escaped(code)) } { b { (number(cause.tasks)) } " " (code) } }
+                        Some(code) => { a.chip href={ "/tasks?state=Failed&code=" (percent_encoded(code)) } { b { (number(cause.tasks)) } " " (code) } }
                         None => { span.chip { b { (number(cause.tasks)) } " without a code" } }
                     }
                     " "
@@ -147,7 +148,7 @@ fn set_aside(number_aside: i64, rows: &[SetAside]) -> Markup {
                             li {
                                 span.tag.bad { (row.service) } " "
                                 @match &row.public_id {
-                                    Some(id) => { a href={ "/tasks/" (escaped(id)) } { (id) } }
+                                    Some(id) => { a href={ "/tasks/" (percent_encoded(id)) } { (id) } }
                                     None => { (row.id) }
                                 }
                                 " " span.soft { (row.error) }
@@ -237,7 +238,7 @@ fn queues(queues: &[Glance]) -> Markup {
                     @for queue in queues {
                         tr {
                             th scope="row" {
-                                a href={ "/tasks?queue=" (escaped(&queue.name)) "&state=Queued&state=Scheduled&state=Running&state=Retrying" } { (queue.name) }
+                                a href={ "/tasks?queue=" (percent_encoded(&queue.name)) "&state=Queued&state=Scheduled&state=Running&state=Retrying" } { (queue.name) }
                                 @if queue.paused { " " span.tag.warn { "paused" } }
                                 @if queue.workers == 0 { " " span.tag.bad title="No live worker serves this queue; its tasks wait." { "no worker" } }
                             }

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::access::permission::EDIT_QUEUES;
+use longhaul_api::percent_encoded;
 use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::store::overview::{COUNTED, Glance, overview};
 use longhaul_model::store::queue::{Queue, list};
@@ -9,7 +10,7 @@ use maud::{Markup, html};
 use serde_json::{Map, Number, Value, json};
 
 use crate::filter::{Fields, Form, field, sent};
-use crate::format::{at_most, escaped, number, span};
+use crate::format::{at_most, number, span};
 use crate::notice::Notice;
 use crate::problem::WRONG_FIELD;
 use crate::respond::{go_saying, page_after_form};
@@ -38,7 +39,7 @@ fn head(queue: &Queue, glance: Option<&Glance>) -> Markup {
     html! {
         div #{ "depth-" (queue.name) } data-live {
             header {
-                h2 { a href={ "/tasks?queue=" (escaped(&queue.name)) } { (queue.name) } }
+                h2 { a href={ "/tasks?queue=" (percent_encoded(&queue.name)) } { (queue.name) } }
                 span.tags {
                     @if queue.workers == 0 { span.tag.bad title="No live worker serves this queue; its tasks wait." { "no worker" } " " }
                     @if queue.paused_at.is_some() { span.tag.warn { "paused" } } @else { span.tag.good { "open" } }
@@ -58,7 +59,7 @@ fn head(queue: &Queue, glance: Option<&Glance>) -> Markup {
 
 fn deeds(queue: &Queue) -> Markup {
     html! {
-        form.inline method="post" action={ "/queues/" (escaped(&queue.name)) } {
+        form.inline method="post" action={ "/queues/" (percent_encoded(&queue.name)) } {
             @if queue.paused_at.is_some() {
                 button.primary name="deed" value="resume" { "Resume" span.unseen { " " (queue.name) } }
             } @else {
@@ -102,7 +103,7 @@ fn limits(queue: &Queue) -> Markup {
     html! {
         details.limits open[limited] {
             summary { "Limits" }
-            form method="post" action={ "/queues/" (escaped(&queue.name)) } {
+            form method="post" action={ "/queues/" (percent_encoded(&queue.name)) } {
                 div.fields {
                     (number(&MAX_CONCURRENT, queue.max_running.map(|limit| limit.to_string())))
                     (number(&MAX_CONCURRENT_PER_KEY, queue.max_per_key.map(|limit| limit.to_string())))

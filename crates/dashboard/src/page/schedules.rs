@@ -2,13 +2,14 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_api::access::permission::EDIT_SCHEDULES;
+use longhaul_api::percent_encoded;
 use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::store::cron::{self, Schedule};
 use maud::{Markup, html};
 
 use super::table;
 use crate::filter::{Form, field, fields, sent};
-use crate::format::{escaped, moment, number};
+use crate::format::{moment, number};
 use crate::notice::Notice;
 use crate::problem::WRONG_FIELD;
 use crate::respond::{go_saying, page_after_form};
@@ -41,7 +42,7 @@ pub(crate) async fn show(app: web::Data<App>, caller: Caller, request: HttpReque
                 nav.pages aria-label="Pages" { a.push href="/schedules" { "All schedules" } }
             }
             @if schedules.len() == SHOWN as usize && let Some(last) = schedules.last() {
-                nav.pages aria-label="Pages" { a.push href={ "/schedules?after=" (escaped(&last.name)) } { "More" } }
+                nav.pages aria-label="Pages" { a.push href={ "/schedules?after=" (percent_encoded(&last.name)) } { "More" } }
             }
         }
     };
@@ -64,17 +65,17 @@ fn draw(schedules: &[Schedule], app: &App, may: bool) -> Markup {
                             th scope="row" { (schedule.name) @if let Some(problem) = &schedule.problem { div.says { (problem) } } }
                             td.state-cell { span class={ "tag " (tone(&schedule.state)) } { (schedule.state) } }
                             td data-name="When" { code { (schedule.cron) } " " span.soft { (schedule.time_zone) } }
-                            td data-name="Starts" { a href={ "/tasks?by=" (escaped(&format!("schedule:{}", schedule.name))) } { (schedule.type_name) } }
+                            td data-name="Starts" { a href={ "/tasks?by=" (percent_encoded(&format!("schedule:{}", schedule.name))) } { (schedule.type_name) } }
                             td.right.soft data-name="Next" { @if let Some(at) = schedule.next_at { (moment(at, app.now())) } @else { "–" } }
                             td.right.soft data-name="Last" {
                                 @if let (Some(at), Some(task)) = (schedule.last_fired_at, &schedule.last_task) {
-                                    a href={ "/tasks/" (escaped(task)) } { (moment(at, app.now())) }
+                                    a href={ "/tasks/" (percent_encoded(task)) } { (moment(at, app.now())) }
                                 } @else { "–" }
                             }
                             td.right.soft data-name="Tasks" { (number(schedule.fired)) }
                             @if may {
                                 td.right {
-                                    form method="post" action={ "/schedules/" (escaped(&schedule.name)) } {
+                                    form method="post" action={ "/schedules/" (percent_encoded(&schedule.name)) } {
                                         @if schedule.state == "paused" {
                                             button name="deed" value="resume" aria-label={ "Resume " (schedule.name) } { "Resume" }
                                         } @else {

@@ -1,6 +1,7 @@
 //! `/search`: leads to the task with an id, or shows everything whose name a text
 //! stands in, and the tasks that it stands in.
 
+use longhaul_api::percent_encoded;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -17,7 +18,6 @@ use maud::{Markup, html};
 
 use super::table;
 use crate::filter::{Chosen, field, fields};
-use crate::format::escaped;
 use crate::problem::WRONG_FIELD;
 use crate::respond::{go, page};
 use crate::shell::Shell;
@@ -53,7 +53,7 @@ pub(crate) async fn find(app: web::Data<App>, caller: Caller, request: HttpReque
     if let Some((_, guid)) = split_public_id(text)
         && let Some(found) = chosen(app.pool(), &[guid], caller.sight(&[VIEW_TASKS])).await?.first()
     {
-        return Ok(go(&format!("/tasks/{}", escaped(&found.public_id))));
+        return Ok(go(&format!("/tasks/{}", percent_encoded(&found.public_id))));
     }
     let sought = Chosen { text: Some(text.to_owned()), ..Chosen::default() };
     let wanted = text.to_lowercase();
@@ -132,7 +132,7 @@ fn fits(name: &str, wanted: &str) -> bool {
 async fn queues(app: &App, wanted: &str) -> sqlx::Result<Vec<Found>> {
     let all = queue::list(app.pool(), None).await?;
     let found = all.into_iter().filter(|queue| fits(&queue.name, wanted)).map(|queue| Found {
-        address: format!("/queues#q-{}", escaped(&queue.name)),
+        address: format!("/queues#q-{}", percent_encoded(&queue.name)),
         says: if queue.paused_at.is_some() { "paused" } else { "open" }.to_owned(),
         name: queue.name,
     });
@@ -141,7 +141,7 @@ async fn queues(app: &App, wanted: &str) -> sqlx::Result<Vec<Found>> {
 
 async fn types(app: &App, wanted: &str) -> sqlx::Result<Vec<Found>> {
     let found = known(app.pool()).await?.into_iter().filter(|known| fits(&known.name, wanted)).map(|known| Found {
-        address: format!("/tasks?type={}", escaped(&known.name)),
+        address: format!("/tasks?type={}", percent_encoded(&known.name)),
         says: format!("queue {}{}", known.queue, if known.paused { ", paused" } else { "" }),
         name: known.name,
     });
@@ -156,7 +156,7 @@ async fn schedules(app: &App, wanted: &str) -> sqlx::Result<Vec<Found>> {
         after = part.last().map(|last| last.name.clone()).unwrap_or_default();
         found.extend(part.into_iter().filter(|one| fits(&one.name, wanted) || fits(&one.type_name, wanted)).map(
             |one| Found {
-                address: format!("/schedules?name={}", escaped(&one.name)),
+                address: format!("/schedules?name={}", percent_encoded(&one.name)),
                 says: format!("{}, {} {}, starts {}", one.state, one.cron, one.time_zone, one.type_name),
                 name: one.name,
             },

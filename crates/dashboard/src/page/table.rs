@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use longhaul_api::Caller;
+use longhaul_api::percent_encoded;
 use longhaul_model::State;
 use longhaul_model::store::list::Listed;
 use maud::{Markup, html};
 
-use crate::format::{escaped, moment, number, percent, seconds, span, state};
+use crate::format::{moment, number, percent, seconds, span, state};
 
 /// Draws it; tasks that `choosing` manages can be ticked.
 pub(crate) fn tasks(listed: &[Listed], now: DateTime<Utc>, choosing: Option<&Caller>, caption: &str) -> Markup {
@@ -51,7 +52,7 @@ fn row(Listed { task, more }: &Listed, now: DateTime<Utc>, choosing: Option<&Cal
             }
             td.state-cell { (state(task.state)) }
             td.what {
-                a href={ "/tasks/" (escaped(id)) } { b { (task.type_name) } " " span.id { (short(id)) } }
+                a href={ "/tasks/" (percent_encoded(id)) } { b { (task.type_name) } " " span.id { (short(id)) } }
                 @if let Some(says) = says { div.says title=(says) { (says) } }
             }
             td.bar { (bar(task.state, task.progress.fraction, &format!("Progress of {id}"))) @if task.attempt > 1 { span.tries title="Attempt" { "attempt " (task.attempt) "/" (more.max_attempts) } } }

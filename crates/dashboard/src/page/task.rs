@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use longhaul_api::access::permission::VIEW_TASKS;
+use longhaul_api::percent_encoded;
 use longhaul_api::{ApiError, App, Caller};
 use longhaul_model::store::cancel::{Cancelled, Retried, chosen};
 use longhaul_model::store::detail::{Detail, Failure, detail};
@@ -16,7 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::table;
-use crate::format::{escaped, json, moment, number, percent, span, state};
+use crate::format::{json, moment, number, percent, span, state};
 use crate::graph::{DRAWN, Graph};
 use crate::notice::Notice;
 use crate::problem::{NO_PAGE, NOT_DONE};
@@ -97,7 +98,7 @@ pub(crate) async fn cancel(
             return Err(ApiError::new(NOT_DONE, "It completed before it could be cancelled."));
         }
     };
-    Ok(go_saying(&format!("/tasks/{}", escaped(&id)), notice))
+    Ok(go_saying(&format!("/tasks/{}", percent_encoded(&id)), notice))
 }
 
 /// Runs it again.
@@ -107,7 +108,7 @@ pub(crate) async fn retry(
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let why = match app.retry_task(&caller, &id).await? {
-        Retried::Queued => return Ok(go_saying(&format!("/tasks/{}", escaped(&id)), Notice::Retried)),
+        Retried::Queued => return Ok(go_saying(&format!("/tasks/{}", percent_encoded(&id)), Notice::Retried)),
         Retried::Open => "It has not completed; only failed or cancelled tasks can be retried.",
         Retried::Succeeded => "It succeeded; start a new task instead.",
         Retried::Taken => "Another open task has its unique key; wait until that task completes.",
@@ -120,7 +121,8 @@ impl Shown {
     fn draw(&self, app: &App, caller: &Caller) -> Markup {
         let task = &self.detail.listed.task;
         let id = self.detail.listed.more.public_id.as_str();
-        let events = (!task.state.is_end()).then(|| format!("/api/backgroundtask/{}/events?log=true", escaped(id)));
+        let events =
+            (!task.state.is_end()).then(|| format!("/api/backgroundtask/{}/events?log=true", percent_encoded(id)));
         html! {
             div.task data-events=[events] {
                 section.card.head #head data-live {
@@ -262,7 +264,7 @@ impl Shown {
             section.card #facts data-live {
                 header { h2 { "Details" } }
                 dl.list {
-                    dt { "Queue" } dd { a href={ "/tasks?queue=" (escaped(&more.queue)) } { (more.queue) } }
+                    dt { "Queue" } dd { a href={ "/tasks?queue=" (percent_encoded(&more.queue)) } { (more.queue) } }
                     dt { "Priority" } dd { (more.priority) }
                     dt { "Attempt" } dd { (task.attempt) " of " (more.max_attempts) }
                     dt { "Accepted" } dd { (moment(task.accepted_at, now)) }
@@ -270,15 +272,15 @@ impl Shown {
                     @if let Some(at) = more.started_at { dt { "Started" } dd { (moment(at, now)) } }
                     @if let Some(at) = task.finished_at { dt { "Ended" } dd { (moment(at, now)) } dt { "Took" } dd { (table::took(more.started_at, task.finished_at)) } }
                     @if let Some(worker) = &more.worker { dt { "Worker" } dd { (worker) } }
-                    @if let Some(by) = &more.created_by { dt { "Created by" } dd { a href={ "/tasks?by=" (escaped(by)) } { (by) } } }
+                    @if let Some(by) = &more.created_by { dt { "Created by" } dd { a href={ "/tasks?by=" (percent_encoded(by)) } { (by) } } }
                     @if let Some(key) = &more.key { dt { "Key" } dd { (key) } }
                     @if !more.tags.is_empty() {
                         dt { "Tags" }
-                        dd { @for (at, tag) in more.tags.iter().enumerate() { @if at > 0 { ", " } a href=(format!("/tasks?tag={}", escaped(tag))) { (tag) } } }
+                        dd { @for (at, tag) in more.tags.iter().enumerate() { @if at > 0 { ", " } a href=(format!("/tasks?tag={}", percent_encoded(tag))) { (tag) } } }
                     }
                     @if let Some(seconds) = more.timeout_seconds { dt { "Time limit" } dd { (seconds) " s" } }
                     @if let Some(count) = task.waits_for { dt { "Waits for" } dd { (number(count.into())) " tasks" } }
-                    @if let Some(parent) = &task.parent { dt { "Parent" } dd { a href={ "/tasks/" (escaped(parent)) } { (parent) } } }
+                    @if let Some(parent) = &task.parent { dt { "Parent" } dd { a href={ "/tasks/" (percent_encoded(parent)) } { (parent) } } }
                 }
             }
         }
@@ -316,7 +318,7 @@ impl Shown {
                         p { (number(family.succeeded.into())) " succeeded, " (number(family.failed.into())) " failed, " (number(family.cancelled.into())) " cancelled" }
                         ul.parts {
                             @for child in &self.children {
-                                li { (state(child.state)) " " a href={ "/tasks/" (escaped(&child.public_id)) } { (child.type_name) " " @if let Some(number) = child.number { "#" (number) } } }
+                                li { (state(child.state)) " " a href={ "/tasks/" (percent_encoded(&child.public_id)) } { (child.type_name) " " @if let Some(number) = child.number { "#" (number) } } }
                             }
                         }
                         @if i64::from(family.children) > CHILDREN { p.soft { "The first " (CHILDREN) " are shown." } }
@@ -358,9 +360,9 @@ fn deeds(task: &Task, id: &str, may: bool) -> Markup {
             @if !may {
                 span.soft { "You have read-only access." }
             } @else if !task.state.is_end() {
-                form method="post" action={ "/tasks/" (escaped(id)) "/cancel" } { button.danger type="submit" { "Cancel" } }
+                form method="post" action={ "/tasks/" (percent_encoded(id)) "/cancel" } { button.danger type="submit" { "Cancel" } }
             } @else if task.state != State::Succeeded {
-                form method="post" action={ "/tasks/" (escaped(id)) "/retry" } { button.primary type="submit" { "Retry" } }
+                form method="post" action={ "/tasks/" (percent_encoded(id)) "/retry" } { button.primary type="submit" { "Retry" } }
             }
         }
     }

@@ -8,7 +8,6 @@ mod external_system_link;
 mod incident;
 mod incident_link;
 mod page;
-mod path;
 mod record;
 mod result_node;
 mod script_assignment;

@@ -10,10 +10,10 @@ use longhaul_model::schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::path::encoded;
 use crate::permission::VIEW_RECORDS;
 use crate::problem::{UNKNOWN_PROJECT, not_found};
 use crate::search::{Hit, SearchRequest, search};
+use longhaul_api::percent_encoded;
 
 /// How many hits a page has, unless asked otherwise.
 const DEFAULT_LIMIT: i64 = 20;
@@ -164,7 +164,7 @@ impl Asked {
     }
 
     fn link(&self, app: &App, rel: &str, offset: i64) -> Link {
-        let query = encoded(&self.query);
+        let query = percent_encoded(&self.query);
         let project = self.project_id.map(|project_id| format!("&project={project_id}")).unwrap_or_default();
         Link {
             href: format!("{}/api/search?q={query}{project}&limit={}&offset={offset}", app.base_url(), self.limit),

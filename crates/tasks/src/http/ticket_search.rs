@@ -10,7 +10,6 @@ use longhaul_model::{CreateError, ParameterError};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::path::encoded;
 use crate::external_system::{link, trackers};
 use crate::permission::EDIT_INCIDENTS;
 use crate::problem::{
@@ -18,6 +17,7 @@ use crate::problem::{
 };
 use crate::refusal::Refusal;
 use crate::trackers::Ticket;
+use longhaul_api::percent_encoded;
 
 /// How many tickets are answered, unless asked otherwise.
 const DEFAULT_LIMIT: usize = 20;
@@ -83,11 +83,11 @@ pub(super) async fn handle(
         .into_iter()
         .take(limit)
         .map(|ticket| {
-            let href = format!("{address}/ticket/{}/link", encoded(&ticket.id));
+            let href = format!("{address}/ticket/{}/link", percent_encoded(&ticket.id));
             Item { ticket, links: vec![Link { href, rel: "StartCreateIncident".to_owned() }] }
         })
         .collect();
-    let own = format!("{address}/tickets?q={}&limit={limit}", encoded(&words));
+    let own = format!("{address}/tickets?q={}&limit={limit}", percent_encoded(&words));
     let body = TicketsBody { items, limit, links: vec![Link { href: own, rel: "Self".to_owned() }], query: words };
     Ok(json_response(StatusCode::OK, &body))
 }
