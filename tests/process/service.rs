@@ -77,6 +77,6 @@ async fn migrate_and_import_can_be_repeated() {
         let (code, out, error) =
             run(&["import", concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/timezones.ndjson")], url).await;
         assert_eq!(code, Some(0), "{error}");
-        assert!(out.contains("Imported 1 projects, 559 entities"), "{out}");
+        assert!(out.contains("Imported 1 project, 559 entities"), "{out}");
     }
 }

@@ -2,7 +2,7 @@
 //! for projects of several sizes.
 //!
 //! ```text
-//! cargo build --release && cargo run --release -p longhaul-benches --bin reindex
+//! cargo build --release && cargo run --release -p longhaul-benches --features records --bin reindex
 //! ```
 //!
 //! Every run starts a real worker process on a private, durable PostgreSQL. The

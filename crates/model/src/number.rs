@@ -1,9 +1,16 @@
 //! Numbers: how people read them, and those in JSON that would not be kept as they are written.
 
-/// A number with its noun: "1 project", "2 projects". The noun's plural must end in `s`.
+use std::fmt::Display;
+
+/// A number with its noun: "1 project", "2 projects", "2 entities". The noun must have a regular
+/// plural.
 #[must_use]
-pub fn counted(number: i64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        _ if number == N::from(1) => format!("1 {noun}"),
+        Some(stem) => format!("{number} {stem}ies"),
+        None => format!("{number} {noun}s"),
+    }
 }
 
 /// The first whole number in a text of JSON that no integer of 64 bits holds: readers of
@@ -46,7 +53,13 @@ fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::beyond_64_bits;
+    use super::{beyond_64_bits, counted};
+
+    #[test]
+    fn plurals_are_right() {
+        let told = [counted(0_u64, "project"), counted(1_usize, "entity"), counted(2_i64, "entity")];
+        assert_eq!(told, ["0 projects", "1 entity", "2 entities"]);
+    }
 
     #[test]
     fn whole_numbers_are_kept_or_told() {

@@ -57,7 +57,7 @@ pub enum CreateError {
         permission: String,
     },
     /// The parameters are well-formed but make no sense (400).
-    #[error("{}", crate::counted(.0.len() as i64, "invalid parameter"))]
+    #[error("{}", crate::counted(.0.len(), "invalid parameter"))]
     Invalid(Vec<ParameterError>),
     /// The task is impossible, e.g. the ticket does not exist (500, as in the contract).
     #[error("{detail}")]

@@ -14,7 +14,7 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Five attempts over about a quarter of an hour.
+    /// Five attempts over three to four minutes: after 5, 15, 45 and 135 s.
     pub const DEFAULT: RetryPolicy =
         RetryPolicy { max_attempts: 5, first_delay: Duration::from_secs(5), max_delay: Duration::from_secs(15 * 60) };
 

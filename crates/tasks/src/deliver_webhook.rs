@@ -16,7 +16,7 @@ use crate::problem::{UNKNOWN_WEBHOOK_DELIVERY, WEBHOOK_NOT_DELIVERED};
 use crate::webhook::{LONGEST_QUIET, Message, Sent, Webhooks, open, secret_bytes};
 
 /// Sends a message to a webhook, and retries until its receiver accepts it: up to twelve times in
-/// two to three days. Webhooks start these tasks; starting one manually sends the message again.
+/// about 42 hours. Webhooks start these tasks; starting one manually sends the message again.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[schemars(crate = "longhaul_model::schemars")]

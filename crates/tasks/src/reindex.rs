@@ -166,8 +166,8 @@ impl Run {
         self.context.progress().set_processed(QUEUING + self.checkpoint.processed);
         let Checkpoint { processed, skipped, projects, .. } = self.checkpoint;
         self.context.progress().set_message(format!(
-            "Indexed {} entities in {}",
-            processed - skipped,
+            "Indexed {} in {}",
+            counted(processed - skipped, "entity"),
             counted(projects, "project")
         ));
         Outcome::with_result(Report {

@@ -128,7 +128,7 @@ impl TaskType for SyncIncidents {
             checkpoint = next;
         }
         if let Some(reason) = checkpoint.failed.values().next() {
-            let failed = counted(checkpoint.failed.len() as i64, "connection");
+            let failed = counted(checkpoint.failed.len(), "connection");
             let detail = format!("{failed} could not be synchronized; all others were. {reason}");
             return Err(match checkpoint.retry_after {
                 Some(wait) => RunError::not_before(wait, TRACKER_UNAVAILABLE, detail),

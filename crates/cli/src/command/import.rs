@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use longhaul::connect;
+use longhaul_model::counted;
 use longhaul_tasks::import::{Imported, import};
 use sqlx::PgPool;
 
@@ -25,8 +26,10 @@ impl Import {
         let pool = connect(&self.database_url, 2, "longhaul-import").await?;
         let imported = import_file(&pool, &self.file).await?;
         println!(
-            "Imported {} projects, {} entities, {} relationships.",
-            imported.projects, imported.entities, imported.relationships
+            "Imported {}, {}, {}.",
+            counted(imported.projects, "project"),
+            counted(imported.entities, "entity"),
+            counted(imported.relationships, "relationship")
         );
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Doctor {
                     println!("{:<24}fix: {}", "", visible(mend));
                 }
             }
-            println!("\n{}, {}", counted(problems as i64, "problem"), counted(warnings as i64, "warning"));
+            println!("\n{}, {}", counted(problems, "problem"), counted(warnings, "warning"));
         }
         if problems > 0 || (self.strict && warnings > 0) { Err(Exit(FINDINGS).into()) } else { Ok(()) }
     }

@@ -207,8 +207,7 @@ impl List {
                 at(key.last_used_at),
                 at(key.expires_at),
                 visible(&key.permissions.join(" ")),
-                key.projects
-                    .map_or_else(String::new, |projects| format!(" in {}", counted(projects.len() as i64, "project")))
+                key.projects.map_or_else(String::new, |projects| format!(" in {}", counted(projects.len(), "project")))
             );
         }
         Ok(())
