@@ -499,7 +499,7 @@ async fn ids_carry_the_databases_time() {
 async fn what_is_scheduled_waits_and_then_runs() {
     let stage = stage().await;
     let worker = stage.worker(quick_worker()).await;
-    let due: chrono::DateTime<chrono::Utc> = stage.value("SELECT now() + interval '300 ms'").await;
+    let due: chrono::DateTime<chrono::Utc> = stage.value("SELECT now() + interval '2 s'").await;
     let clock = stage.clock().await;
     let task = NewTask { run_at: Some(due), ..NewTask::new(clock.new_id(), info_of("Note"), json!({"number": 1})) };
     enqueue(&stage.pool, &[task]).await.expect("stored");

@@ -45,7 +45,7 @@ async fn somebody_sleeps(stage: &Stage) -> bool {
         .value(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
                                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                               AND classid = 1818782052 AND objid::bigint = hashtext('default')::bigint & 4294967295)",
+                               AND (classid::bigint << 32 | objid::bigint) = hashtextextended('longhaul.idle:default', 0))",
         )
         .await
 }
@@ -92,7 +92,10 @@ async fn whoever_stores_a_task_notifies_only_where_somebody_sleeps() {
     assert_eq!(listener.recv().await.expect("a notification").payload(), "nobody was told");
 
     let mut sleeper = stage.pool.acquire().await.expect("a connection");
-    sqlx::query("SELECT pg_advisory_lock(1818782052, hashtext('default'))").execute(&mut *sleeper).await.expect("it");
+    sqlx::query("SELECT pg_advisory_lock(hashtextextended('longhaul.idle:default', 0))")
+        .execute(&mut *sleeper)
+        .await
+        .expect("it");
     for _ in 0..store(&stage).await {
         assert_eq!(listener.recv().await.expect("a notification").payload(), "default");
     }
@@ -108,8 +111,7 @@ async fn a_transaction_that_was_open_before_its_worker_fell_asleep_is_not_slept_
     enqueue(&stage.pool, &[task(&stage).await]).await.expect("stored");
     let worker = stage.worker(without_polls(quick_worker())).await;
     until("the worker to want to sleep", async || {
-        let waiting =
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1818782052 AND NOT granted)";
+        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND NOT granted)";
         stage.value::<bool>(waiting).await.then_some(())
     })
     .await;
@@ -130,6 +132,47 @@ async fn a_worker_that_sleeps_is_told_at_the_commit() {
     let mut open = stage.pool.begin().await.expect("a transaction");
     enqueue(&mut *open, &[task(&stage).await]).await.expect("stored");
     tokio::time::sleep(Duration::from_millis(300)).await;
+    open.commit().await.expect("a commit");
+    all_end(&stage).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_id_is_older_than_what_ran_meanwhile_is_found_at_its_commit() {
+    let stage = stage().await;
+    let worker = sleeping_worker(&stage, quick_worker()).await;
+    let mut open = stage.pool.begin().await.expect("a transaction");
+    enqueue(&mut *open, &[task(&stage).await]).await.expect("stored");
+    // Claims begin to look where the last ones ended, and further back than this only once in a
+    // while.
+    for _ in 0..12 {
+        enqueue(&stage.pool, &[task(&stage).await]).await.expect("stored");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    all_end(&stage).await;
+    open.commit().await.expect("a commit");
+    all_end(&stage).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_relied_on_a_lock_looks_for_itself_once_that_is_given_back() {
+    let stage = stage().await;
+    let mut other = stage.pool.acquire().await.expect("a connection");
+    let lock = "SELECT pg_advisory_lock(hashtextextended('longhaul.idle:default', 0))";
+    sqlx::query(lock).execute(&mut *other).await.expect("locked");
+    let worker = stage.worker(without_polls(quick_worker())).await;
+    enqueue(&stage.pool, &[task(&stage).await]).await.expect("stored");
+    all_end(&stage).await;
+    // It sleeps as soon as it has looked.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut *other).await.expect("unlocked");
+    let mut open = stage.pool.begin().await.expect("a transaction");
+    enqueue(&mut *open, &[task(&stage).await]).await.expect("stored");
+    enqueue(&stage.pool, &[task(&stage).await]).await.expect("stored");
+    let _sent: String = stage.value("SELECT pg_notify('longhaul_idle', 'default')::text").await;
+    // The transaction that is still open keeps it from its locks, not from looking.
+    all_end(&stage).await;
     open.commit().await.expect("a commit");
     all_end(&stage).await;
     worker.stop().await;
@@ -165,7 +208,7 @@ async fn a_worker_whose_connections_are_ended_sleeps_again() {
             .value(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                   WHERE datname = current_database() AND pid <> pg_backend_pid()
-                    AND (query LIKE 'LISTEN%' OR pid IN (SELECT pid FROM pg_locks WHERE classid = 1818782052))",
+                    AND (query LIKE 'LISTEN%' OR pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'))",
             )
             .await;
         assert!(ended > 0);

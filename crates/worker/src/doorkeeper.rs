@@ -3,26 +3,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_model::connect::{ping, pool_options};
+use longhaul_model::connect::pool_options;
+use longhaul_model::store::failure::waited_for_lock;
 use longhaul_model::store::idle::{fall_asleep, give_up, wake_up};
+use longhaul_model::store::migrate::read_only;
 use longhaul_model::store::{DEADLINE, within};
 use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::idle::Mode;
 use crate::shared::Shared;
 
 /// How often it looks whether other workers still hold the locks that it relies on, and whether
-/// its connection is still there.
+/// its connection is still there and leads to a server that takes tasks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// While the worker is awake: whether a queue is gated now.
-const LOOK_EVERY_AWAKE: Duration = Duration::from_secs(1);
-/// SQLSTATE of a lock that was not to be had in time (PostgreSQL manual, Appendix A).
-const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The wait after its connection was lost.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The wait after a transaction that stored tasks stayed open for a second, doubled up to
+/// [`LONGEST_RETREAT`].
+const FIRST_RETREAT: Duration = Duration::from_millis(100);
+const LONGEST_RETREAT: Duration = Duration::from_secs(8);
+/// How long it takes to give its locks back when the worker stops, at most.
+const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Runs until `stop`. Without it tasks wait for the next poll, and nothing else is lost.
+/// Why it ended.
+enum End {
+    Stopped,
+    /// Its locks are not there any more: a pooler hands out other sessions.
+    Pooled,
+}
+
+/// Runs until `stop`. Without it lanes look more often, and nothing is lost.
 pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, stop: CancellationToken) {
     // A connection of its own, made as those of `pool` are: it is held for good.
     let own = pool_options(1).connect_lazy_with((*pool.connect_options()).clone());
@@ -38,8 +50,17 @@ pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, 
         shared.idle.connected(false);
         // Nobody is notified on its behalf from here on.
         shared.wake_all();
-        let Err(error) = kept else { return };
-        tracing::warn!(%error, "the connection for idle locks failed; retrying");
+        match kept {
+            Ok(End::Stopped) => return,
+            Ok(End::Pooled) => {
+                tracing::warn!(
+                    "idle locks need a session, and a pooler gives each transaction another one: set \
+                     LONGHAUL_DIRECT_DATABASE_URL; until then lanes look for tasks all the time"
+                );
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the connection for idle locks failed; retrying"),
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(PAUSE) => {}
@@ -53,21 +74,24 @@ async fn keep(
     connection: &mut PgConnection,
     queues: &[String],
     stop: &CancellationToken,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<End> {
+    check(&mut *connection).await?;
+    // What an earlier session lost, others may rely on.
+    within(DEADLINE, give_up(&mut *connection, queues)).await?;
     // Queues whose lock this session has. For the others another worker sleeps.
     let mut held: Vec<String> = Vec::new();
-    // A transaction was open for so long that its tasks have ids from long ago.
-    let mut late = false;
+    let (mut retreat, mut look_at) = (FIRST_RETREAT, Instant::now() + LOOK_EVERY);
     shared.idle.connected(true);
-    shared.wake();
+    shared.wake_all();
     while !stop.is_cancelled() {
         let mode = shared.idle.mode();
+        let sleeps = matches!(mode, Mode::Tired | Mode::Asleep);
         // The gatekeeper wants to hear of the tasks of gated queues, however busy lanes are.
-        let stays = |queue: &String| matches!(mode, Mode::Tired | Mode::Asleep) || shared.gates.is_gated(queue);
+        let stays = |queue: &String| sleeps || shared.gates.is_gated(queue);
         let (keeps, leaves): (Vec<String>, Vec<String>) = held.into_iter().partition(stays);
         held = keeps;
-        if !leaves.is_empty() {
-            within(DEADLINE, wake_up(&mut *connection, &leaves)).await?;
+        if !leaves.is_empty() && !within(DEADLINE, wake_up(&mut *connection, &leaves)).await? {
+            return Ok(End::Pooled);
         }
         let wanted: Vec<String> =
             queues.iter().filter(|queue| stays(queue) && !held.contains(queue)).cloned().collect();
@@ -77,32 +101,56 @@ async fn keep(
             match within(DEADLINE, fall_asleep(&mut *connection, &wanted)).await {
                 Ok(answers) => {
                     held.extend(answers.into_iter().filter(|(_, is_held)| *is_held).map(|(queue, _)| queue));
+                    retreat = FIRST_RETREAT;
                 }
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => {
+                Err(error) if waited_for_lock(&error) => {
                     // A transaction that stored tasks is still open. Until it ends, the lanes look
                     // again and again.
+                    if shared.idle.left_alone() {
+                        shared.wake_all();
+                    }
                     within(DEADLINE, give_up(&mut *connection, queues)).await?;
                     held.clear();
-                    late = true;
+                    look_after_gates(shared, queues);
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = tokio::time::sleep(retreat) => {}
+                    }
+                    retreat = (retreat * 2).min(LONGEST_RETREAT);
                     continue;
                 }
                 Err(error) => return Err(error),
             }
         }
-        if shared.idle.fall_asleep() || held.len() > before {
-            // Whatever was stored without a notification can be seen by now.
-            if std::mem::take(&mut late) {
-                shared.idle.sweep_next();
-            }
+        // What was stored before without a notification.
+        look_after_gates(shared, &held[before..]);
+        if (sleeps && shared.idle.fall_asleep()) || held.len() > before {
             shared.wake();
         }
         tokio::select! {
             () = stop.cancelled() => {}
             () = shared.idle.news() => {}
-            () = tokio::time::sleep(if mode == Mode::Awake { LOOK_EVERY_AWAKE } else { LOOK_EVERY }) => {
-                ping(&mut *connection).await?;
+            () = tokio::time::sleep_until(look_at) => {
+                check(&mut *connection).await?;
+                look_at = Instant::now() + LOOK_EVERY;
             }
         }
     }
-    within(DEADLINE, wake_up(&mut *connection, &held)).await
+    within(FAREWELL, wake_up(&mut *connection, &held)).await?;
+    Ok(End::Stopped)
+}
+
+/// Whether the connection is there and leads to a server that takes tasks: advisory locks can be
+/// taken on a standby, too.
+async fn check(connection: &mut PgConnection) -> sqlx::Result<()> {
+    match within(DEADLINE, read_only(connection)).await? {
+        None => Ok(()),
+        Some(why) => Err(sqlx::Error::Protocol(why.to_string())),
+    }
+}
+
+fn look_after_gates(shared: &Shared, queues: &[String]) {
+    for queue in queues.iter().filter(|queue| shared.gates.is_gated(queue)) {
+        shared.gates.changed(queue);
+    }
 }

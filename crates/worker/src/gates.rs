@@ -22,6 +22,15 @@ struct State {
     due: Due,
 }
 
+/// What is new about gates.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct News {
+    /// A queue is not gated any more: lanes have to look for what arrived there.
+    pub(crate) freed: bool,
+    /// A queue is gated now: the doorkeeper has to take its idle lock, however busy lanes are.
+    pub(crate) gated: bool,
+}
+
 /// What the gatekeeper is to look after.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
@@ -71,9 +80,8 @@ impl Gates {
         std::mem::take(&mut self.state().due)
     }
 
-    /// Exactly these queues are gated. Returns whether one is not any more, so that lanes have
-    /// to look for what arrived there.
-    pub(crate) fn know(&self, gated: impl Iterator<Item = String>) -> bool {
+    /// Exactly these queues are gated.
+    pub(crate) fn know(&self, gated: impl Iterator<Item = String>) -> News {
         let mut state = self.state();
         let before = std::mem::take(&mut state.gated);
         state.gated = gated
@@ -82,16 +90,20 @@ impl Gates {
                 (queue, full)
             })
             .collect();
-        before.keys().any(|queue| !state.gated.contains_key(queue))
+        News {
+            freed: before.keys().any(|queue| !state.gated.contains_key(queue)),
+            gated: state.gated.keys().any(|queue| !before.contains_key(queue)),
+        }
     }
 
-    /// What the gatekeeper found.
-    pub(crate) fn found(&self, queue: &str, gated: bool, full: bool) {
+    /// What the gatekeeper found. Returns whether it is news that this queue is gated.
+    pub(crate) fn found(&self, queue: &str, gated: bool, full: bool) -> bool {
         let mut state = self.state();
         if gated {
-            state.gated.insert(queue.to_owned(), full);
+            state.gated.insert(queue.to_owned(), full).is_none()
         } else {
             state.gated.remove(queue);
+            false
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Idle {
 /// How this worker learns of tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// By looking once in a while: it has no connection for its idle locks.
+    /// By looking now and then: it has no connection for its idle locks.
     Deaf,
     /// By looking again and again; nobody notifies it.
     Awake,
@@ -41,8 +41,6 @@ struct State {
     heard: u32,
     /// Claims, one after the other, that found all they had room for.
     full: u32,
-    /// The next claim is to look at everything.
-    sweep: bool,
     /// Another worker gave its idle lock back since this one last tried to get it.
     left_alone: bool,
     /// When it last fell asleep.
@@ -51,9 +49,11 @@ struct State {
     patience: Duration,
 }
 
-/// A lane of a worker that is awake looks again after this long.
+/// A lane of a worker that is awake looks again after a quarter of the time in which nothing was
+/// found, but not sooner nor later than this.
 const NAP: Duration = Duration::from_millis(2);
-/// One of a worker that waits for its idle locks. It is woken once it has them.
+const LONGEST_NAP: Duration = Duration::from_millis(20);
+/// One of a worker that waits for its idle locks, or can't have any. It is woken once it has them.
 const LONG_NAP: Duration = Duration::from_millis(50);
 /// A worker that found nothing for so long falls asleep; longer, at most [`MOST_PATIENCE`], if it
 /// is woken again and again within [`SHORT_SLEEP`]: many workers share the tasks.
@@ -77,7 +77,6 @@ impl Default for Idle {
             window: now,
             heard: 0,
             full: 0,
-            sweep: false,
             left_alone: false,
             asleep_at: now,
             patience: PATIENCE,
@@ -87,17 +86,16 @@ impl Default for Idle {
 }
 
 impl Idle {
-    /// A task was stored, and this worker was notified.
-    pub(crate) fn heard(&self) {
+    /// A task was stored, and this worker was notified. Returns whether it stays awake from now on:
+    /// then all lanes have to look.
+    pub(crate) fn heard(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
         if now.duration_since(state.window) > WINDOW {
             (state.window, state.heard) = (now, 0);
         }
         state.heard += 1;
-        if state.heard >= HEARD {
-            self.stay_awake(&mut state, now);
-        }
+        state.heard >= HEARD && self.stay_awake(&mut state, now)
     }
 
     /// A claim found so many tasks; `full`: all that it had room for.
@@ -112,34 +110,40 @@ impl Idle {
             self.news.notify_one();
         }
         if state.full >= FULL {
-            self.stay_awake(&mut state, now);
+            // A full claim wakes the next lane in any case.
+            let _slept = self.stay_awake(&mut state, now);
         }
     }
 
-    fn stay_awake(&self, state: &mut State, now: Instant) {
+    /// Returns whether it slept until now.
+    fn stay_awake(&self, state: &mut State, now: Instant) -> bool {
         if !matches!(state.mode, Mode::Tired | Mode::Asleep) {
-            return;
+            return false;
         }
-        if state.mode == Mode::Asleep {
-            let slept = now.duration_since(state.asleep_at);
-            if slept < SHORT_SLEEP {
+        let slept = state.mode == Mode::Asleep;
+        if slept {
+            let rest = now.duration_since(state.asleep_at);
+            if rest < SHORT_SLEEP {
                 state.patience = (state.patience * 2).min(MOST_PATIENCE);
-            } else if slept > LONG_SLEEP {
+            } else if rest > LONG_SLEEP {
                 state.patience = PATIENCE;
             }
         }
         state.mode = Mode::Awake;
         state.found_at = now;
+        state.heard = 0;
         self.news.notify_one();
+        slept
     }
 
     /// How long a lane that has found nothing may rest before it looks again, if nothing wakes it;
     /// `None`: as long as it likes.
     pub(crate) fn nap(&self) -> Option<Duration> {
-        match self.mode() {
-            Mode::Awake => Some(NAP),
-            Mode::Tired => Some(LONG_NAP),
-            Mode::Deaf | Mode::Asleep => None,
+        let state = self.state();
+        match state.mode {
+            Mode::Awake => Some((state.found_at.elapsed() / 4).clamp(NAP, LONGEST_NAP)),
+            Mode::Tired | Mode::Deaf => Some(LONG_NAP),
+            Mode::Asleep => None,
         }
     }
 
@@ -168,26 +172,25 @@ impl Idle {
     pub(crate) fn connected(&self, connected: bool) {
         let mut state = self.state();
         state.mode = if connected { Mode::Awake } else { Mode::Deaf };
+        state.found_at = Instant::now();
     }
 
-    /// Another worker gave its idle lock back.
-    pub(crate) fn left_alone(&self) {
+    /// Nobody may hold an idle lock that this worker relies on. Returns whether it slept until now:
+    /// then all lanes have to look.
+    pub(crate) fn left_alone(&self) -> bool {
         let mut state = self.state();
         state.left_alone = true;
-        if state.mode == Mode::Asleep {
+        let slept = state.mode == Mode::Asleep;
+        if slept {
             state.mode = Mode::Tired;
         }
         self.news.notify_one();
+        slept
     }
 
-    /// Tasks may become visible whose ids are older than what lanes have seen.
-    pub(crate) fn sweep_next(&self) {
-        self.state().sweep = true;
-    }
-
-    /// Whether the claim that is made now is to look at everything.
-    pub(crate) fn take_sweep(&self) -> bool {
-        std::mem::take(&mut self.state().sweep)
+    /// The doorkeeper has something to look at besides the mode: a queue is gated now.
+    pub(crate) fn look(&self) {
+        self.news.notify_one();
     }
 
     /// Until the mode may have changed.
@@ -202,7 +205,7 @@ impl Idle {
 
 #[cfg(test)]
 mod tests {
-    use super::{FULL, HEARD, Idle, Mode, PATIENCE, SHORT_SLEEP};
+    use super::{FULL, HEARD, Idle, LONG_NAP, Mode, PATIENCE, SHORT_SLEEP};
 
     fn tired() -> Idle {
         let idle = Idle::default();
@@ -216,13 +219,14 @@ mod tests {
     #[test]
     fn a_worker_that_finds_nothing_tires_and_sleeps_unless_its_neighbour_wakes_up() {
         let idle = Idle::default();
-        assert_eq!((idle.mode(), idle.nap()), (Mode::Deaf, None));
+        assert_eq!((idle.mode(), idle.nap()), (Mode::Deaf, Some(LONG_NAP)));
         let idle = tired();
-        idle.left_alone();
+        assert!(!idle.left_alone());
         assert!(!idle.fall_asleep(), "the lock that it relied on is gone");
         idle.tries();
         assert!(idle.fall_asleep() && !idle.fall_asleep());
-        idle.left_alone();
+        assert_eq!(idle.nap(), None);
+        assert!(idle.left_alone(), "all lanes have to look");
         assert_eq!(idle.mode(), Mode::Tired);
     }
 
@@ -230,9 +234,9 @@ mod tests {
     fn a_worker_that_is_notified_often_or_filled_stays_awake() {
         let idle = tired();
         assert!(idle.fall_asleep());
-        for _ in 0..HEARD {
+        for number in 1..=HEARD {
             assert_eq!(idle.mode(), Mode::Asleep);
-            idle.heard();
+            assert_eq!(idle.heard(), number == HEARD);
         }
         assert_eq!(idle.mode(), Mode::Awake);
         // Many share the tasks: it is more patient the next time.

@@ -114,13 +114,16 @@ impl Lane {
         let has_room = self.slots.room() > 0;
         let look_at = self.floors.due().filter(|_| !stopping && has_room);
         let due = look_at.into_iter().chain(self.finish_buffer.due()).min();
-        let nap = self.shared.idle.nap().filter(|_| !stopping && has_room);
+        let shared = Arc::clone(&self.shared);
+        // Before it asks how long it may rest: whoever changes that wakes whoever rests.
+        let woken = shared.wake.notified();
+        let nap = shared.idle.nap().filter(|_| !stopping && has_room);
         let rest = nap.unwrap_or(self.shared.poll_every).min(self.shared.poll_every);
         let wait = due.map_or(rest, |due| due.duration_since(Instant::now()).min(rest));
         tokio::select! {
             biased;
             () = self.slots.one_ends() => {}
-            () = self.shared.wake.notified(), if !stopping && has_room => self.hungry = true,
+            () = woken, if !stopping && has_room => self.hungry = true,
             () = self.shared.stopping.cancelled(), if !stopping => {}
             () = tokio::time::sleep(wait) => match nap {
                 Some(nap) if nap == wait => self.hungry = true,
@@ -150,9 +153,6 @@ impl Lane {
         let mut connection = self.take_connection().await?;
         self.shared.leases.claims(lease);
         self.unanswered = Some(lease);
-        if self.shared.idle.take_sweep() {
-            self.floors.forget();
-        }
         self.floors.beside_paused_types(self.shared.gates.types_are_paused());
         let claim = within(DEADLINE, claim(&mut *connection, &mut self.floors, lease, room));
         let began = Instant::now();

@@ -32,15 +32,17 @@ pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, 
 
 async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Result<std::convert::Infallible> {
     let mut listener = Listener::connect(pool, &[READY, ADMITTED, GATE, CANCEL, FOLLOWED, IDLE]).await?;
-    // What became ready before LISTEN was not told.
-    shared.wake();
+    // What became ready before LISTEN was not told, nor who woke up.
+    shared.idle.left_alone();
+    shared.wake_all();
     shared.followed.notify_one();
     shared.gates.changed("");
     loop {
         let Some(notification) = listener.next().await? else {
             // Reconnected: what was told meanwhile is lost.
             shared.metrics.listen_lost("worker");
-            shared.wake();
+            shared.idle.left_alone();
+            shared.wake_all();
             shared.gates.changed("");
             continue;
         };
@@ -48,12 +50,17 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
             // Where the queue is gated, the gatekeeper has the first look.
             READY if shared.gates.arrived(notification.payload()) => {}
             READY | ADMITTED if queues.iter().any(|queue| queue == notification.payload()) => {
-                if notification.channel() == READY {
-                    shared.idle.heard();
+                if notification.channel() == READY && shared.idle.heard() {
+                    shared.wake_all();
+                } else {
+                    shared.wake();
                 }
-                shared.wake();
             }
-            IDLE if queues.iter().any(|queue| queue == notification.payload()) => shared.idle.left_alone(),
+            IDLE if queues.iter().any(|queue| queue == notification.payload()) => {
+                if shared.idle.left_alone() {
+                    shared.wake_all();
+                }
+            }
             GATE => shared.gates.changed(notification.payload()),
             FOLLOWED => shared.followed.notify_one(),
             CANCEL => {

@@ -159,7 +159,8 @@ impl Worker {
             Arc::clone(&shared),
             self.listen_pool.clone(),
             queues.clone(),
-            helpers_stop.clone(),
+            // A worker that drains needs no notification.
+            stop.clone(),
         ));
         helpers.spawn(listener::run(Arc::clone(&shared), self.listen_pool, queues.clone(), helpers_stop.clone()));
         helpers.spawn(maintenance::run(

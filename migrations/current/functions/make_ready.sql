@@ -16,7 +16,12 @@ BEGIN
     INSERT INTO longhaul.ready (queue, priority, id) SELECT unnest(queues), unnest(priorities), unnest(ids);
     PERFORM longhaul.wake(queues[1]);
     IF array_remove(queues, queues[1]) <> '{}' THEN
-        PERFORM longhaul.wake(q.name) FROM (SELECT DISTINCT unnest(queues) AS name) AS q;
+        -- More locks than this would fill the server's table of them.
+        IF (SELECT count(DISTINCT q.name) FROM unnest(queues) AS q(name)) > 64 THEN
+            PERFORM pg_notify('longhaul_ready', q.name) FROM (SELECT DISTINCT unnest(queues) AS name) AS q;
+        ELSE
+            PERFORM longhaul.wake(q.name) FROM (SELECT DISTINCT unnest(queues) AS name) AS q;
+        END IF;
     END IF;
 END
 $$;

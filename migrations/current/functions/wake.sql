@@ -5,7 +5,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT pg_try_advisory_xact_lock_shared(1818782052, hashtext(queue)) THEN
+    IF NOT pg_try_advisory_xact_lock_shared(hashtextextended('longhaul.idle:' || queue, 0)) THEN
         PERFORM pg_notify('longhaul_ready', queue);
     END IF;
 END

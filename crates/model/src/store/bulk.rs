@@ -8,6 +8,7 @@ use sqlx::postgres::PgCopyIn;
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::enqueue::{NewTask, array_of};
+use super::idle::QUEUES_AT_MOST;
 use crate::TraceContext;
 
 /// Tasks between two visits of `ready`; bounds the memory.
@@ -65,10 +66,12 @@ pub async fn enqueue_many(
         copy(transaction, SCHEDULED, &chunk.scheduled).await?;
         copy(transaction, TAGGED, &chunk.tagged).await?;
     }
-    sqlx::query("SELECT longhaul.wake(queue) FROM unnest($1::text[]) AS queue")
-        .bind(woken.into_iter().collect::<Vec<_>>())
-        .execute(&mut **transaction)
-        .await?;
+    let wake = if woken.len() > QUEUES_AT_MOST {
+        "SELECT pg_notify('longhaul_ready', queue) FROM unnest($1::text[]) AS queue"
+    } else {
+        "SELECT longhaul.wake(queue) FROM unnest($1::text[]) AS queue"
+    };
+    sqlx::query(wake).bind(woken.into_iter().collect::<Vec<_>>()).execute(&mut **transaction).await?;
     Ok(stored)
 }
 

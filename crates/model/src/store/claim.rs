@@ -136,7 +136,8 @@ const CLAIM_BESIDE_PAUSED: &str = concat!(
 /// all of them; this one starts where the last one ended. Ids grow with the
 /// database's time, so what is missed below the floor was committed late or put
 /// back: a look a second further back (50 ms later, or at once if nothing was found)
-/// and a sweep from zero (every few seconds) find it, both more rarely if they are slow.
+/// and a sweep from zero (every few seconds, or at once if that found nothing, either) find it, both
+/// more rarely if they are slow.
 /// They also look where nothing was found yet.
 #[derive(Debug)]
 pub struct Floors {
@@ -153,6 +154,11 @@ pub struct Floors {
     /// When the last window had been looked through, and how long that took, without the
     /// tasks that were found.
     window: (Instant, Duration),
+    /// The same of the last sweep.
+    swept: (Instant, Duration),
+    /// The last look was through a window, and found nothing: what someone was woken for may lie
+    /// further back.
+    in_vain: bool,
 }
 
 /// How far before the floor a late commit is expected, in ms.
@@ -210,6 +216,8 @@ impl Floors {
             must_sweep: true,
             due: None,
             window: (now, Duration::ZERO),
+            swept: (now, Duration::ZERO),
+            in_vain: false,
         }
     }
 
@@ -239,9 +247,10 @@ impl Floors {
     }
 
     fn look(&self, now: Instant) -> Look {
-        if self.must_sweep || now >= self.next_sweep {
+        let is_due = self.due.is_some_and(|due| now >= due);
+        if self.must_sweep || now >= self.next_sweep || (is_due && self.in_vain) {
             Look::Sweep
-        } else if self.found.is_empty() || self.due.is_some_and(|due| now >= due) {
+        } else if self.found.is_empty() || is_due {
             Look::Window
         } else {
             Look::Known
@@ -307,8 +316,12 @@ impl Floors {
             Look::Known if full => self.due.or(Some(window_ended + pause)),
             Look::Known if rows.is_empty() => Some(window_ended + window_took * WINDOW_SHARE_IN_VAIN),
             Look::Known => self.due.or(Some(now + pause)),
+            Look::Window if rows.is_empty() && !self.found.is_empty() => {
+                Some(self.swept.0 + self.swept.1 * SWEEP_SHARE)
+            }
             Look::Window | Look::Sweep => None,
         };
+        self.in_vain = look == Look::Window && self.due.is_some();
         if look != Look::Known {
             self.window = (now, took.saturating_sub(A_ROW * u32::try_from(rows.len()).unwrap_or(u32::MAX)));
         }
@@ -317,6 +330,7 @@ impl Floors {
             // on it is a deep backlog, which is in order.
             let every = if full { WINDOW_EVERY } else { SWEEP_EVERY };
             self.next_sweep = now + every.max(took * SWEEP_SHARE);
+            self.swept = (now, took);
             self.must_sweep = false;
         }
     }

@@ -11,14 +11,21 @@ use std::time::Duration;
 
 use sqlx::PgExecutor;
 
+/// The idle lock of a queue, an SQL expression.
+macro_rules! lock {
+    ($queue:literal) => {
+        concat!("hashtextextended('longhaul.idle:' || ", $queue, ", 0)")
+    };
+}
+
 /// The statement's part that wakes the workers of a queue at the commit, if one of them
 /// sleeps. `$queue` is an SQL expression. `longhaul.wake` is the same for SQL.
 macro_rules! wake {
     ($queue:literal) => {
         concat!(
-            "CASE WHEN NOT pg_try_advisory_xact_lock_shared(1818782052, hashtext(",
+            "CASE WHEN NOT pg_try_advisory_xact_lock_shared(hashtextextended('longhaul.idle:' || ",
             $queue,
-            ")) THEN pg_notify('longhaul_ready', ",
+            ", 0)) THEN pg_notify('longhaul_ready', ",
             $queue,
             ")::text END"
         )
@@ -27,58 +34,72 @@ macro_rules! wake {
 
 pub(super) use wake;
 
+/// A transaction that stores into more queues than this notifies all of them, so that it does not
+/// fill the server's table of locks.
+pub(super) const QUEUES_AT_MOST: usize = 64;
+
 /// How long [`fall_asleep`] waits for transactions that have stored tasks and are still open.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes the idle locks of these queues for this session, and waits for the open transactions
-/// that have stored tasks there. Returns for each queue whether this session holds its lock now;
-/// if not, another worker sleeps for it, or is about to. What this session holds already it must
-/// not name again.
+/// that have stored tasks there; if it had to wait, it notifies the queue, since other workers
+/// may have relied on that. Returns for each queue whether this session holds its lock now; if
+/// not, another worker sleeps for it, or is about to. What this session holds already it must not
+/// name again.
 ///
 /// # Errors
-/// If the database does not answer, or a transaction stays open for longer than a second
-/// (`lock_not_available`). Then the session may hold some of them: call [`give_up`].
+/// If the database does not answer, or transactions stay open for longer than a second
+/// ([`waited_for_lock`](super::failure::waited_for_lock)). Then the session may hold some of them:
+/// call [`give_up`].
 pub async fn fall_asleep(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<Vec<(String, bool)>> {
-    // In the order of the locks, so that two workers never wait for each other.
-    sqlx::query_as(
-        "SELECT q.name, CASE WHEN q.patience IS NOT NULL AND pg_try_advisory_lock_shared(1818782052, q.lock)
-                             THEN pg_advisory_unlock_shared(1818782052, q.lock)
-                                  AND pg_advisory_lock(1818782052, q.lock) IS NOT NULL
+    // In the order of the locks, so that two workers never wait for each other; all of them
+    // together wait no longer than PATIENCE.
+    sqlx::query_as(concat!(
+        "SELECT q.name, CASE WHEN set_config('lock_timeout', greatest(1, $2::int - (1000 * extract(epoch FROM clock_timestamp()
+                                             - statement_timestamp()))::int)::text, true) IS NULL THEN NULL
+                             WHEN pg_try_advisory_lock(q.lock) THEN true
+                             WHEN pg_try_advisory_lock_shared(q.lock)
+                             THEN pg_advisory_unlock_shared(q.lock) AND pg_advisory_lock(q.lock) IS NOT NULL
+                                  AND pg_notify('longhaul_ready', q.name) IS NOT NULL
                              ELSE false END
-           FROM (SELECT u.name, hashtext(u.name) AS lock, set_config('lock_timeout', $2, true) AS patience
-                   FROM unnest($1::text[]) AS u(name) ORDER BY 2 OFFSET 0) AS q",
-    )
+           FROM (SELECT u.name, ",
+        lock!("u.name"),
+        " AS lock FROM unnest($1::text[]) AS u(name) ORDER BY 2 OFFSET 0) AS q"
+    ))
     .bind(queues)
-    .bind(PATIENCE.as_millis().to_string())
+    .bind(i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX))
     .fetch_all(executor)
     .await
 }
 
 /// Gives the idle locks of these queues back, and tells other workers that sleep for them: until
-/// one of those has the lock, they are not notified.
+/// one of those has the lock, they are not notified. Returns whether the session had all of them;
+/// if not, it is not the session that took them, since a pooler hands out others.
 ///
 /// # Errors
 /// If the database does not answer.
-pub async fn wake_up(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<()> {
-    sqlx::query(
-        "SELECT count(pg_advisory_unlock(1818782052, hashtext(u.name))), count(pg_notify('longhaul_idle', u.name)::text)
-           FROM unnest($1::text[]) AS u(name)",
-    )
+pub async fn wake_up(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<bool> {
+    // What the commit writes need not be durable.
+    sqlx::query_scalar(concat!(
+        "SELECT coalesce(bool_and(w.held AND w.told), true)
+           FROM (SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL AND pg_advisory_unlock(",
+        lock!("u.name"),
+        ") AS held, pg_notify('longhaul_idle', u.name) IS NOT NULL AS told
+                   FROM unnest($1::text[]) AS u(name) OFFSET 0) AS w"
+    ))
     .bind(queues)
-    .execute(executor)
-    .await?;
-    Ok(())
+    .fetch_one(executor)
+    .await
 }
 
-/// The same after [`fall_asleep`] has failed: gives back whatever the session has, and tells
-/// those who sleep for these queues.
+/// Gives back whatever the session has, and tells those who sleep for these queues.
 ///
 /// # Errors
 /// If the database does not answer.
 pub async fn give_up(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<()> {
     sqlx::query(
-        "SELECT pg_advisory_unlock_all()::text, count(pg_notify('longhaul_idle', u.name)::text)
-           FROM unnest($1::text[]) AS u(name)",
+        "SELECT pg_advisory_unlock_all()::text, set_config('synchronous_commit', 'off', true),
+                (SELECT count(pg_notify('longhaul_idle', u.name)::text) FROM unnest($1::text[]) AS u(name))",
     )
     .bind(queues)
     .execute(executor)

@@ -56,8 +56,12 @@ impl Gatekeeper {
             shared.wake_all();
         }
         let known = list(&shared.pool, look_back).await?;
-        if shared.gates.know(known.iter().filter(|queue| queue.gated).map(|queue| queue.name.clone())) {
+        let news = shared.gates.know(known.iter().filter(|queue| queue.gated).map(|queue| queue.name.clone()));
+        if news.freed {
             shared.wake();
+        }
+        if news.gated {
+            shared.idle.look();
         }
         Ok(known.into_iter().filter(|queue| queue.due).map(|queue| queue.name).collect())
     }
@@ -77,7 +81,9 @@ impl Gatekeeper {
     }
 
     fn note(&self, shared: &Shared, queue: &str, kept: Kept) {
-        shared.gates.found(queue, kept.gated, kept.full);
+        if shared.gates.found(queue, kept.gated, kept.full) {
+            shared.idle.look();
+        }
         if !kept.gated {
             // Tasks may have arrived that lanes were not told of.
             shared.wake();
