@@ -56,10 +56,8 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
                     shared.wake();
                 }
             }
-            IDLE if queues.iter().any(|queue| queue == notification.payload()) => {
-                if shared.idle.left_alone() {
-                    shared.wake_all();
-                }
+            IDLE if queues.iter().any(|queue| queue == notification.payload()) && shared.idle.left_alone() => {
+                shared.wake_all();
             }
             GATE => shared.gates.changed(notification.payload()),
             FOLLOWED => shared.followed.notify_one(),
