@@ -86,15 +86,15 @@ async fn keep(
     while !stop.is_cancelled() {
         let mode = shared.idle.mode();
         let sleeps = matches!(mode, Mode::Tired | Mode::Asleep);
-        // The gatekeeper wants to hear of the tasks of gated queues, however busy lanes are.
-        let stays = |queue: &String| sleeps || shared.gates.is_gated(queue);
-        let (keeps, leaves): (Vec<String>, Vec<String>) = held.into_iter().partition(stays);
-        held = keeps;
-        if !leaves.is_empty() && !within(DEADLINE, wake_up(&mut *connection, &leaves)).await? {
-            return Ok(End::Pooled);
+        if !sleeps && !held.is_empty() {
+            if !within(DEADLINE, wake_up(&mut *connection, &held)).await? {
+                return Ok(End::Pooled);
+            }
+            // The gatekeeper has to look for itself from here on.
+            look_after_gates(shared, &held);
+            held.clear();
         }
-        let wanted: Vec<String> =
-            queues.iter().filter(|queue| stays(queue) && !held.contains(queue)).cloned().collect();
+        let wanted: Vec<String> = queues.iter().filter(|queue| sleeps && !held.contains(queue)).cloned().collect();
         let before = held.len();
         shared.idle.tries();
         if !wanted.is_empty() {

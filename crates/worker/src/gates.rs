@@ -22,15 +22,6 @@ struct State {
     due: Due,
 }
 
-/// What is new about gates.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct News {
-    /// A queue is not gated any more: lanes have to look for what arrived there.
-    pub(crate) freed: bool,
-    /// A queue is gated now: the doorkeeper has to take its idle lock, however busy lanes are.
-    pub(crate) gated: bool,
-}
-
 /// What the gatekeeper is to look after.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
@@ -80,8 +71,14 @@ impl Gates {
         std::mem::take(&mut self.state().due)
     }
 
-    /// Exactly these queues are gated.
-    pub(crate) fn know(&self, gated: impl Iterator<Item = String>) -> News {
+    /// Gated queues in which tasks that arrive may make a difference.
+    pub(crate) fn open(&self) -> Vec<String> {
+        self.state().gated.iter().filter(|(_, full)| !**full).map(|(queue, _)| queue.clone()).collect()
+    }
+
+    /// Exactly these queues are gated. Returns whether one is not any more, so that lanes have
+    /// to look for what arrived there.
+    pub(crate) fn know(&self, gated: impl Iterator<Item = String>) -> bool {
         let mut state = self.state();
         let before = std::mem::take(&mut state.gated);
         state.gated = gated
@@ -90,20 +87,16 @@ impl Gates {
                 (queue, full)
             })
             .collect();
-        News {
-            freed: before.keys().any(|queue| !state.gated.contains_key(queue)),
-            gated: state.gated.keys().any(|queue| !before.contains_key(queue)),
-        }
+        before.keys().any(|queue| !state.gated.contains_key(queue))
     }
 
-    /// What the gatekeeper found. Returns whether it is news that this queue is gated.
-    pub(crate) fn found(&self, queue: &str, gated: bool, full: bool) -> bool {
+    /// What the gatekeeper found.
+    pub(crate) fn found(&self, queue: &str, gated: bool, full: bool) {
         let mut state = self.state();
         if gated {
-            state.gated.insert(queue.to_owned(), full).is_none()
+            state.gated.insert(queue.to_owned(), full);
         } else {
             state.gated.remove(queue);
-            false
         }
     }
 

@@ -188,11 +188,6 @@ impl Idle {
         slept
     }
 
-    /// The doorkeeper has something to look at besides the mode: a queue is gated now.
-    pub(crate) fn look(&self) {
-        self.news.notify_one();
-    }
-
     /// Until the mode may have changed.
     pub(crate) async fn news(&self) {
         self.news.notified().await;

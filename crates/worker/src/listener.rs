@@ -37,6 +37,7 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
     shared.wake_all();
     shared.followed.notify_one();
     shared.gates.changed("");
+    let serves = |queue: &str| queues.iter().any(|served| served == queue);
     loop {
         let Some(notification) = listener.next().await? else {
             // Reconnected: what was told meanwhile is lost.
@@ -47,18 +48,18 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
             continue;
         };
         match notification.channel() {
-            // Where the queue is gated, the gatekeeper has the first look.
-            READY if shared.gates.arrived(notification.payload()) => {}
-            READY | ADMITTED if queues.iter().any(|queue| queue == notification.payload()) => {
-                if notification.channel() == READY && shared.idle.heard() {
+            READY => {
+                let serves = serves(notification.payload());
+                if serves && shared.idle.heard() {
                     shared.wake_all();
-                } else {
+                }
+                // Where the queue is gated, the gatekeeper has the first look.
+                if !shared.gates.arrived(notification.payload()) && serves {
                     shared.wake();
                 }
             }
-            IDLE if queues.iter().any(|queue| queue == notification.payload()) && shared.idle.left_alone() => {
-                shared.wake_all();
-            }
+            ADMITTED if serves(notification.payload()) => shared.wake(),
+            IDLE if serves(notification.payload()) && shared.idle.left_alone() => shared.wake_all(),
             GATE => shared.gates.changed(notification.payload()),
             FOLLOWED => shared.followed.notify_one(),
             CANCEL => {

@@ -8,6 +8,7 @@ use longhaul_model::store::gate::{Kept, front, keep, list, try_moves, types_are_
 use longhaul_model::store::is_passing;
 
 use super::{Service, tasks, texts};
+use crate::idle::Mode;
 use crate::shared::Shared;
 
 /// Looks after a queue's gate when a notification says that tasks arrived or a place became
@@ -33,6 +34,10 @@ struct Times {
 
 const ALL_EVERY: Duration = Duration::from_secs(1);
 const LOOK_BACK_EVERY: Duration = Duration::from_secs(30);
+/// How often it looks at gated queues while the worker is awake, and the share of the time that this
+/// may take.
+const AWAKE_EVERY: Duration = Duration::from_millis(5);
+const AWAKE_SHARE: u32 = 4;
 /// In one run, of one queue: others wait for their turn.
 const STEPS: usize = 4;
 
@@ -56,12 +61,8 @@ impl Gatekeeper {
             shared.wake_all();
         }
         let known = list(&shared.pool, look_back).await?;
-        let news = shared.gates.know(known.iter().filter(|queue| queue.gated).map(|queue| queue.name.clone()));
-        if news.freed {
+        if shared.gates.know(known.iter().filter(|queue| queue.gated).map(|queue| queue.name.clone())) {
             shared.wake();
-        }
-        if news.gated {
-            shared.idle.look();
         }
         Ok(known.into_iter().filter(|queue| queue.due).map(|queue| queue.name).collect())
     }
@@ -81,9 +82,7 @@ impl Gatekeeper {
     }
 
     fn note(&self, shared: &Shared, queue: &str, kept: Kept) {
-        if shared.gates.found(queue, kept.gated, kept.full) {
-            shared.idle.look();
-        }
+        shared.gates.found(queue, kept.gated, kept.full);
         if !kept.gated {
             // Tasks may have arrived that lanes were not told of.
             shared.wake();
@@ -123,6 +122,11 @@ impl Service for Gatekeeper {
         if all {
             due.queues.extend(self.look_around(shared, look_back).await?);
         }
+        // While the worker is awake, nobody tells of tasks.
+        let looks_itself = shared.idle.mode() == Mode::Awake;
+        if looks_itself {
+            due.queues.extend(shared.gates.open());
+        }
         let (mut outcome, mut failed, mut refused) = (Outcome::default(), Vec::new(), None);
         for queue in due.queues {
             match self.keep(shared, &queue, look_back && all).await {
@@ -152,8 +156,13 @@ impl Service for Gatekeeper {
             return Err(error);
         }
         // Whoever calls in vain again and again does not keep the database busy with it.
-        times.rest = if outcome.admitted || outcome.more { now } else { now + (now - began) };
-        let next = times.rooms.values().copied().fold(times.all, Instant::min).max(times.rest);
+        let took = now - began;
+        times.rest = if outcome.admitted || outcome.more { now } else { now + took };
+        let mut next = times.rooms.values().copied().fold(times.all, Instant::min);
+        if looks_itself && !shared.gates.open().is_empty() {
+            next = next.min(now + AWAKE_EVERY.max(took * AWAKE_SHARE));
+        }
+        let next = next.max(times.rest);
         Ok(next.saturating_duration_since(now))
     }
 
