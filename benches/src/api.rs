@@ -6,14 +6,14 @@ use std::process::Stdio;
 
 use anyhow::Context;
 use clap::Args;
+use longhaul::connect;
+use longhaul::stop_signal;
 use longhaul_api::{App, AppSettings};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::ground::Ground;
 use crate::registry::registry;
-use longhaul::connect;
-use longhaul::stop_signal;
 
 /// Serves until SIGTERM or Ctrl-C; its address goes to standard output.
 #[derive(Debug, Args)]

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use longhaul_model::Resources;
-
-use crate::queue_tables;
 use longhaul_worker::{Settings, Worker, WorkerError};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -15,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chatter::Over;
 use crate::ground::Ground;
 use crate::pulse::Ends;
+use crate::queue_tables;
 use crate::registry::registry;
 use crate::tally::Tally;
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::queue_tables::succeeded;
 use anyhow::ensure;
 use clap::Args;
 use longhaul_model::store::watch::watch;
@@ -17,6 +16,7 @@ use crate::ground::Ground;
 use crate::limit;
 use crate::meter::Meter;
 use crate::noop::Noop;
+use crate::queue_tables::succeeded;
 use crate::report::Run;
 use crate::tally::Tally;
 use crate::workload::Measure;

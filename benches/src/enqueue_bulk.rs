@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::queue_tables::stored;
 use anyhow::ensure;
 use clap::Args;
 use longhaul_model::DatabaseClock;
@@ -15,6 +14,7 @@ use crate::args::BenchArgs;
 use crate::ground::{Ground, info};
 use crate::meter::Meter;
 use crate::noop::Noop;
+use crate::queue_tables::stored;
 use crate::report::Run;
 use crate::workload::Measure;
 

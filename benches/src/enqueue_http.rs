@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::queue_tables::stored;
 use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use crate::ground::Ground;
 use crate::http::Connection;
 use crate::meter::Meter;
 use crate::process::{cpu_seconds, memory_mib};
+use crate::queue_tables::stored;
 use crate::report::Run;
 use crate::workload::Measure;
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::queue_tables::stored;
 use anyhow::ensure;
 use clap::Args;
 use longhaul_api::Enqueuer;
@@ -16,6 +15,7 @@ use crate::args::BenchArgs;
 use crate::ground::{Ground, info};
 use crate::meter::Meter;
 use crate::noop::Noop;
+use crate::queue_tables::stored;
 use crate::registry::registry;
 use crate::report::Run;
 use crate::workload::Measure;

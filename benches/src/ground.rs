@@ -1,6 +1,7 @@
 //! The database that is measured on.
 
 use anyhow::Context;
+use longhaul::{connect, connect_engine};
 use longhaul_devdb::{Options, Server};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::{DatabaseClock, TaskType, TaskTypeInfo};
@@ -12,7 +13,6 @@ use uuid::Uuid;
 use crate::args::BenchArgs;
 use crate::queue_tables;
 use crate::registry::registry;
-use longhaul::{connect, connect_engine};
 
 /// Settings of the private server: durable, and large enough that checkpoints
 /// come by time, not by volume. The rest is PostgreSQL's or the private server's

@@ -1,6 +1,5 @@
 //! `longhaul-benches growth`
 
-use crate::queue_tables::{clear, fill_history, stored};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -8,6 +7,7 @@ use crate::args::BenchArgs;
 use crate::drain::{WorkerSizes, drain};
 use crate::ground::{Ground, info};
 use crate::noop::Noop;
+use crate::queue_tables::{clear, fill_history, stored};
 use crate::report::Run;
 use crate::workload::Measure;
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::queue_tables::{Counters, counters};
 use sqlx::PgPool;
 
 use crate::ground::Ground;
 use crate::process::{cpu_seconds, forget_peak, memory_mib, postgres_cpu_seconds, postmaster_of};
+use crate::queue_tables::{Counters, counters};
 use crate::report::Run;
 
 /// Reads the counters at the beginning and at the end.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::queue_tables::counters;
 use clap::Args;
 use longhaul_worker::Settings;
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use crate::crew::Crew;
 use crate::ground::Ground;
 use crate::meter::Meter;
 use crate::noop::Noop;
+use crate::queue_tables::counters;
 use crate::report::Run;
 use crate::tally::Tally;
 use crate::workload::Measure;

@@ -7,11 +7,29 @@ use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
+use maud::{DOCTYPE, Markup, html};
 
 /// What a page of ours may load and do: nothing from elsewhere, no script or style
 /// inside it, not inside a frame.
 pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                                img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// A document of this title with one style sheet.
+pub(crate) fn document(title: &str, style: &str, body: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                title { (title) " – Longhaul" }
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                link rel="stylesheet" href=(style);
+            }
+            body { (body) }
+        }
+    };
+    page.into_string()
+}
 
 /// A page with the headers that every page has: [`PAGE_POLICY`], and none that guesses
 /// types, frames it, tells its address to other sites or keeps it.

@@ -138,7 +138,8 @@ impl Client {
         self.store(self.new_task(task)?).await
     }
 
-    /// The same for a task with options, from [`Client::new_task`].
+    /// The same for a task with options, from [`Client::new_task`]. Storing the same task again
+    /// changes nothing.
     ///
     /// # Errors
     /// As [`Client::enqueue`].
@@ -147,7 +148,7 @@ impl Client {
         loop {
             match self.try_to_store(&task).await {
                 Ok(stored) => return Ok(enqueued(&task, stored)),
-                // An earlier try was carried out, and its answer was lost.
+                // It is stored already: an earlier try was carried out, and its answer was lost.
                 Err(error) if is_known(&error) => return Ok(enqueued(&task, None)),
                 Err(error) if is_passing(&error) && began.elapsed() < PATIENCE => {
                     tracing::debug!(%error, "a task could not be stored; trying again");

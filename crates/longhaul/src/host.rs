@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use longhaul_api::{App, AppSettings, Routes};
-use longhaul_model::connect::pool_options;
+use longhaul_model::connect::own_connection;
 use longhaul_model::store::migrate::{QUEUE, is_current};
 use longhaul_model::store::roles::{self, Established};
 use longhaul_model::{Keyring, Registry, Resources};
@@ -117,9 +117,9 @@ impl Host {
             None => Ok(pool.clone()),
             Some(direct) => {
                 let tried = connect(direct, 1, name).await.context("the direct address of the database")?;
-                let options = (*tried.connect_options()).clone();
+                let own = own_connection(&tried);
                 tried.close().await;
-                Ok(pool_options(1).connect_lazy_with(options))
+                Ok(own)
             }
         }
     }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::store::failure::suspects_read_only_sessions;
@@ -59,6 +59,13 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
         .after_release(|connection, _| Box::pin(async move { ping(connection).await.map(|()| true) }))
 }
 
+/// A pool of a single connection, made as those of `pool` are: for a connection that is held for
+/// good, so that others do not go short.
+#[must_use]
+pub fn own_connection(pool: &PgPool) -> PgPool {
+    pool_options(1).connect_lazy_with((*pool.connect_options()).clone())
+}
+
 /// Asks whether a connection is still there.
 ///
 /// # Errors
@@ -73,14 +80,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens to these channels over a connection of its own, made as those of `pool` are:
-    /// it is held for good, and others must not go short.
+    /// Listens to these channels over a connection of its own ([`own_connection`]).
     ///
     /// # Errors
     /// If the database can't be reached within the deadline of a statement.
     pub async fn connect(pool: &PgPool, channels: &[&str]) -> sqlx::Result<Self> {
-        let options: PgConnectOptions = (*pool.connect_options()).clone();
-        let own = pool_options(1).connect_lazy_with(options);
+        let own = own_connection(pool);
         within(DEADLINE, async {
             let mut inner = PgListener::connect_with(&own).await?;
             inner.listen_all(channels.iter().copied()).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_model::connect::pool_options;
+use longhaul_model::connect::own_connection;
 use longhaul_model::store::failure::waited_for_lock;
 use longhaul_model::store::idle::{fall_asleep, give_up, wake_up};
 use longhaul_model::store::migrate::read_only;
@@ -37,7 +37,7 @@ enum End {
 /// Runs until `stop`. Without it lanes look more often, and nothing is lost.
 pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, stop: CancellationToken) {
     // A connection of its own, made as those of `pool` are: it is held for good.
-    let own = pool_options(1).connect_lazy_with((*pool.connect_options()).clone());
+    let own = own_connection(&pool);
     while !stop.is_cancelled() {
         let kept = tokio::select! {
             () = stop.cancelled() => return,

@@ -5,11 +5,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use longhaul_book::{FIRST, PAGES, Page};
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::{PreEscaped, html};
 
 use super::refused;
 use crate::error::UNKNOWN_ROUTE;
-use crate::html::html_response;
+use crate::html::{document, html_response};
 use crate::openapi::text;
 use crate::{Access, ApiError, Operation, Resource, Routes};
 
@@ -63,36 +63,25 @@ fn shown(request: &HttpRequest, name: &str) -> Result<HttpResponse, ApiError> {
 
 fn whole(page: &Page) -> String {
     let parts = PAGES.chunk_by(|one, other| one.part == other.part);
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                title { (page.title) " – Longhaul" }
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                link rel="stylesheet" href="/docs/style.css";
-            }
-            body {
-                a.skip href="#page" { "Skip to the page" }
-                nav aria-label="Documentation" {
-                    details {
-                        summary { "Contents" }
-                        @for part in parts {
-                            @if !part[0].part.is_empty() { h2 { (part[0].part) } }
-                            ul {
-                                @for other in part {
-                                    @let here = (other.name == page.name).then_some("page");
-                                    li { a href={ "/docs/" (other.name) } aria-current=[here] { (other.title) } }
-                                }
-                            }
+    let body = html! {
+        a.skip href="#page" { "Skip to the page" }
+        nav aria-label="Documentation" {
+            details {
+                summary { "Contents" }
+                @for part in parts {
+                    @if !part[0].part.is_empty() { h2 { (part[0].part) } }
+                    ul {
+                        @for other in part {
+                            @let here = (other.name == page.name).then_some("page");
+                            li { a href={ "/docs/" (other.name) } aria-current=[here] { (other.title) } }
                         }
                     }
                 }
-                main #page tabindex="-1" { (PreEscaped(page.html())) }
             }
         }
+        main #page tabindex="-1" { (PreEscaped(page.html())) }
     };
-    page.into_string()
+    document(page.title, "/docs/style.css", &body)
 }
 
 /// `200` with the style sheet.

@@ -2,9 +2,9 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use maud::{DOCTYPE, html};
+use maud::html;
 
-use crate::html::html_response;
+use crate::html::{document, html_response};
 use crate::query_string::query;
 
 /// What the login page shows.
@@ -26,38 +26,27 @@ impl LoginPage<'_> {
 
     fn html(&self) -> String {
         let leads_to = query(&[("return", self.leads_to)]);
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    title { "Log in – Longhaul" }
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    link rel="stylesheet" href="/login/style.css";
+        let body = html! {
+            main {
+                h1 { "Log in" }
+                @if let Some(complaint) = self.complaint {
+                    p.complaint role="alert" #complaint { (complaint) }
                 }
-                body {
-                    main {
-                        h1 { "Log in" }
-                        @if let Some(complaint) = self.complaint {
-                            p.complaint role="alert" #complaint { (complaint) }
-                        }
-                        @if self.by_key {
-                            form method="post" action={ "/login?" (leads_to) } {
-                                label for="key" { "API key" }
-                                input #key name="key" type="password" required autocomplete="current-password"
-                                    spellcheck="false" maxlength="500"
-                                    aria-describedby=[self.complaint.map(|_| "complaint")];
-                                button type="submit" { "Log in" }
-                            }
-                        }
-                        @if let Some(provider) = self.provider {
-                            p { a.provider href={ "/login/oidc?" (leads_to) } { "Log in at " (host(provider)) } }
-                        }
+                @if self.by_key {
+                    form method="post" action={ "/login?" (leads_to) } {
+                        label for="key" { "API key" }
+                        input #key name="key" type="password" required autocomplete="current-password"
+                            spellcheck="false" maxlength="500"
+                            aria-describedby=[self.complaint.map(|_| "complaint")];
+                        button type="submit" { "Log in" }
                     }
+                }
+                @if let Some(provider) = self.provider {
+                    p { a.provider href={ "/login/oidc?" (leads_to) } { "Log in at " (host(provider)) } }
                 }
             }
         };
-        page.into_string()
+        document("Log in", "/login/style.css", &body)
     }
 }
 

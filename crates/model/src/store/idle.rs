@@ -12,7 +12,7 @@ use std::time::Duration;
 use sqlx::PgExecutor;
 
 /// The idle lock of a queue, an SQL expression.
-macro_rules! lock {
+macro_rules! idle_lock {
     ($queue:literal) => {
         concat!("hashtextextended('longhaul.idle:' || ", $queue, ", 0)")
     };
@@ -23,16 +23,16 @@ macro_rules! lock {
 macro_rules! wake {
     ($queue:literal) => {
         concat!(
-            "CASE WHEN NOT pg_try_advisory_xact_lock_shared(hashtextextended('longhaul.idle:' || ",
-            $queue,
-            ", 0)) THEN pg_notify('longhaul_ready', ",
+            "CASE WHEN NOT pg_try_advisory_xact_lock_shared(",
+            $crate::store::idle::idle_lock!($queue),
+            ") THEN pg_notify('longhaul_ready', ",
             $queue,
             ")::text END"
         )
     };
 }
 
-pub(super) use wake;
+pub(super) use {idle_lock, wake};
 
 /// A transaction that stores into more queues than this notifies all of them, so that it does not
 /// fill the server's table of locks.
@@ -63,7 +63,7 @@ pub async fn fall_asleep(executor: impl PgExecutor<'_>, queues: &[String]) -> sq
                                   AND pg_notify('longhaul_ready', q.name) IS NOT NULL
                              ELSE false END
            FROM (SELECT u.name, ",
-        lock!("u.name"),
+        idle_lock!("u.name"),
         " AS lock FROM unnest($1::text[]) AS u(name) ORDER BY 2 OFFSET 0) AS q"
     ))
     .bind(queues)
@@ -83,7 +83,7 @@ pub async fn wake_up(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::
     sqlx::query_scalar(concat!(
         "SELECT coalesce(bool_and(w.held AND w.told), true)
            FROM (SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL AND pg_advisory_unlock(",
-        lock!("u.name"),
+        idle_lock!("u.name"),
         ") AS held, pg_notify('longhaul_idle', u.name) IS NOT NULL AS told
                    FROM unnest($1::text[]) AS u(name) OFFSET 0) AS w"
     ))
