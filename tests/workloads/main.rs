@@ -1,24 +1,15 @@
 //! Every workload of the benchmarks, with sizes that take a second or two.
 
-use std::process::Stdio;
-
 use longhaul_tests::Stage;
 use serde_json::Value;
-use tokio::process::Command;
 
-/// Runs the program to its end; returns exit code, standard output and standard error.
-async fn run(arguments: &[&str], database_url: &str) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_longhaul-benches"))
-        .args(arguments)
-        .env("DATABASE_URL", database_url)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .expect("the program runs");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
+#[path = "../process/program.rs"]
+#[expect(dead_code, reason = "shared with the tests of the shipped program")]
+mod program;
+
+use program::run;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-benches");
 
 /// Runs a workload on a database of its own; returns its JSON.
 async fn bench(arguments: &[&str], figures: &[&str]) -> Value {
