@@ -271,7 +271,7 @@ impl Host {
         self.supervisor.watch(self.metrics.vitals(), &stop);
         let lanes = u32::try_from(settings.lanes).unwrap_or(2);
         let shared = u32::try_from(settings.shared_connections()).unwrap_or(u32::MAX);
-        // Lanes, keeper, flusher, two maintenance services; listener and doorkeeper have their own.
+        // Lanes, keeper, flusher, two maintenance services; the listener and the idle locks have their own.
         let engine = self.engine_pool(url, lanes + 4).await?;
         if !is_current(&engine, &QUEUE).await? {
             bail!(self.unmigrated("worker"));

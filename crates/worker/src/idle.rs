@@ -1,16 +1,16 @@
-//! Whether this worker sleeps, so that whoever stores tasks has to notify it.
+//! Whether this worker is idle, so that whoever stores tasks has to notify it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// Shared by the lanes, which tell what they find, and the doorkeeper, which holds the idle
+/// Shared by the lanes, which tell what they find, and the keeper of the idle
 /// locks (`longhaul_model::store::idle`).
 ///
 /// While tasks come one after the other, a notification for each would cost whoever stores them
-/// more than it saves here. So a worker that is notified often stays awake and looks every few
-/// milliseconds, and one that finds nothing falls asleep.
+/// more than it saves here. So a worker that is notified often polls every few milliseconds,
+/// and one that finds nothing becomes idle.
 #[derive(Debug)]
 pub(crate) struct Idle {
     state: Mutex<State>,
@@ -21,13 +21,13 @@ pub(crate) struct Idle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// By looking now and then: it has no connection for its idle locks.
-    Deaf,
+    Disconnected,
     /// By looking again and again; nobody notifies it.
-    Awake,
+    Polling,
     /// The same, until it has its idle locks.
-    Tired,
+    Acquiring,
     /// By notifications.
-    Asleep,
+    Idle,
 }
 
 #[derive(Debug)]
@@ -38,33 +38,33 @@ struct State {
     /// When the notifications that are counted began.
     window: Instant,
     /// Notifications since then.
-    heard: u32,
+    notifications: u32,
     /// Claims, one after the other, that found all they had room for.
     full: u32,
     /// Another worker gave its idle lock back since this one last tried to get it.
-    left_alone: bool,
-    /// When it last fell asleep.
-    asleep_at: Instant,
-    /// It falls asleep if it finds nothing for so long.
+    lock_released: bool,
+    /// When it last became idle.
+    idle_since: Instant,
+    /// It becomes idle if it finds nothing for so long.
     patience: Duration,
 }
 
-/// A lane of a worker that is awake looks again after a quarter of the time in which nothing was
+/// A lane of a worker that polls looks again after a quarter of the time in which nothing was
 /// found, but not sooner nor later than this.
-const NAP: Duration = Duration::from_millis(2);
-const LONGEST_NAP: Duration = Duration::from_millis(20);
-/// One of a worker that waits for its idle locks, or can't have any. It is woken once it has them.
-const LONG_NAP: Duration = Duration::from_millis(50);
-/// A worker that found nothing for so long falls asleep; longer, at most [`MOST_PATIENCE`], if it
-/// is woken again and again within [`SHORT_SLEEP`]: many workers share the tasks.
+const SHORTEST_POLL: Duration = Duration::from_millis(2);
+const LONGEST_POLL: Duration = Duration::from_millis(20);
+/// One of a worker that acquires its idle locks, or can't have any. It is woken once it has them.
+const SLOW_POLL: Duration = Duration::from_millis(50);
+/// A worker that found nothing for so long becomes idle; longer, at most [`MOST_PATIENCE`], if it
+/// is notified often again within [`SHORT_IDLE`]: many workers share the tasks.
 const PATIENCE: Duration = Duration::from_millis(10);
 const MOST_PATIENCE: Duration = Duration::from_millis(160);
-const SHORT_SLEEP: Duration = Duration::from_millis(100);
-/// After a sleep this long it knows nothing of that any more.
-const LONG_SLEEP: Duration = Duration::from_secs(1);
+const SHORT_IDLE: Duration = Duration::from_millis(100);
+/// After this long an idle time it starts with [`PATIENCE`] again.
+const LONG_IDLE: Duration = Duration::from_secs(1);
 /// So many notifications within [`WINDOW`], or so many claims that find all they have room for, and
-/// it stays awake.
-const HEARD: u32 = 8;
+/// it polls.
+const NOTIFICATIONS: u32 = 8;
 const FULL: u32 = 2;
 const WINDOW: Duration = Duration::from_millis(20);
 
@@ -72,13 +72,13 @@ impl Default for Idle {
     fn default() -> Self {
         let now = Instant::now();
         let state = State {
-            mode: Mode::Deaf,
+            mode: Mode::Disconnected,
             found_at: now,
             window: now,
-            heard: 0,
+            notifications: 0,
             full: 0,
-            left_alone: false,
-            asleep_at: now,
+            lock_released: false,
+            idle_since: now,
             patience: PATIENCE,
         };
         Self { state: Mutex::new(state), news: Notify::new() }
@@ -86,16 +86,16 @@ impl Default for Idle {
 }
 
 impl Idle {
-    /// A task was stored, and this worker was notified. Returns whether it stays awake from now on:
+    /// A task was stored, and this worker was notified. Returns whether it polls from now on:
     /// then all lanes have to look.
-    pub(crate) fn heard(&self) -> bool {
+    pub(crate) fn notified(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
         if now.duration_since(state.window) > WINDOW {
-            (state.window, state.heard) = (now, 0);
+            (state.window, state.notifications) = (now, 0);
         }
-        state.heard += 1;
-        state.heard >= HEARD && self.stay_awake(&mut state, now)
+        state.notifications += 1;
+        state.notifications >= NOTIFICATIONS && self.keep_polling(&mut state, now)
     }
 
     /// A claim found so many tasks; `full`: all that it had room for.
@@ -105,45 +105,45 @@ impl Idle {
         state.full = if full { state.full + 1 } else { 0 };
         if found > 0 {
             state.found_at = now;
-        } else if state.mode == Mode::Awake && now.duration_since(state.found_at) >= state.patience {
-            state.mode = Mode::Tired;
+        } else if state.mode == Mode::Polling && now.duration_since(state.found_at) >= state.patience {
+            state.mode = Mode::Acquiring;
             self.news.notify_one();
         }
         if state.full >= FULL {
             // A full claim wakes the next lane in any case.
-            let _slept = self.stay_awake(&mut state, now);
+            let _slept = self.keep_polling(&mut state, now);
         }
     }
 
-    /// Returns whether it slept until now.
-    fn stay_awake(&self, state: &mut State, now: Instant) -> bool {
-        if !matches!(state.mode, Mode::Tired | Mode::Asleep) {
+    /// Returns whether it was idle until now.
+    fn keep_polling(&self, state: &mut State, now: Instant) -> bool {
+        if !matches!(state.mode, Mode::Acquiring | Mode::Idle) {
             return false;
         }
-        let slept = state.mode == Mode::Asleep;
-        if slept {
-            let rest = now.duration_since(state.asleep_at);
-            if rest < SHORT_SLEEP {
+        let was_idle = state.mode == Mode::Idle;
+        if was_idle {
+            let rest = now.duration_since(state.idle_since);
+            if rest < SHORT_IDLE {
                 state.patience = (state.patience * 2).min(MOST_PATIENCE);
-            } else if rest > LONG_SLEEP {
+            } else if rest > LONG_IDLE {
                 state.patience = PATIENCE;
             }
         }
-        state.mode = Mode::Awake;
+        state.mode = Mode::Polling;
         state.found_at = now;
-        state.heard = 0;
+        state.notifications = 0;
         self.news.notify_one();
-        slept
+        was_idle
     }
 
     /// How long a lane that has found nothing may rest before it looks again, if nothing wakes it;
     /// `None`: as long as it likes.
-    pub(crate) fn nap(&self) -> Option<Duration> {
+    pub(crate) fn poll_after(&self) -> Option<Duration> {
         let state = self.state();
         match state.mode {
-            Mode::Awake => Some((state.found_at.elapsed() / 4).clamp(NAP, LONGEST_NAP)),
-            Mode::Tired | Mode::Deaf => Some(LONG_NAP),
-            Mode::Asleep => None,
+            Mode::Polling => Some((state.found_at.elapsed() / 4).clamp(SHORTEST_POLL, LONGEST_POLL)),
+            Mode::Acquiring | Mode::Disconnected => Some(SLOW_POLL),
+            Mode::Idle => None,
         }
     }
 
@@ -151,19 +151,19 @@ impl Idle {
         self.state().mode
     }
 
-    /// The doorkeeper tries to get the idle locks.
-    pub(crate) fn tries(&self) {
-        self.state().left_alone = false;
+    /// The idle locks are about to be acquired.
+    pub(crate) fn begin_acquiring(&self) {
+        self.state().lock_released = false;
     }
 
-    /// All idle locks are held, by this worker or by others who sleep. Returns whether it sleeps
-    /// from now on: nothing has changed while the doorkeeper tried.
-    pub(crate) fn fall_asleep(&self) -> bool {
+    /// All idle locks are held, by this worker or by other idle ones. Returns whether it is idle
+    /// from now on: nothing has changed while they were acquired.
+    pub(crate) fn become_idle(&self) -> bool {
         let mut state = self.state();
-        let falls = state.mode == Mode::Tired && !state.left_alone;
+        let falls = state.mode == Mode::Acquiring && !state.lock_released;
         if falls {
-            state.mode = Mode::Asleep;
-            state.asleep_at = Instant::now();
+            state.mode = Mode::Idle;
+            state.idle_since = Instant::now();
         }
         falls
     }
@@ -171,21 +171,21 @@ impl Idle {
     /// There is a connection for the idle locks again, or none any more.
     pub(crate) fn connected(&self, connected: bool) {
         let mut state = self.state();
-        state.mode = if connected { Mode::Awake } else { Mode::Deaf };
+        state.mode = if connected { Mode::Polling } else { Mode::Disconnected };
         state.found_at = Instant::now();
     }
 
-    /// Nobody may hold an idle lock that this worker relies on. Returns whether it slept until now:
+    /// Nobody may hold an idle lock that this worker relies on. Returns whether it was idle until now:
     /// then all lanes have to look.
-    pub(crate) fn left_alone(&self) -> bool {
+    pub(crate) fn lock_released(&self) -> bool {
         let mut state = self.state();
-        state.left_alone = true;
-        let slept = state.mode == Mode::Asleep;
-        if slept {
-            state.mode = Mode::Tired;
+        state.lock_released = true;
+        let was_idle = state.mode == Mode::Idle;
+        if was_idle {
+            state.mode = Mode::Acquiring;
         }
         self.news.notify_one();
-        slept
+        was_idle
     }
 
     /// Until the mode may have changed.
@@ -200,50 +200,50 @@ impl Idle {
 
 #[cfg(test)]
 mod tests {
-    use super::{FULL, HEARD, Idle, LONG_NAP, Mode, PATIENCE, SHORT_SLEEP};
+    use super::{FULL, Idle, Mode, NOTIFICATIONS, PATIENCE, SHORT_IDLE, SLOW_POLL};
 
-    fn tired() -> Idle {
+    fn acquiring() -> Idle {
         let idle = Idle::default();
         idle.connected(true);
         std::thread::sleep(PATIENCE);
         idle.claimed(0, false);
-        assert_eq!(idle.mode(), Mode::Tired);
+        assert_eq!(idle.mode(), Mode::Acquiring);
         idle
     }
 
     #[test]
-    fn a_worker_that_finds_nothing_tires_and_sleeps_unless_its_neighbour_wakes_up() {
+    fn a_worker_that_finds_nothing_becomes_idle_unless_another_releases_its_lock() {
         let idle = Idle::default();
-        assert_eq!((idle.mode(), idle.nap()), (Mode::Deaf, Some(LONG_NAP)));
-        let idle = tired();
-        assert!(!idle.left_alone());
-        assert!(!idle.fall_asleep(), "the lock that it relied on is gone");
-        idle.tries();
-        assert!(idle.fall_asleep() && !idle.fall_asleep());
-        assert_eq!(idle.nap(), None);
-        assert!(idle.left_alone(), "all lanes have to look");
-        assert_eq!(idle.mode(), Mode::Tired);
+        assert_eq!((idle.mode(), idle.poll_after()), (Mode::Disconnected, Some(SLOW_POLL)));
+        let idle = acquiring();
+        assert!(!idle.lock_released());
+        assert!(!idle.become_idle(), "the lock that it relied on is gone");
+        idle.begin_acquiring();
+        assert!(idle.become_idle() && !idle.become_idle());
+        assert_eq!(idle.poll_after(), None);
+        assert!(idle.lock_released(), "all lanes have to look");
+        assert_eq!(idle.mode(), Mode::Acquiring);
     }
 
     #[test]
-    fn a_worker_that_is_notified_often_or_filled_stays_awake() {
-        let idle = tired();
-        assert!(idle.fall_asleep());
-        for number in 1..=HEARD {
-            assert_eq!(idle.mode(), Mode::Asleep);
-            assert_eq!(idle.heard(), number == HEARD);
+    fn a_worker_that_is_notified_often_or_filled_keeps_polling() {
+        let idle = acquiring();
+        assert!(idle.become_idle());
+        for number in 1..=NOTIFICATIONS {
+            assert_eq!(idle.mode(), Mode::Idle);
+            assert_eq!(idle.notified(), number == NOTIFICATIONS);
         }
-        assert_eq!(idle.mode(), Mode::Awake);
+        assert_eq!(idle.mode(), Mode::Polling);
         // Many share the tasks: it is more patient the next time.
         let state = idle.state();
-        assert!(state.patience > PATIENCE || state.asleep_at.elapsed() > SHORT_SLEEP);
+        assert!(state.patience > PATIENCE || state.idle_since.elapsed() > SHORT_IDLE);
         drop(state);
 
-        let idle = tired();
+        let idle = acquiring();
         for _ in 0..FULL {
-            assert_eq!(idle.mode(), Mode::Tired);
+            assert_eq!(idle.mode(), Mode::Acquiring);
             idle.claimed(100, true);
         }
-        assert_eq!(idle.mode(), Mode::Awake);
+        assert_eq!(idle.mode(), Mode::Polling);
     }
 }

@@ -117,16 +117,16 @@ impl Lane {
         let shared = Arc::clone(&self.shared);
         // Before it asks how long it may rest: whoever changes that wakes whoever rests.
         let woken = shared.wake.notified();
-        let nap = shared.idle.nap().filter(|_| !stopping && has_room);
-        let rest = nap.unwrap_or(self.shared.poll_every).min(self.shared.poll_every);
+        let poll = shared.idle.poll_after().filter(|_| !stopping && has_room);
+        let rest = poll.unwrap_or(self.shared.poll_every).min(self.shared.poll_every);
         let wait = due.map_or(rest, |due| due.duration_since(Instant::now()).min(rest));
         tokio::select! {
             biased;
             () = self.slots.one_ends() => {}
             () = woken, if !stopping && has_room => self.hungry = true,
             () = self.shared.stopping.cancelled(), if !stopping => {}
-            () = tokio::time::sleep(wait) => match nap {
-                Some(nap) if nap == wait => self.hungry = true,
+            () = tokio::time::sleep(wait) => match poll {
+                Some(poll) if poll == wait => self.hungry = true,
                 _ => self.floors.look_around(),
             },
         }

@@ -11,15 +11,15 @@
 //!
 //! One file a part: [`Worker`] starts them, a lane claims and finishes, the
 //! executor runs one attempt, the flusher writes progress, the keeper beats, the
-//! listener wakes, the doorkeeper says when the listener must be notified, and `maintenance/` has one file a service.
+//! listener wakes, idle locks say when the listener must be notified, and `maintenance/` has one file a service.
 
-mod doorkeeper;
 mod executor;
 mod finish_buffer;
 mod flusher;
 mod gates;
 mod identity;
 mod idle;
+mod idle_locks;
 mod in_flight;
 mod keeper;
 mod lane;

@@ -32,8 +32,8 @@ pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, 
 
 async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Result<std::convert::Infallible> {
     let mut listener = Listener::connect(pool, &[READY, ADMITTED, GATE, CANCEL, FOLLOWED, IDLE]).await?;
-    // What became ready before LISTEN was not told, nor who woke up.
-    shared.idle.left_alone();
+    // What became ready before LISTEN was not told, nor which locks were released.
+    shared.idle.lock_released();
     shared.wake_all();
     shared.followed.notify_one();
     shared.gates.changed("");
@@ -42,7 +42,7 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
         let Some(notification) = listener.next().await? else {
             // Reconnected: what was told meanwhile is lost.
             shared.metrics.listen_lost("worker");
-            shared.idle.left_alone();
+            shared.idle.lock_released();
             shared.wake_all();
             shared.gates.changed("");
             continue;
@@ -50,7 +50,7 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
         match notification.channel() {
             READY => {
                 let serves = serves(notification.payload());
-                if serves && shared.idle.heard() {
+                if serves && shared.idle.notified() {
                     shared.wake_all();
                 }
                 // Where the queue is gated, the gatekeeper has the first look.
@@ -59,7 +59,7 @@ async fn listen(shared: &Shared, pool: &PgPool, queues: &[String]) -> sqlx::Resu
                 }
             }
             ADMITTED if serves(notification.payload()) => shared.wake(),
-            IDLE if serves(notification.payload()) && shared.idle.left_alone() => shared.wake_all(),
+            IDLE if serves(notification.payload()) && shared.idle.lock_released() => shared.wake_all(),
             GATE => shared.gates.changed(notification.payload()),
             FOLLOWED => shared.followed.notify_one(),
             CANCEL => {

@@ -22,7 +22,7 @@ use crate::maintenance::{
     self, Canceller, Counter, Follower, Gatekeeper, Promoter, Repairer, Rescuer, Retainer, Sampler, Scheduler,
 };
 use crate::shared::Shared;
-use crate::{Settings, doorkeeper, flusher, keeper, listener};
+use crate::{Settings, flusher, idle_locks, keeper, listener};
 
 /// A worker process.
 pub struct Worker {
@@ -155,7 +155,7 @@ impl Worker {
         let mut helpers = JoinSet::new();
         helpers.spawn(keeper::run(Arc::clone(&shared), info, helpers_stop.clone()));
         helpers.spawn(flusher::run(Arc::clone(&shared), self.settings.flush_every, helpers_stop.clone()));
-        helpers.spawn(doorkeeper::run(
+        helpers.spawn(idle_locks::run(
             Arc::clone(&shared),
             self.listen_pool.clone(),
             queues.clone(),

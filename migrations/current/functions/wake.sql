@@ -1,4 +1,4 @@
--- Wakes the workers of a queue at the commit, if one of them sleeps: crates/model/src/store/idle.rs
+-- Wakes the workers of a queue at the commit, if one of them is idle: crates/model/src/store/idle.rs
 -- says how that is known.
 CREATE OR REPLACE FUNCTION longhaul.wake(queue text) RETURNS void
 LANGUAGE plpgsql

@@ -1,9 +1,9 @@
-//! Idle locks: who stores tasks notifies only where somebody sleeps (docs/adr/0010-idle-locks.md).
+//! Idle locks: who stores tasks notifies only where a worker is idle (docs/adr/0010-idle-locks.md).
 //!
 //! PostgreSQL lets transactions that notify commit one after the other, so a notification that
 //! nobody waits for costs more than the task itself. A worker that has nothing to do holds the
 //! *idle lock* of each of its queues, an advisory lock. Whoever stores a ready task tries to take
-//! that lock in shared mode until the end of its transaction. If that fails, somebody sleeps, and
+//! that lock in shared mode until the end of its transaction. If that fails, a worker is idle, and
 //! the transaction notifies. If it succeeds, nobody sleeps, and nobody can fall asleep before the
 //! transaction has ended; a worker that has got the lock looks for tasks once more.
 
@@ -19,7 +19,7 @@ macro_rules! idle_lock {
 }
 
 /// The statement's part that wakes the workers of a queue at the commit, if one of them
-/// sleeps. `$queue` is an SQL expression. `longhaul.wake` is the same for SQL.
+/// is idle. `$queue` is an SQL expression. `longhaul.wake` is the same for SQL.
 macro_rules! wake {
     ($queue:literal) => {
         concat!(
@@ -38,20 +38,20 @@ pub(super) use {idle_lock, wake};
 /// fill the server's table of locks.
 pub(super) const QUEUES_AT_MOST: usize = 64;
 
-/// How long [`fall_asleep`] waits for transactions that have stored tasks and are still open.
+/// How long [`acquire`] waits for transactions that have stored tasks and are still open.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes the idle locks of these queues for this session, and waits for the open transactions
 /// that have stored tasks there; if it had to wait, it notifies the queue, since other workers
 /// may have relied on that. Returns for each queue whether this session holds its lock now; if
-/// not, another worker sleeps for it, or is about to. What this session holds already it must not
+/// not, another worker is idle for it, or about to be. What this session holds already it must not
 /// name again.
 ///
 /// # Errors
 /// If the database does not answer, or transactions stay open for longer than a second
 /// ([`waited_for_lock`](super::failure::waited_for_lock)). Then the session may hold some of them:
-/// call [`give_up`].
-pub async fn fall_asleep(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<Vec<(String, bool)>> {
+/// call [`release_all`].
+pub async fn acquire(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<Vec<(String, bool)>> {
     // In the order of the locks, so that two workers never wait for each other; all of them
     // together wait no longer than PATIENCE.
     sqlx::query_as(concat!(
@@ -72,13 +72,13 @@ pub async fn fall_asleep(executor: impl PgExecutor<'_>, queues: &[String]) -> sq
     .await
 }
 
-/// Gives the idle locks of these queues back, and tells other workers that sleep for them: until
+/// Gives the idle locks of these queues back, and tells other workers that are idle for them: until
 /// one of those has the lock, they are not notified. Returns whether the session had all of them;
 /// if not, it is not the session that took them, since a pooler hands out others.
 ///
 /// # Errors
 /// If the database does not answer.
-pub async fn wake_up(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<bool> {
+pub async fn release(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<bool> {
     // What the commit writes need not be durable.
     sqlx::query_scalar(concat!(
         "SELECT coalesce(bool_and(w.held AND w.told), true)
@@ -92,11 +92,11 @@ pub async fn wake_up(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::
     .await
 }
 
-/// Gives back whatever the session has, and tells those who sleep for these queues.
+/// Gives back whatever the session has, and tells those that are idle for these queues.
 ///
 /// # Errors
 /// If the database does not answer.
-pub async fn give_up(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<()> {
+pub async fn release_all(executor: impl PgExecutor<'_>, queues: &[String]) -> sqlx::Result<()> {
     sqlx::query(
         "SELECT pg_advisory_unlock_all()::text, set_config('synchronous_commit', 'off', true),
                 (SELECT count(pg_notify('longhaul_idle', u.name)::text) FROM unnest($1::text[]) AS u(name))",

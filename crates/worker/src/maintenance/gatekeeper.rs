@@ -34,10 +34,10 @@ struct Times {
 
 const ALL_EVERY: Duration = Duration::from_secs(1);
 const LOOK_BACK_EVERY: Duration = Duration::from_secs(30);
-/// How often it looks at gated queues while the worker is awake, and the share of the time that this
+/// How often it looks at gated queues while the worker polls, and the share of the time that this
 /// may take.
-const AWAKE_EVERY: Duration = Duration::from_millis(5);
-const AWAKE_SHARE: u32 = 4;
+const POLL_EVERY: Duration = Duration::from_millis(5);
+const POLL_SHARE: u32 = 4;
 /// In one run, of one queue: others wait for their turn.
 const STEPS: usize = 4;
 
@@ -122,9 +122,9 @@ impl Service for Gatekeeper {
         if all {
             due.queues.extend(self.look_around(shared, look_back).await?);
         }
-        // While the worker is awake, nobody tells of tasks.
-        let looks_itself = shared.idle.mode() == Mode::Awake;
-        if looks_itself {
+        // While the worker polls, nobody notifies it of tasks.
+        let polls = shared.idle.mode() == Mode::Polling;
+        if polls {
             due.queues.extend(shared.gates.open());
         }
         let (mut outcome, mut failed, mut refused) = (Outcome::default(), Vec::new(), None);
@@ -159,8 +159,8 @@ impl Service for Gatekeeper {
         let took = now - began;
         times.rest = if outcome.admitted || outcome.more { now } else { now + took };
         let mut next = times.rooms.values().copied().fold(times.all, Instant::min);
-        if looks_itself && !shared.gates.open().is_empty() {
-            next = next.min(now + AWAKE_EVERY.max(took * AWAKE_SHARE));
+        if polls && !shared.gates.open().is_empty() {
+            next = next.min(now + POLL_EVERY.max(took * POLL_SHARE));
         }
         let next = next.max(times.rest);
         Ok(next.saturating_duration_since(now))

@@ -1,11 +1,11 @@
-//! Holds the idle locks while the worker sleeps (`longhaul_model::store::idle`).
+//! Holds the idle locks while the worker wants_locks (`longhaul_model::store::idle`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_model::connect::own_connection;
 use longhaul_model::store::failure::waited_for_lock;
-use longhaul_model::store::idle::{fall_asleep, give_up, wake_up};
+use longhaul_model::store::idle::{acquire, release, release_all};
 use longhaul_model::store::migrate::read_only;
 use longhaul_model::store::{DEADLINE, within};
 use sqlx::{PgConnection, PgPool};
@@ -77,28 +77,28 @@ async fn keep(
 ) -> sqlx::Result<End> {
     check(&mut *connection).await?;
     // What an earlier session lost, others may rely on.
-    within(DEADLINE, give_up(&mut *connection, queues)).await?;
-    // Queues whose lock this session has. For the others another worker sleeps.
+    within(DEADLINE, release_all(&mut *connection, queues)).await?;
+    // Queues whose lock this session has. For the others another worker is idle.
     let mut held: Vec<String> = Vec::new();
     let (mut retreat, mut look_at) = (FIRST_RETREAT, Instant::now() + LOOK_EVERY);
     shared.idle.connected(true);
     shared.wake_all();
     while !stop.is_cancelled() {
         let mode = shared.idle.mode();
-        let sleeps = matches!(mode, Mode::Tired | Mode::Asleep);
-        if !sleeps && !held.is_empty() {
-            if !within(DEADLINE, wake_up(&mut *connection, &held)).await? {
+        let wants_locks = matches!(mode, Mode::Acquiring | Mode::Idle);
+        if !wants_locks && !held.is_empty() {
+            if !within(DEADLINE, release(&mut *connection, &held)).await? {
                 return Ok(End::Pooled);
             }
             // The gatekeeper has to look for itself from here on.
             look_after_gates(shared, &held);
             held.clear();
         }
-        let wanted: Vec<String> = queues.iter().filter(|queue| sleeps && !held.contains(queue)).cloned().collect();
+        let wanted: Vec<String> = queues.iter().filter(|queue| wants_locks && !held.contains(queue)).cloned().collect();
         let before = held.len();
-        shared.idle.tries();
+        shared.idle.begin_acquiring();
         if !wanted.is_empty() {
-            match within(DEADLINE, fall_asleep(&mut *connection, &wanted)).await {
+            match within(DEADLINE, acquire(&mut *connection, &wanted)).await {
                 Ok(answers) => {
                     held.extend(answers.into_iter().filter(|(_, is_held)| *is_held).map(|(queue, _)| queue));
                     retreat = FIRST_RETREAT;
@@ -106,10 +106,10 @@ async fn keep(
                 Err(error) if waited_for_lock(&error) => {
                     // A transaction that stored tasks is still open. Until it ends, the lanes look
                     // again and again.
-                    if shared.idle.left_alone() {
+                    if shared.idle.lock_released() {
                         shared.wake_all();
                     }
-                    within(DEADLINE, give_up(&mut *connection, queues)).await?;
+                    within(DEADLINE, release_all(&mut *connection, queues)).await?;
                     held.clear();
                     look_after_gates(shared, queues);
                     tokio::select! {
@@ -124,7 +124,7 @@ async fn keep(
         }
         // What was stored before without a notification.
         look_after_gates(shared, &held[before..]);
-        if (sleeps && shared.idle.fall_asleep()) || held.len() > before {
+        if (wants_locks && shared.idle.become_idle()) || held.len() > before {
             shared.wake();
         }
         tokio::select! {
@@ -136,7 +136,7 @@ async fn keep(
             }
         }
     }
-    within(FAREWELL, wake_up(&mut *connection, &held)).await?;
+    within(FAREWELL, release(&mut *connection, &held)).await?;
     Ok(End::Stopped)
 }
 
