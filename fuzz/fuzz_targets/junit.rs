@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|report: &str| {
     // Each node costs its text a byte at least.
-    if let Ok(nodes) = longhaul_tasks::read_as_report(report) {
+    if let Ok(nodes) = longhaul_test_management::read_as_report(report) {
         assert!(nodes <= report.len());
     }
 });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use longhaul_api::Authenticators;
 use longhaul_api::oauth::{ResourceServer, Tokens};
 use longhaul_api::session::{Login, Provider as AtProvider, ProviderSettings, SessionSettings};
-use longhaul_tests::Stage;
+use longhaul_tests::{Stage, shipped};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ async fn a_person_logs_in_at_the_provider_and_may_do_what_their_groups_permit() 
         scopes: "profile".to_owned(),
     };
     let at_provider = AtProvider::new(Arc::clone(&server), client);
-    let stage = Stage::builder(longhaul_tasks::registry())
+    let stage = Stage::builder(shipped::registry())
         .listener(listener)
         .authenticators(move |_| Authenticators::default().with(Tokens::new(server)))
         .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), None, Some(at_provider)))

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use longhaul_api::Authenticators;
 use longhaul_api::oauth::{ALGORITHMS, OauthSettings, Patience, ResourceServer, Rules, Tokens};
-use longhaul_tests::{Stage, until};
+use longhaul_tests::{Stage, shipped, until};
 use provider::{Provider, keys};
 use serde_json::{Value, json};
 
@@ -33,10 +33,7 @@ fn settings(issuer: &str, rules: &[&str]) -> OauthSettings {
 async fn stage(issuer: &str) -> Stage {
     let server = ResourceServer::new(settings(issuer, &["scope:tasks.read=Administration/Queues/View"]));
     let tokens = Tokens::new(Arc::new(server.expect("a resource server")));
-    Stage::builder(longhaul_tasks::registry())
-        .authenticators(move |_| Authenticators::default().with(tokens))
-        .start()
-        .await
+    Stage::builder(shipped::registry()).authenticators(move |_| Authenticators::default().with(tokens)).start().await
 }
 
 /// Status and challenge of the API's answer to a token.

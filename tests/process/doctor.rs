@@ -2,7 +2,7 @@
 
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_devdb::{Options, Server};
-use longhaul_tests::{Stage, quick_worker, until};
+use longhaul_tests::{Stage, quick_worker, shipped, until};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
@@ -187,7 +187,7 @@ async fn an_api_is_examined_where_there_is_no_way_to_the_database() {
     // One that is durable, so that only what is wrong with the fleet is told.
     let server = Server::start(Options::temporary()).await.expect("a server");
     server.ensure_database("examined").await.expect("a database");
-    let stage = Stage::builder(longhaul_tasks::registry()).database(&server.url("examined")).start().await;
+    let stage = Stage::builder(shipped::registry()).database(&server.url("examined")).start().await;
     let url = [("LONGHAUL_URL", stage.base_url.as_str())];
     stage.value::<String>("SELECT longhaul.enqueue('Reindex')").await;
     let (code, findings) = look(&[], &url).await;

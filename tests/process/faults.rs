@@ -1,7 +1,7 @@
 //! The faults that `doctor` knows, each planted for real and mended by what it says.
 
 use longhaul_devdb::{Options, Server};
-use longhaul_tests::{Stage, keys_only, until};
+use longhaul_tests::{Stage, keys_only, shipped, until};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
@@ -228,8 +228,7 @@ async fn a_schedule_that_cant_fire_is_found() {
 
 #[tokio::test]
 async fn an_api_that_lets_nobody_in_or_has_lost_its_database_is_told() {
-    let closed =
-        Stage::builder(longhaul_tasks::registry()).authenticators(|pool: &PgPool| keys_only(pool)).start().await;
+    let closed = Stage::builder(shipped::registry()).authenticators(|pool: &PgPool| keys_only(pool)).start().await;
     let (code, findings) = look(&[], &[("LONGHAUL_URL", closed.base_url.as_str())]).await;
     let access = findings.iter().find(|finding| finding["Check"] == "access").expect("access");
     assert_eq!((code, &access["Level"]), (Some(6), &"Problem".into()), "{findings:#?}");
@@ -244,7 +243,7 @@ async fn an_api_that_lets_nobody_in_or_has_lost_its_database_is_told() {
 
     let mut server = Server::start(Options::temporary()).await.expect("a server");
     server.ensure_database("away").await.expect("a database");
-    let stage = Stage::builder(longhaul_tasks::registry()).database(&server.url("away")).start().await;
+    let stage = Stage::builder(shipped::registry()).database(&server.url("away")).start().await;
     server.halt_immediate().await.expect("a halt");
     let (code, findings) = look(&[], &[("LONGHAUL_URL", stage.base_url.as_str())]).await;
     let ready = findings.iter().find(|finding| finding["Check"] == "ready").expect("ready");

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use longhaul_tests::{Stage, fill_project, quick_worker, until};
+use longhaul_tests::{Stage, fill_project, quick_worker, shipped, until};
 use serde_json::json;
 use tokio::process::Command;
 use uuid::uuid;
@@ -20,7 +20,7 @@ fn examples(help: &str, command: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_examples_of_task_run_start_tasks() {
-    let registry = longhaul::queue_task::register(longhaul_tasks::registry());
+    let registry = longhaul::queue_task::register(shipped::registry());
     let stage = Stage::builder(registry).start().await;
     fill_project(&stage.pool, uuid!("c651ed19-5375-475a-a539-9f6401467130"), 3).await;
     let _worker = stage.worker(quick_worker()).await;

@@ -6,8 +6,8 @@ mod redmine;
 use std::time::{Duration, Instant};
 
 use longhaul_model::Resources;
-use longhaul_tasks::trackers::{SecretKey, TrackerSettings, Trackers};
-use longhaul_tests::{Stage, fill_project, quick_worker, until};
+use longhaul_test_management::trackers::{SecretKey, TrackerSettings, Trackers};
+use longhaul_tests::{Stage, fill_project, quick_worker, shipped, until};
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
@@ -26,7 +26,7 @@ async fn stage(trackers: &[&Redmine]) -> (Stage, Vec<Uuid>) {
         ..TrackerSettings::default()
     };
     let resources = Resources::new().with(Trackers::new(settings).expect("a client"));
-    let stage = Stage::builder(longhaul_tasks::registry()).resources(resources).start().await;
+    let stage = Stage::builder(shipped::registry()).resources(resources).start().await;
     fill_project(&stage.pool, PROJECT, 0).await;
     let steps = json!([{"Id": STEP, "Name": "Log in"}, {"Id": OTHER_STEP, "Name": "Log out"}]);
     create(&stage, "scriptassignments", json!({"ProjectId": PROJECT, "Name": "Smoke", "StepResults": steps})).await;

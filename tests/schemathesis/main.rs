@@ -10,9 +10,9 @@ use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_api::session::{Login, SessionSettings};
 use longhaul_model::store::api_key::{self, NewApiKey};
 use longhaul_model::{Keyring, Resources};
-use longhaul_tasks::trackers::{SecretKey, TrackerSettings, Trackers};
-use longhaul_tasks::webhook::{WebhookSettings, Webhooks};
-use longhaul_tests::{Stage, fill_project, quick_worker};
+use longhaul_test_management::trackers::{SecretKey, TrackerSettings, Trackers};
+use longhaul_tests::{Stage, fill_project, quick_worker, shipped};
+use longhaul_webhooks::{WebhookSettings, Webhooks};
 use tokio::process::Command;
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn no_request_makes_an_internal_error() {
         .with(Keyring::new(secret_key, Vec::new()))
         .with(Trackers::new(settings).expect("a client"))
         .with(Webhooks::new(WebhookSettings::default()).expect("a client"));
-    let stage = Stage::builder(longhaul_tasks::registry())
+    let stage = Stage::builder(shipped::registry())
         .resources(resources)
         .authenticators(move |pool| Authenticators::default().with(keys(pool)))
         .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), Some(keys(pool)), None))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul::sqlx::{self, PgPool};
 use longhaul_devdb::{Options, Server};
-use longhaul_tests::{Logins, Proxy};
+use longhaul_tests::{Logins, Proxy, shipped};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
@@ -98,7 +98,7 @@ impl Fleet {
             .acquire_timeout(Duration::from_secs(5))
             .connect(&url)
             .await?;
-        longhaul_tasks::migrate(&admin).await?;
+        shipped::migrate(&admin).await?;
         let logins = Logins::make(&admin, &url).await;
         sqlx::raw_sql(include_str!("schema.sql")).execute(&admin).await?;
         let mut members = Vec::new();

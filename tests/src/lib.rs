@@ -10,6 +10,7 @@ mod logins;
 mod proxy;
 mod records;
 mod scrape;
+pub mod shipped;
 mod stage;
 mod wait;
 

@@ -1,5 +1,6 @@
 //! A database, an API and workers.
 
+use crate::shipped;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +89,7 @@ pub struct RunningWorker {
 impl Stage {
     /// With the shipped task types.
     pub async fn new() -> Self {
-        Self::with_registry(longhaul_tasks::registry()).await
+        Self::with_registry(shipped::registry()).await
     }
 
     /// With these task types.
@@ -310,9 +311,11 @@ impl StageBuilder {
             app = app.with_login(login(&api_pool));
         }
         let app = app
-            .with_routes(longhaul_tasks::http::configure)
+            .with_routes(longhaul_test_management::http::configure)
+            .with_routes(longhaul_webhooks::configure)
             .with_routes(longhaul_dashboard::configure)
-            .with_migrations(&longhaul_tasks::MIGRATIONS)
+            .with_migrations(shipped::MIGRATIONS[0])
+            .with_migrations(shipped::MIGRATIONS[1])
             .start()
             .await
             .expect("the app starts");
@@ -373,7 +376,7 @@ pub fn quick_worker() -> Settings {
 
 async fn migrate(url: &str) -> anyhow::Result<()> {
     let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
-    longhaul_tasks::migrate(&pool).await?;
+    shipped::migrate(&pool).await?;
     pool.close().await;
     Ok(())
 }

@@ -4,7 +4,7 @@ use futures_util::future::LocalBoxFuture;
 use longhaul_api::access::{Authentication, Authenticator, CallerKind, bearer};
 use longhaul_api::{ApiError, Authenticators, Caller};
 use longhaul_model::Grants;
-use longhaul_tests::Stage;
+use longhaul_tests::{Stage, shipped};
 use reqwest::StatusCode;
 use reqwest_middleware::RequestBuilder;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ impl Authenticator for Spoken {
 }
 
 async fn closed() -> Stage {
-    Stage::builder(longhaul_tasks::registry()).authenticators(|_| Authenticators::default().with(Spoken)).start().await
+    Stage::builder(shipped::registry()).authenticators(|_| Authenticators::default().with(Spoken)).start().await
 }
 
 async fn ask(request: RequestBuilder) -> (StatusCode, Option<String>, Value) {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use longhaul_model::store::audit::prune;
 use longhaul_model::{Keyring, Resources, SecretKey};
-use longhaul_tasks::webhook::{WebhookSettings, Webhooks};
-use longhaul_tests::{Stage, keys_only};
+use longhaul_tests::{Stage, keys_only, shipped};
+use longhaul_webhooks::{WebhookSettings, Webhooks};
 use serde_json::{Value, json};
 
 async fn stage() -> Stage {
-    Stage::builder(longhaul::queue_task::register(longhaul_tasks::registry()))
+    Stage::builder(longhaul::queue_task::register(shipped::registry()))
         .authenticators(keys_only)
         .api(|settings| settings.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")])
         .start()
@@ -137,7 +137,7 @@ async fn whoever_reads_a_webhook_s_secret_is_written_down() {
     let keyring = Keyring::new(SecretKey::parse(&"5a".repeat(32)).expect("a key"), Vec::new());
     let settings = WebhookSettings { allow_private: true, ..WebhookSettings::default() };
     let resources = Resources::new().with(keyring).with(Webhooks::new(settings).expect("a client"));
-    let stage = Stage::builder(longhaul_tasks::registry()).resources(resources).authenticators(keys_only).start().await;
+    let stage = Stage::builder(shipped::registry()).resources(resources).authenticators(keys_only).start().await;
     let operator = stage.someone("operator", &["*"]).await;
     let (status, webhook) = operator.ask("POST", "/api/webhooks", Some(&json!({"Url": "http://127.0.0.1:1/"}))).await;
     assert_eq!(status, 201, "{webhook}");

@@ -3,7 +3,7 @@
 
 use longhaul_api::access::Keys;
 use longhaul_api::session::{Login, SessionSettings};
-use longhaul_tests::{SERVER_SECRET, Someone, Stage, keys_only, make_key};
+use longhaul_tests::{SERVER_SECRET, Someone, Stage, keys_only, make_key, shipped};
 use reqwest::header::{LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
@@ -18,7 +18,7 @@ pub(crate) async fn stage() -> Stage {
     let login = |pool: &sqlx::PgPool| {
         Login::new(pool.clone(), SessionSettings::default(), Some(Keys::new(pool.clone(), Some(SERVER_SECRET))), None)
     };
-    Stage::builder(longhaul::queue_task::register(longhaul_tasks::registry()))
+    Stage::builder(longhaul::queue_task::register(shipped::registry()))
         .authenticators(keys_only)
         .login(login)
         .start()

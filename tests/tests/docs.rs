@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use longhaul_model::State;
-use longhaul_tests::Stage;
+use longhaul_tests::{Stage, shipped};
 use serde_json::Value;
 
 fn read(path: &str) -> String {
@@ -21,8 +21,7 @@ fn rows(text: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn the_table_of_error_codes_is_the_codes() {
-    let kinds = [longhaul_api::KINDS, longhaul_dashboard::KINDS, longhaul_tasks::KINDS, longhaul_model::problem::KINDS]
-        .concat();
+    let kinds = shipped::problem_kinds();
     let documented = rows(&read("docs/errors.md"));
     for kind in &kinds {
         let row = [kind.code.to_owned(), kind.status.to_string(), kind.title.to_owned()];
@@ -46,7 +45,7 @@ fn the_table_of_error_codes_is_the_codes() {
 #[test]
 fn the_table_of_permissions_is_what_the_code_asks_for() {
     let documented = rows(&read("docs/security.md"));
-    for (path, purpose) in longhaul_api::access::permission::ALL.iter().chain(longhaul_tasks::PERMISSIONS) {
+    for (path, purpose) in shipped::permissions() {
         let row = [*path, purpose.trim().trim_matches('`')].map(str::to_owned);
         assert!(documented.contains(&row.to_vec()), "docs/security.md lacks | `{path}` |{purpose} |");
     }
@@ -66,7 +65,7 @@ fn the_table_of_states_is_the_state_machine() {
 #[test]
 fn the_table_of_task_types_is_the_registry() {
     let documented = rows(&read("docs/task-types.md"));
-    let registry = longhaul::queue_task::register(longhaul_tasks::registry());
+    let registry = longhaul::queue_task::register(shipped::registry());
     for entry in registry.iter() {
         let properties = entry.schema().get("properties").and_then(|properties| properties.as_object());
         let mut parameters: Vec<String> =

@@ -1,7 +1,7 @@
 //! Bad input: every row of the contract's error table that applies so far.
 
 use longhaul_devdb::{Options, Server};
-use longhaul_tests::{Stage, until};
+use longhaul_tests::{Stage, shipped, until};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -200,7 +200,7 @@ async fn a_search_is_told_everything_that_is_wrong_with_it() {
 async fn while_the_database_is_away_nothing_is_accepted_and_afterwards_all_is_well() {
     let mut server = Server::start(Options::temporary()).await.expect("a server");
     server.ensure_database("away").await.expect("a database");
-    let stage = Stage::builder(longhaul_tasks::registry()).database(&server.url("away")).start().await;
+    let stage = Stage::builder(shipped::registry()).database(&server.url("away")).start().await;
     let request = r#"{"Type": "Reindex"}"#;
     let (status, kept, _) = post(&stage, request).await;
     assert_eq!(status, 202);

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use longhaul_tasks::import::{ImportError, Imported, import};
+use longhaul_test_management::import::{ImportError, Imported, import};
 use longhaul_tests::Stage;
 use sqlx::PgPool;
 

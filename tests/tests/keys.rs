@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::DateTime;
 use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_model::store::api_key::{self, NewApiKey};
-use longhaul_tests::{SERVER_SECRET, Stage, keys_only, make_key, until};
+use longhaul_tests::{SERVER_SECRET, Stage, keys_only, make_key, shipped, until};
 use reqwest::StatusCode;
 use serde_json::Value;
 
 async fn stage() -> Stage {
-    Stage::builder(longhaul_tasks::registry()).authenticators(keys_only).start().await
+    Stage::builder(shipped::registry()).authenticators(keys_only).start().await
 }
 
 async fn make(stage: &Stage, name: &str, permissions: &[&str], server_secret: Option<&str>) -> Secret {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use longhaul_api::access::Keys;
 use longhaul_api::session::{Login, SessionSettings};
 use longhaul_api::{AppSettings, Authenticators, Rate};
-use longhaul_tests::{DEADLINE, Stage};
+use longhaul_tests::{DEADLINE, Stage, shipped};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 async fn stage(change: impl FnOnce(&mut AppSettings) + Send + 'static) -> Stage {
-    Stage::builder(longhaul_tasks::registry()).api(change).start().await
+    Stage::builder(shipped::registry()).api(change).start().await
 }
 
 fn rate(burst: u32) -> Option<Rate> {
@@ -86,7 +86,7 @@ async fn a_client_that_sends_more_than_it_may_is_told_when_to_go_on() {
 
 #[tokio::test]
 async fn an_address_that_guesses_keys_is_not_listened_to() {
-    let stage = Stage::builder(longhaul_tasks::registry())
+    let stage = Stage::builder(shipped::registry())
         .api(|settings| settings.limits.rate = rate(1000))
         .authenticators(|pool| Authenticators::default().with(Keys::new(pool.clone(), None)))
         .start()
@@ -105,7 +105,7 @@ async fn an_address_that_guesses_keys_is_not_listened_to() {
 #[tokio::test]
 async fn an_address_that_guesses_keys_at_the_login_is_not_listened_to_and_seen_in_the_audit() {
     let keys = |pool: &PgPool| Keys::new(pool.clone(), None);
-    let stage = Stage::builder(longhaul_tasks::registry())
+    let stage = Stage::builder(shipped::registry())
         .api(|settings| settings.limits.rate = rate(1000))
         .authenticators(move |pool| Authenticators::default().with(keys(pool)))
         .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), Some(keys(pool)), None))

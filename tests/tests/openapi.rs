@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longhaul_model::Registry;
-use longhaul_tests::{Described, Example, Exchange, Stage, address};
+use longhaul_tests::{Described, Example, Exchange, Stage, address, shipped};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -155,7 +155,7 @@ async fn a_start_is_one_of_the_types_that_the_process_knows() {
     let stage = Stage::new().await;
     let schemas = &stage.openapi["components"]["schemas"];
     // The parents of batches come with their tasks, never alone.
-    let registry = longhaul_tasks::registry();
+    let registry = shipped::registry();
     let mapping = schemas["TaskRequest"]["discriminator"]["mapping"].as_object().expect("a mapping");
     assert_eq!(mapping.len(), registry.iter().count());
     for entry in registry.iter() {

@@ -1,7 +1,7 @@
 //! Whose tasks are whose, and who may do what with them.
 
 use longhaul_model::{Outcome, Registry, RunContext, RunError, TaskType};
-use longhaul_tests::{Someone, Stage, fill_project, keys_only, quick_worker, until};
+use longhaul_tests::{Someone, Stage, fill_project, keys_only, quick_worker, shipped, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ impl TaskType for Single {
 }
 
 fn registry() -> Registry {
-    longhaul::queue_task::register(longhaul_tasks::registry().with::<Single>())
+    longhaul::queue_task::register(shipped::registry().with::<Single>())
 }
 
 async fn stage() -> Stage {

@@ -1,6 +1,7 @@
 //! Whatever bytes a request has, reading them ends in an answer: no panic, no 500. The
 //! same entry is fuzzed with coverage by `fuzz/run`.
 
+use longhaul_tests::shipped;
 use std::sync::LazyLock;
 
 use chrono::DateTime;
@@ -50,7 +51,7 @@ fn mutate(random: &mut Pcg64, body: &mut Vec<u8>) {
 
 #[test]
 fn bytes_of_any_kind_are_read_without_panic_and_without_500() {
-    let registry = longhaul_tasks::registry();
+    let registry = shipped::registry();
     let mut random = Pcg64::seed_from_u64(20_261_124);
     let mut taken = 0;
     for seed in SEEDS.iter() {
@@ -74,6 +75,6 @@ fn bytes_of_any_kind_are_read_without_panic_and_without_500() {
 proptest::proptest! {
     #[test]
     fn json_of_any_shape_is_read_without_panic_and_without_500(text in r#"(\{|\[|"Type":|"Parameters":|"Tasks":|"Map":|"After":|"Parent":|"Reindex"|null|1|,|\}|\]){0,40}"#) {
-        holds(&longhaul_tasks::registry(), text.as_bytes());
+        holds(&shipped::registry(), text.as_bytes());
     }
 }

@@ -3,7 +3,7 @@
 
 use longhaul_devdb::{Options, Server};
 use longhaul_model::store::roles::{self, Established};
-use longhaul_tests::{Logins, Stage, quick_worker};
+use longhaul_tests::{Logins, Stage, quick_worker, shipped};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
@@ -300,7 +300,7 @@ async fn an_administrator_hands_over_nothing_that_is_not_known() {
     let server = Server::start(Options::temporary().durable(false)).await.expect("a server");
     server.ensure_database("ours").await.expect("a database");
     let admin = PgPool::connect(&server.url("ours")).await.expect("the database answers");
-    longhaul_tasks::migrate(&admin).await.expect("the migrations fit");
+    shipped::migrate(&admin).await.expect("the migrations fit");
     sqlx::raw_sql(
         "GRANT CREATE ON SCHEMA search TO longhaul_worker;
          SET ROLE longhaul_worker;
@@ -315,7 +315,7 @@ async fn an_administrator_hands_over_nothing_that_is_not_known() {
     .execute(&admin)
     .await
     .expect("made");
-    let grants = [roles::QUEUE_GRANTS, longhaul_tasks::GRANTS];
+    let grants = shipped::GRANTS;
     sqlx::raw_sql(AssertSqlSafe(roles::script(&grants, true))).execute(&admin).await.expect("the script works");
     let theirs: Vec<String> = sqlx::query_scalar(
         "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'search'::regnamespace AND c.relkind IN ('r', 'v')
@@ -357,8 +357,8 @@ async fn roles_are_made_once_however_many_databases_are_migrated_at_once() {
         let name = format!("database_{number}");
         server.ensure_database(&name).await.expect("a database");
         let pool = PgPool::connect(&server.url(&name)).await.expect("the database answers");
-        longhaul_tasks::migrate(&pool).await.expect("the migrations fit");
-        longhaul_tasks::migrate(&pool).await.expect("they do again");
+        shipped::migrate(&pool).await.expect("the migrations fit");
+        shipped::migrate(&pool).await.expect("they do again");
         pool
     });
     for pool in futures_util::future::join_all(migrations).await {
@@ -384,8 +384,8 @@ async fn an_owner_who_may_not_make_roles_migrates_and_an_administrator_adds_them
     let url = server.url("ours");
     let host = url.split_once('@').expect("a login").1;
     let app = PgPool::connect(&format!("postgres://app:only-for-tests@{host}")).await.expect("the login works");
-    longhaul_tasks::migrate(&app).await.expect("no role is needed");
-    let grants = [roles::QUEUE_GRANTS, longhaul_tasks::GRANTS];
+    shipped::migrate(&app).await.expect("no role is needed");
+    let grants = shipped::GRANTS;
     assert_eq!(roles::establish(&app, &grants).await.expect("an answer"), Established::Missing(roles::ROLES.to_vec()));
 
     sqlx::raw_sql(AssertSqlSafe(roles::script(&grants, true))).execute(&admin).await.expect("the script works");
@@ -403,9 +403,9 @@ async fn an_owner_who_may_not_make_roles_migrates_and_an_administrator_adds_them
         .execute(&admin)
         .await
         .expect("a grant");
-    longhaul_tasks::migrate(&app).await.expect("it may as the owner");
+    shipped::migrate(&app).await.expect("it may as the owner");
     assert_eq!(roles::establish(&app, &grants).await.expect("an answer"), Established::Granted);
-    let stage = Stage::builder(longhaul_tasks::registry()).database(&url).start().await;
+    let stage = Stage::builder(shipped::registry()).database(&url).start().await;
     let _worker = stage.worker(quick_worker()).await;
     let body = stage.start(&json!({ "Type": "Reindex", "Parameters": {} })).await;
     assert_eq!(stage.ended(&body).await["State"], "Succeeded");
@@ -417,11 +417,11 @@ async fn a_new_database_that_was_prepared_for_the_owner_is_migrated_by_a_login_w
     server.ensure_database("ours").await.expect("a database");
     let url = server.url("ours");
     let admin = PgPool::connect(&url).await.expect("the database answers");
-    let grants = [roles::QUEUE_GRANTS, longhaul_tasks::GRANTS];
+    let grants = shipped::GRANTS;
     sqlx::raw_sql(AssertSqlSafe(roles::script(&grants, false))).execute(&admin).await.expect("the script works");
     let logins = Logins::make(&admin, &url).await;
     let owner = PgPool::connect(&logins.owner).await.expect("the login works");
-    longhaul_tasks::migrate(&owner).await.expect("the owner migrates");
+    shipped::migrate(&owner).await.expect("the owner migrates");
     let owners: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT c.relowner::regrole::text FROM pg_class c
           WHERE c.relnamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)",
@@ -430,7 +430,7 @@ async fn a_new_database_that_was_prepared_for_the_owner_is_migrated_by_a_login_w
     .await
     .expect("owners");
     assert_eq!(owners, ["longhaul_owner"]);
-    let stage = Stage::builder(longhaul_tasks::registry()).database(&url).start().await;
+    let stage = Stage::builder(shipped::registry()).database(&url).start().await;
     let _worker = stage.worker(quick_worker()).await;
     let body = stage.start(&json!({ "Type": "Reindex", "Parameters": {} })).await;
     assert_eq!(stage.ended(&body).await["State"], "Succeeded");

@@ -7,7 +7,7 @@ use longhaul_api::Rate;
 use longhaul_api::access::Keys;
 use longhaul_api::session::{Login, SessionSettings};
 use longhaul_model::store::api_key;
-use longhaul_tests::{SERVER_SECRET, Stage, address, keys_only, make_key};
+use longhaul_tests::{SERVER_SECRET, Stage, address, keys_only, make_key, shipped};
 use serde_json::{Value, json};
 
 /// What an operation asks of its caller.
@@ -185,7 +185,7 @@ fn operations(document: &Value) -> Vec<(String, String, Needs)> {
 
 #[tokio::test]
 async fn every_operation_asks_for_what_its_row_says() {
-    let stage = Stage::builder(longhaul_tasks::registry()).authenticators(keys_only).start().await;
+    let stage = Stage::builder(shipped::registry()).authenticators(keys_only).start().await;
     let key = async |name: &str, permissions: &[&str]| {
         make_key(&stage.pool, name, permissions, None, Some(SERVER_SECRET)).await.expose().to_owned()
     };
@@ -279,7 +279,7 @@ async fn every_operation_refuses_other_sites_and_names_and_nobody_locks_callers_
         let keys = Keys::new(pool.clone(), Some(SERVER_SECRET));
         Login::new(pool.clone(), SessionSettings::default(), Some(keys), None)
     };
-    let stage = Stage::builder(longhaul_tasks::registry())
+    let stage = Stage::builder(shipped::registry())
         .authenticators(keys_only)
         .login(login)
         .api(move |settings| settings.limits.rate = Some(Rate { per_second: many, burst: many }))

@@ -1,6 +1,6 @@
 //! Searching as people do: what `docs/search.md` says is found is found.
 
-use longhaul_tasks::search::{SearchRequest, search};
+use longhaul_test_management::search::{SearchRequest, search};
 use longhaul_tests::{Stage, fill_project, index_as_formerly, quick_worker, until};
 use rand::prelude::*;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! What a login may do that was granted the functions for applications, and as whom.
 
 use longhaul_model::{Outcome, Registry, RunContext, RunError, TaskType};
-use longhaul_tests::{Application, Stage, fill_project, keys_only, quick_worker, until};
+use longhaul_tests::{Application, Stage, fill_project, keys_only, quick_worker, shipped, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -35,7 +35,7 @@ impl TaskType for Errand {
 }
 
 async fn stage() -> Stage {
-    let registry = longhaul::queue_task::register(longhaul_tasks::registry().with::<Item>().with::<Errand>());
+    let registry = longhaul::queue_task::register(shipped::registry().with::<Item>().with::<Errand>());
     Stage::builder(registry).authenticators(keys_only).start().await
 }
 

@@ -14,7 +14,7 @@ use longhaul_api::session::{Login, SessionSettings};
 use longhaul_api::{ApiError, Authenticators, Rate};
 use longhaul_model::store::api_key;
 use longhaul_model::{CreateContext, CreateError, Outcome, Progress, Registry, RunContext, RunError, TaskType};
-use longhaul_tests::{DEADLINE, SERVER_SECRET, Stage, StageBuilder, address, keys_only, make_key};
+use longhaul_tests::{DEADLINE, SERVER_SECRET, Stage, StageBuilder, address, keys_only, make_key, shipped};
 use reqwest::{Client, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ async fn log_in(stage: &Stage, key: &str) -> String {
 
 #[tokio::test]
 async fn a_compressed_body_is_refused_before_it_is_inflated() {
-    let stage = with_login(Stage::builder(longhaul_tasks::registry())).start().await;
+    let stage = with_login(Stage::builder(shipped::registry())).start().await;
     let key = make_key(&stage.pool, "all", &["*"], None, Some(SERVER_SECRET)).await;
     let mut zipped = GzEncoder::new(Vec::new(), Compression::best());
     for _ in 0..64 {
@@ -156,7 +156,7 @@ async fn the_tasks_of_a_batch_may_wait_for_so_many_others_in_all() {
 
 #[tokio::test]
 async fn only_wrong_credentials_are_guesses_and_right_ones_pass_all_the_same() {
-    let stage = limited(with_login(Stage::builder(longhaul_tasks::registry()))).start().await;
+    let stage = limited(with_login(Stage::builder(shipped::registry()))).start().await;
     let key = make_key(&stage.pool, "admin", &["*"], None, Some(SERVER_SECRET)).await;
     let cookie = log_in(&stage, key.expose()).await;
     let get = async |header: Option<(&str, &str)>| {
@@ -197,7 +197,7 @@ impl Authenticator for Away {
 
 #[tokio::test]
 async fn credentials_that_can_t_be_checked_are_no_guesses() {
-    let builder = limited(Stage::builder(longhaul_tasks::registry()));
+    let builder = limited(Stage::builder(shipped::registry()));
     let stage = builder
         .authenticators(|pool| Authenticators::default().with(Keys::new(pool.clone(), None)).with(Away))
         .start()
@@ -219,7 +219,7 @@ async fn credentials_that_can_t_be_checked_are_no_guesses() {
 
 #[tokio::test]
 async fn refused_logins_of_one_address_fill_the_audit_no_faster_than_they_may_guess() {
-    let stage = limited(with_login(Stage::builder(longhaul_tasks::registry()))).start().await;
+    let stage = limited(with_login(Stage::builder(shipped::registry()))).start().await;
     let mut answers = Vec::new();
     for _ in 0..120 {
         let request = client().post(format!("{}/login", stage.base_url)).header("sec-fetch-site", "same-origin");
@@ -252,7 +252,7 @@ async fn asked(stage: &Stage, method: &str, path: &str, headers: &[(&str, &str)]
 #[tokio::test]
 async fn what_changes_something_is_not_taken_from_pages_of_other_sites() {
     let open = Stage::new().await;
-    let closed = with_login(Stage::builder(longhaul_tasks::registry())).start().await;
+    let closed = with_login(Stage::builder(shipped::registry())).start().await;
     let key = make_key(&closed.pool, "all", &["*"], None, Some(SERVER_SECRET)).await;
     let bearer = format!("Bearer {}", key.expose());
     for (stage, credentials) in [(&open, None), (&closed, Some(("authorization", bearer.as_str())))] {
@@ -288,7 +288,7 @@ async fn what_changes_something_is_not_taken_from_pages_of_other_sites() {
 
 #[tokio::test]
 async fn a_name_that_is_not_ours_reads_and_changes_nothing() {
-    let stage = Stage::builder(longhaul_tasks::registry())
+    let stage = Stage::builder(shipped::registry())
         .api(|settings| settings.hosts.push("Queue.internal".to_owned()))
         .start()
         .await;
@@ -407,7 +407,7 @@ async fn a_caller_has_so_many_streams_and_no_more() {
 
 #[tokio::test]
 async fn a_session_that_someone_wrote_into_the_database_is_none() {
-    let stage = with_login(Stage::builder(longhaul_tasks::registry())).start().await;
+    let stage = with_login(Stage::builder(shipped::registry())).start().await;
     let id = [7_u8; 32];
     sqlx::query(
         "INSERT INTO longhaul.session (id_hash, subject, name, permissions, expires_at)

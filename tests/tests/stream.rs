@@ -6,7 +6,7 @@ use longhaul_devdb::{Options, Server};
 use longhaul_model::{
     Outcome, ProblemKind, Progress, Registry, Resources, RetryPolicy, RunContext, RunError, TaskType,
 };
-use longhaul_tests::{DEADLINE, Stage, StageBuilder, assert_shows, fill_project, quick_worker, until};
+use longhaul_tests::{DEADLINE, Stage, StageBuilder, assert_shows, fill_project, quick_worker, shipped, until};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::{Response, StatusCode};
 use schemars::JsonSchema;
@@ -73,7 +73,7 @@ async fn walkers(heartbeat: Duration, database: Option<&str>) -> (Stage, watch::
 
 fn walking(heartbeat: Duration) -> (StageBuilder, watch::Sender<i64>) {
     let (gate, allowed) = watch::channel(0);
-    let builder = Stage::builder(longhaul_tasks::registry().with::<Walk>())
+    let builder = Stage::builder(shipped::registry().with::<Walk>())
         .resources(Resources::new().with(Gate(allowed)))
         .api(move |settings| settings.stream_heartbeat = heartbeat);
     (builder, gate)

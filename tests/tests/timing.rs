@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use longhaul_api::access::secret::{Hasher, Secret};
-use longhaul_tests::{SERVER_SECRET, Someone, Stage, keys_only, make_key};
+use longhaul_tests::{SERVER_SECRET, Someone, Stage, keys_only, make_key, shipped};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde_json::json;
@@ -122,7 +122,7 @@ fn request(key: &str, path: &str) -> String {
 
 #[tokio::test]
 async fn the_time_does_not_tell_a_task_of_someone_else_from_one_that_is_not_there() {
-    let stage = Stage::builder(longhaul_tasks::registry()).authenticators(keys_only).start().await;
+    let stage = Stage::builder(shipped::registry()).authenticators(keys_only).start().await;
     let owner = stage.someone("owner", &["Administration/SearchIndex/Rebuild"]).await;
     let start = async |owner: &Someone<'_>| owner.started(&json!({"Type": "Reindex"})).await;
     let (mut there, mut never) = (Vec::new(), Vec::new());
@@ -158,7 +158,7 @@ fn with_checksum(body: &str) -> Secret {
 
 #[tokio::test]
 async fn the_time_does_not_tell_how_much_of_a_key_is_right() {
-    let stage = Stage::builder(longhaul_tasks::registry()).authenticators(keys_only).start().await;
+    let stage = Stage::builder(shipped::registry()).authenticators(keys_only).start().await;
     let right = make_key(&stage.pool, "owner", &[], None, Some(SERVER_SECRET)).await;
     let (hasher, other) = (Hasher::new(Some(SERVER_SECRET)), Secret::generate().expect("randomness"));
     // The hash that is compared, wrong in the first byte and in the last.

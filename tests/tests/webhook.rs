@@ -6,8 +6,8 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use longhaul_model::{Keyring, Resources, SecretKey};
-use longhaul_tasks::webhook::{WebhookSettings, Webhooks};
-use longhaul_tests::{Stage, mortal_worker, quick_worker, until};
+use longhaul_tests::{Stage, mortal_worker, quick_worker, shipped, until};
+use longhaul_webhooks::{WebhookSettings, Webhooks};
 use serde_json::{Value, json};
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -19,7 +19,7 @@ fn settings() -> WebhookSettings {
 async fn stage(settings: WebhookSettings) -> Stage {
     let keyring = Keyring::new(SecretKey::parse(&"5a".repeat(32)).expect("a key"), Vec::new());
     let resources = Resources::new().with(keyring).with(Webhooks::new(settings).expect("a client"));
-    Stage::builder(longhaul_tasks::registry()).resources(resources).start().await
+    Stage::builder(shipped::registry()).resources(resources).start().await
 }
 
 async fn receiver(answer: ResponseTemplate) -> MockServer {
@@ -289,7 +289,7 @@ async fn a_bad_webhook_is_told_what_is_wrong() {
         assert_eq!((status, &problem["errors"][0]["pointer"]), (400, &json!(pointer)), "{problem}");
     }
     let keyless = Resources::new().with(Webhooks::new(settings()).expect("a client"));
-    let keyless = Stage::builder(longhaul_tasks::registry()).resources(keyless).start().await;
+    let keyless = Stage::builder(shipped::registry()).resources(keyless).start().await;
     let (status, problem) =
         send(&keyless, reqwest::Method::POST, "/api/webhooks", Some(&json!({"Url": "http://127.0.0.1/"}))).await;
     assert_eq!((status, &problem["code"]), (500, &json!("no-secret-key")));

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use longhaul_devdb::{Options, Server};
-use longhaul_tests::Stage;
+use longhaul_tests::{Stage, shipped};
 use longhaul_worker::Settings;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let entities: i64 = std::env::args().nth(1).map_or(Ok(200_000), |text| text.parse())?;
     let server = Server::start(Options::temporary().setting("max_wal_size", "4GB")).await?;
     server.ensure_database("bench").await?;
-    let stage = Stage::builder(longhaul_tasks::registry()).database(&server.url("bench")).start().await;
+    let stage = Stage::builder(shipped::registry()).database(&server.url("bench")).start().await;
     let worker = stage.worker(Settings::default()).await;
     for relationships in 0..=2 {
         let project = Uuid::now_v7();

@@ -20,8 +20,8 @@ use anyhow::{Context, ensure};
 use longhaul_devdb::{Options, Server};
 use longhaul_model::DatabaseClock;
 use longhaul_model::store::enqueue::{NewTask, enqueue};
-use longhaul_tasks::search::{SearchRequest, search};
-use longhaul_tests::fill_project;
+use longhaul_test_management::search::{SearchRequest, search};
+use longhaul_tests::{fill_project, shipped};
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::process::{Child, Command};
@@ -51,7 +51,7 @@ async fn main() -> anyhow::Result<()> {
         server.ensure_database("bench").await?;
         let url = server.url("bench");
         let pool = PgPool::connect(&url).await?;
-        longhaul_tasks::migrate(&pool).await?;
+        shipped::migrate(&pool).await?;
         let project = fill_project(&pool, Uuid::now_v7(), entities).await;
         sqlx::raw_sql("VACUUM ANALYZE").execute(&pool).await?;
         for run in 1..=RUNS {
@@ -94,7 +94,7 @@ async fn measure(program: &Path, pool: &PgPool, url: &str, project: Uuid, entiti
     let mut worker = start_worker(program, url)?;
     let wal: String = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(pool).await?;
     let id = DatabaseClock::learn(pool).await?;
-    let registry = longhaul_tasks::registry();
+    let registry = shipped::registry();
     let task = NewTask::new(id.new_id(), *registry.get("Reindex")?.info(), json!({"ProjectId": project}));
     let began = Instant::now();
     enqueue(pool, std::slice::from_ref(&task)).await?;

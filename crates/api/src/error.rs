@@ -46,6 +46,8 @@ kinds! {
     TASK_OPEN = ("task-open", 409, "The task has not completed");
     UNIQUE_TASK_EXISTS = ("unique-task-exists", 409, "Another task with the same unique key is open");
     IDEMPOTENCY_KEY_REUSED = ("idempotency-key-reused", 409, "The idempotency key was used for another request");
+    /// A record with that id, or that does the same, is there already.
+    ALREADY_EXISTS = ("already-exists", 409, "The record already exists");
     SCHEDULE_EXISTS = ("schedule-exists", 409, "A schedule of that name already exists");
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large");
     URI_TOO_LONG = ("uri-too-long", 414, "The address is too long");
@@ -55,6 +57,8 @@ kinds! {
     TOO_MANY_REQUESTS = ("too-many-requests", 429, "Too many requests");
     HEADERS_TOO_LARGE = ("headers-too-large", 431, "The headers are too large");
     INTERNAL = ("internal", 500, "Internal error");
+    /// Credentials can't be stored.
+    NO_SECRET_KEY = ("no-secret-key", 500, "This host has no secret key");
     UNAVAILABLE = ("unavailable", 503, "The service is unavailable");
 }
 

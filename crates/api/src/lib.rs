@@ -27,6 +27,7 @@ mod patience;
 mod percent;
 mod query_string;
 mod reading;
+pub mod record;
 mod return_path;
 mod schedule;
 mod server;

@@ -30,15 +30,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    Program::new(longhaul_tasks::registry())
+    Program::new(longhaul_test_management::registry())
         .with_name("longhaul")
         .with_about("Durable background tasks on PostgreSQL with live, accurate progress")
         .with_secret_keys()
         .with_settings(TrackerArgs::provide)
-        .with_settings(WebhookArgs::provide)
-        .with_routes(longhaul_tasks::http::configure)
-        .with_migrations(&longhaul_tasks::MIGRATIONS)
-        .with_grants(longhaul_tasks::GRANTS)
+        .with_routes(longhaul_test_management::http::configure)
+        .with_migrations(&longhaul_test_management::MIGRATIONS)
+        .with_grants(longhaul_test_management::GRANTS)
+        .with_webhooks()
         .with_commands(run)
         .main()
 }

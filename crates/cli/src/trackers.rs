@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::Args;
 use longhaul::{Keyring, Resources};
-use longhaul_tasks::trackers::{TrackerSettings, Trackers};
+use longhaul_test_management::trackers::{TrackerSettings, Trackers};
 
 /// How task types reach external trackers; the same for API and worker.
 #[derive(Debug, Clone, Default, Args)]

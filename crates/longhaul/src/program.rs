@@ -201,12 +201,12 @@ impl Program {
     #[cfg(feature = "webhooks")]
     #[must_use]
     pub fn with_webhooks(mut self) -> Self {
-        self.registry = self.registry.with::<longhaul_tasks::DeliverWebhook>();
+        self.registry = self.registry.with::<longhaul_webhooks::DeliverWebhook>();
         self.with_secret_keys()
             .with_settings(crate::webhook::WebhookArgs::provide)
-            .with_routes(longhaul_tasks::http::webhooks)
-            .with_migrations(&longhaul_tasks::WEBHOOK_MIGRATIONS)
-            .with_grants(longhaul_tasks::WEBHOOK_GRANTS)
+            .with_routes(longhaul_webhooks::configure)
+            .with_migrations(&longhaul_webhooks::MIGRATIONS)
+            .with_grants(longhaul_webhooks::GRANTS)
     }
 
     /// Copies events that handlers log with the crate `tracing` to the logs of their tasks, if they

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use longhaul_model::Resources;
 
-pub use longhaul_tasks::webhook::{WebhookSettings, Webhooks};
+pub use longhaul_webhooks::{WebhookSettings, Webhooks};
 
 /// The settings of webhooks; the same for API and worker.
 #[derive(Debug, Clone, Default, Args)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use longhaul_api::Authenticators;
 use longhaul_api::oauth::{Patience, Rules, Tokens};
-use longhaul_tests::Stage;
+use longhaul_tests::{Stage, shipped};
 use serde_json::{Value, json};
 
 use super::issuer::{Issuer, Pen, header};
@@ -18,10 +18,7 @@ async fn stage(issuer: &Issuer) -> Stage {
     settings.patience = Patience { ask_every: std::time::Duration::ZERO, ..Patience::default() };
     let server = longhaul_api::oauth::ResourceServer::new(settings).expect("a resource server");
     let tokens = Tokens::new(Arc::new(server));
-    Stage::builder(longhaul_tasks::registry())
-        .authenticators(move |_| Authenticators::default().with(tokens))
-        .start()
-        .await
+    Stage::builder(shipped::registry()).authenticators(move |_| Authenticators::default().with(tokens)).start().await
 }
 
 async fn now(stage: &Stage) -> i64 {

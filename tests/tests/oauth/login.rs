@@ -5,7 +5,7 @@ use longhaul_api::access::Keys;
 use longhaul_api::access::secret::{Hasher, Secret};
 use longhaul_api::session::{Login, SessionSettings};
 use longhaul_model::store::api_key::{self, NewApiKey};
-use longhaul_tests::Stage;
+use longhaul_tests::{Stage, shipped};
 use reqwest::header::{HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
@@ -76,7 +76,7 @@ async fn stage() -> (Stage, Secret) {
         Login::new(pool.clone(), SessionSettings::default(), Some(Keys::new(pool.clone(), None)), None)
     };
     let keys = |pool: &sqlx::PgPool| Authenticators::default().with(Keys::new(pool.clone(), None));
-    let stage = Stage::builder(longhaul_tasks::registry()).authenticators(keys).login(login).start().await;
+    let stage = Stage::builder(shipped::registry()).authenticators(keys).login(login).start().await;
     let secret = Secret::generate().expect("randomness");
     let key = NewApiKey {
         prefix: secret.prefix(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longhaul_api::oauth::{ResourceServer, Rules};
 use longhaul_api::session::{Login, Provider, ProviderSettings, SessionSettings};
 use longhaul_api::{Authenticators, Rate};
-use longhaul_tests::Stage;
+use longhaul_tests::{Stage, shipped};
 use reqwest::Url;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
@@ -44,7 +44,7 @@ impl Scene {
         let login =
             move |pool: &sqlx::PgPool| Login::new(pool.clone(), SessionSettings::default(), None, Some(provider));
         let tokens = longhaul_api::oauth::Tokens::new(server);
-        let stage = Stage::builder(longhaul_tasks::registry())
+        let stage = Stage::builder(shipped::registry())
             .authenticators(move |_| Authenticators::default().with(tokens))
             .login(login)
             .api(move |settings| settings.limits.rate = rate)

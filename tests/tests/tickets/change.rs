@@ -124,7 +124,7 @@ async fn bad_changes_are_told_what_is_wrong_and_change_nothing() {
 
 #[tokio::test]
 async fn a_credential_needs_the_hosts_key_also_when_it_is_changed() {
-    let stage = stage(longhaul_tasks::trackers::TrackerSettings { secret_key: None, ..settings() }).await;
+    let stage = stage(longhaul_test_management::trackers::TrackerSettings { secret_key: None, ..settings() }).await;
     let system =
         create(&stage, "externalsystems", json!({"Name": "x", "Kind": "Redmine", "BaseUrl": "http://127.0.0.1:9"}))
             .await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use longhaul_tasks::trackers::TrackerSettings;
+use longhaul_test_management::trackers::TrackerSettings;
 use longhaul_tests::fill_project;
 use serde_json::{Value, json};
 use uuid::Uuid;

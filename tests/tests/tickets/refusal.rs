@@ -175,7 +175,8 @@ async fn a_linked_ticket_is_refused_at_the_post() {
 
 #[tokio::test]
 async fn a_slow_tracker_is_a_503_in_time() {
-    let settings = longhaul_tasks::trackers::TrackerSettings { deadline: Duration::from_millis(700), ..settings() };
+    let settings =
+        longhaul_test_management::trackers::TrackerSettings { deadline: Duration::from_millis(700), ..settings() };
     let scene = Scene::with(settings).await;
     scene.second.reset().await;
     Mock::given(any())

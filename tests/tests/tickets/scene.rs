@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use longhaul_model::Resources;
-use longhaul_tasks::trackers::{SecretKey, TrackerSettings, Trackers};
-use longhaul_tests::{Stage, fill_project};
+use longhaul_test_management::trackers::{SecretKey, TrackerSettings, Trackers};
+use longhaul_tests::{Stage, fill_project, shipped};
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 use wiremock::matchers::{method, path};
@@ -46,7 +46,7 @@ pub(crate) fn settings() -> TrackerSettings {
 
 pub(crate) async fn stage(settings: TrackerSettings) -> Stage {
     let trackers = Trackers::new(settings).expect("a client");
-    Stage::builder(longhaul_tasks::registry()).resources(Resources::new().with(trackers)).start().await
+    Stage::builder(shipped::registry()).resources(Resources::new().with(trackers)).start().await
 }
 
 impl Scene {

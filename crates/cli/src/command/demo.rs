@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use longhaul::{AccessSettings, Host, Listening, Settings, connect, log_to_stderr, stop_signal};
 use longhaul_devdb::{Options, Server};
-use longhaul_tasks::import::import;
+use longhaul_test_management::import::import;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use longhaul::connect;
 use longhaul_model::counted;
-use longhaul_tasks::import::{Imported, import};
+use longhaul_test_management::import::{Imported, import};
 use sqlx::PgPool;
 
 /// Imports projects, entities and relationships: all of the file or nothing.
