@@ -3,8 +3,9 @@
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use longhaul_model::connect::{ACQUIRE, pool_options};
+use anyhow::Context;
+use longhaul_model::connect::{ACQUIRE, own_connection, pool_options};
+use longhaul_model::hosts::Hosts;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -19,7 +20,7 @@ const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committe
 /// # Errors
 /// If the address is invalid, or the database does not answer.
 pub async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    pool(session(url)?.options([ISOLATION]), connections, name, ACQUIRE).await
+    pool(session(url)?.map(|options| options.options([ISOLATION])), connections, name, ACQUIRE).await
 }
 
 /// The same for handlers, which wait for each other's connections rather than fail, and whose
@@ -38,17 +39,18 @@ pub(crate) async fn connect_handlers(url: &str, connections: u32, pooled: bool) 
 /// # Errors
 /// As [`connect`].
 pub async fn connect_engine(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    pool(session(url)?.options(longhaul_worker::SESSION), connections, name, ACQUIRE).await
+    pool(session(url)?.map(|options| options.options(longhaul_worker::SESSION)), connections, name, ACQUIRE).await
 }
 
 /// A machine that vanishes must not hold locks for hours.
-fn session(url: &str) -> anyhow::Result<PgConnectOptions> {
-    Ok(shape(url)?.options([
+fn session(url: &str) -> anyhow::Result<Hosts> {
+    const SETTINGS: [(&str, &str); 4] = [
         ("idle_in_transaction_session_timeout", "60s"),
         ("tcp_keepalives_idle", "10"),
         ("tcp_keepalives_interval", "5"),
         ("tcp_keepalives_count", "3"),
-    ]))
+    ];
+    Ok(shape(url)?.map(|options| options.options(SETTINGS)))
 }
 
 /// The same through a pooler, which refuses settings of a session that it does not
@@ -61,24 +63,23 @@ pub(crate) async fn connect_pooled(url: &str, connections: u32, name: &str) -> a
     pool(shape(url)?, connections, name, ACQUIRE).await
 }
 
-fn shape(url: &str) -> anyhow::Result<PgConnectOptions> {
-    const SHAPE: &str = "DATABASE_URL is not a PostgreSQL address such as postgres://user:password@host/name";
-    ensure!(url.starts_with("postgres://") || url.starts_with("postgresql://"), SHAPE);
-    url.parse().context(SHAPE)
+fn shape(url: &str) -> anyhow::Result<Hosts> {
+    Hosts::parse(url).context("DATABASE_URL is not a PostgreSQL address such as postgres://user:password@host/name")
 }
 
-async fn pool(options: PgConnectOptions, connections: u32, name: &str, patience: Duration) -> anyhow::Result<PgPool> {
+async fn pool(hosts: Hosts, connections: u32, name: &str, patience: Duration) -> anyhow::Result<PgPool> {
     const FAILED: &str = "could not connect to the database; check DATABASE_URL and that PostgreSQL is running";
-    let options = options.application_name(name);
-    match open(options.clone(), connections, patience).await {
+    let hosts = hosts.map(|options| options.application_name(name));
+    match open(&hosts, connections, patience).await {
         // As libpq does: to prefer encryption is not to insist on it.
-        Err(error) if matches!(options.get_ssl_mode(), PgSslMode::Prefer) && is_of_tls(&error) => {
+        Err(error) if matches!(hosts.first().get_ssl_mode(), PgSslMode::Prefer) && is_of_tls(&error) => {
             tracing::warn!(
                 %error,
                 "the server's certificate is not usable, so connections are not encrypted, as sslmode=prefer \
                  allows; give the server an X.509 v3 certificate, or set sslmode=disable"
             );
-            open(options.ssl_mode(PgSslMode::Disable), connections, patience).await.with_context(|| {
+            let hosts = hosts.map(|options| options.ssl_mode(PgSslMode::Disable));
+            open(&hosts, connections, patience).await.with_context(|| {
                 format!("the server's certificate is not usable ({error}), and without TLS (sslmode=disable): {FAILED}")
             })
         }
@@ -101,11 +102,34 @@ fn is_of_tls(error: &sqlx::Error) -> bool {
 
 /// Opens the first connection outside of the pool. If nothing listens, the pool would retry until
 /// its timeout, and then report only the timeout.
-async fn open(options: PgConnectOptions, connections: u32, patience: Duration) -> sqlx::Result<PgPool> {
-    let first = tokio::time::timeout(patience, PgConnection::connect_with(&options)).await;
-    let first = first.map_err(|_| {
+async fn open(hosts: &Hosts, connections: u32, patience: Duration) -> sqlx::Result<PgPool> {
+    let first = tokio::time::timeout(patience, first(hosts)).await;
+    let options = first.map_err(|_| {
         sqlx::Error::Io(Error::new(ErrorKind::TimedOut, format!("no answer within {} s", patience.as_secs())))
     })??;
-    first.close().await?;
-    pool_options(connections).acquire_timeout(patience).connect_with(options).await
+    let pool = pool_options(connections).acquire_timeout(patience).connect_with(options).await?;
+    hosts.follow(&pool);
+    Ok(pool)
+}
+
+/// The server to begin with: a single one whatever it says of itself, else the one that takes writes.
+async fn first(hosts: &Hosts) -> sqlx::Result<PgConnectOptions> {
+    let (options, connection) = match hosts.is_single() {
+        true => (hosts.first().clone(), PgConnection::connect_with(hosts.first()).await?),
+        false => hosts.primary().await?,
+    };
+    connection.close().await?;
+    Ok(options)
+}
+
+/// A pool for listening connections, whose options lead to this address. It is tried first.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn connect_listening(url: &str, name: &str) -> anyhow::Result<PgPool> {
+    let tried = connect(url, 1, name).await?;
+    let own = own_connection(&tried);
+    tried.close().await;
+    session(url)?.follow(&own);
+    Ok(own)
 }

@@ -7,7 +7,8 @@ use crate::host::Host;
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DatabaseArgs {
-    /// The database, e.g. postgres://user:password@host/name.
+    /// The database, e.g. postgres://user:password@host/name. Several servers of which one takes
+    /// writes: postgres://user:password@host1,host2/name.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: String,
     /// The address of the same database without the pooler, for LISTEN and migrations.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use longhaul_api::{App, AppSettings, Routes};
-use longhaul_model::connect::own_connection;
 use longhaul_model::store::migrate::{QUEUE, is_current};
 use longhaul_model::store::roles::{self, Established};
 use longhaul_model::{Keyring, Registry, Resources};
@@ -19,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::AccessSettings;
-use crate::database::{connect, connect_engine, connect_handlers, connect_pooled};
+use crate::database::{connect, connect_engine, connect_handlers, connect_listening, connect_pooled};
 use crate::supervisor::Supervisor;
 
 /// The task types of a program and the resources that they need. [`Program`](crate::Program)
@@ -115,12 +114,7 @@ impl Host {
     async fn listening(&self, pool: &PgPool, name: &str) -> anyhow::Result<PgPool> {
         match &self.direct {
             None => Ok(pool.clone()),
-            Some(direct) => {
-                let tried = connect(direct, 1, name).await.context("the direct address of the database")?;
-                let own = own_connection(&tried);
-                tried.close().await;
-                Ok(own)
-            }
+            Some(direct) => connect_listening(direct, name).await.context("the direct address of the database"),
         }
     }
 
@@ -157,6 +151,11 @@ impl Host {
     /// The queue's migrations, then the program's own.
     pub(crate) fn migrators(&self) -> impl Iterator<Item = &Migrator> {
         std::iter::once(&QUEUE).chain(self.migrations.iter().copied())
+    }
+
+    /// The versions of its migrations: the queue's, then the program's own.
+    pub fn migration_versions(&self) -> impl Iterator<Item = i64> {
+        self.migrators().flat_map(|migrator| migrator.iter().map(|migration| migration.version))
     }
 
     /// Whether every migration has been applied.

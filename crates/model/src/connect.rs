@@ -12,6 +12,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use crate::hosts::is_outdated;
 use crate::store::failure::suspects_read_only_sessions;
 use crate::store::migrate::read_only;
 use crate::store::{DEADLINE, within};
@@ -45,6 +46,9 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
         })
         .before_acquire(|connection, rested| {
             Box::pin(async move {
+                if is_outdated(rested.age) {
+                    return Ok(false);
+                }
                 if suspects_read_only_sessions() {
                     return within(PING, async { Ok(read_only(&mut *connection).await?.is_none()) }).await;
                 }
@@ -77,6 +81,8 @@ pub async fn ping(connection: &mut PgConnection) -> sqlx::Result<()> {
 /// A listening connection that notices when the server has fallen silent.
 pub struct Listener {
     inner: PgListener,
+    pool: PgPool,
+    channels: Vec<String>,
 }
 
 impl Listener {
@@ -85,13 +91,8 @@ impl Listener {
     /// # Errors
     /// If the database can't be reached within the deadline of a statement.
     pub async fn connect(pool: &PgPool, channels: &[&str]) -> sqlx::Result<Self> {
-        let own = own_connection(pool);
-        within(DEADLINE, async {
-            let mut inner = PgListener::connect_with(&own).await?;
-            inner.listen_all(channels.iter().copied()).await?;
-            Ok(Self { inner })
-        })
-        .await
+        let channels: Vec<String> = channels.iter().map(|channel| (*channel).to_owned()).collect();
+        Ok(Self { inner: listen(pool, &channels).await?, pool: pool.clone(), channels })
     }
 
     /// Returns the next notification. `None` if the connection was lost and replaced: notifications
@@ -102,6 +103,11 @@ impl Listener {
     pub async fn next(&mut self) -> sqlx::Result<Option<PgNotification>> {
         loop {
             match tokio::time::timeout(SILENCE, self.inner.try_recv()).await {
+                Ok(Ok(None)) => {
+                    // Where the pool's connections lead now, which may be another server.
+                    self.inner = listen(&self.pool, &self.channels).await?;
+                    return Ok(None);
+                }
                 Ok(received) => return received,
                 Err(_elapsed) => {
                     within(PING, sqlx::query("SELECT").execute(&mut self.inner)).await?;
@@ -109,4 +115,15 @@ impl Listener {
             }
         }
     }
+}
+
+async fn listen(pool: &PgPool, channels: &[String]) -> sqlx::Result<PgListener> {
+    let own = own_connection(pool);
+    within(DEADLINE, async {
+        let mut inner = PgListener::connect_with(&own).await?;
+        inner.eager_reconnect(false);
+        inner.listen_all(channels.iter().map(String::as_str)).await?;
+        Ok(inner)
+    })
+    .await
 }

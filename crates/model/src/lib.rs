@@ -18,6 +18,7 @@ mod current;
 mod file_kind;
 mod grants;
 mod handle;
+pub mod hosts;
 mod keyring;
 mod limits;
 mod log;

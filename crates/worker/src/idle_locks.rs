@@ -36,9 +36,9 @@ enum End {
 
 /// Runs until `stop`. Without it lanes look more often, and nothing is lost.
 pub(crate) async fn run(shared: Arc<Shared>, pool: PgPool, queues: Vec<String>, stop: CancellationToken) {
-    // A connection of its own, made as those of `pool` are: it is held for good.
-    let own = own_connection(&pool);
     while !stop.is_cancelled() {
+        // A connection of its own, made as those of `pool` are: it is held for good.
+        let own = own_connection(&pool);
         let kept = tokio::select! {
             () = stop.cancelled() => return,
             connection = within(DEADLINE, own.acquire()) => match connection {

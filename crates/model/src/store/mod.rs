@@ -102,6 +102,7 @@ pub mod session;
 mod sticky_connection;
 mod stored;
 pub mod task_type;
+pub mod testing;
 pub mod trouble;
 pub mod unsuccessful;
 pub mod wakeup;

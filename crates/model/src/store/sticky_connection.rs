@@ -6,6 +6,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Executor, PgPool, Postgres};
 
 use crate::connect::ping;
+use crate::hosts::is_outdated;
 
 /// Keeps the connection that someone used last for the next time. A pool hands out its
 /// connections in turn, and each of them would parse and plan the same statements, and keep
@@ -39,6 +40,7 @@ impl StickyConnection {
     /// If the pool has none to give.
     pub async fn take(&mut self) -> sqlx::Result<PoolConnection<Postgres>> {
         if let Some((mut kept, since)) = self.kept.take()
+            && !is_outdated(since.elapsed())
             && (since.elapsed() < FRESH || ping(&mut kept).await.is_ok())
         {
             if self.planned.elapsed() > PLANS_LAST {
