@@ -7,7 +7,7 @@ use longhaul_model::problem::{ATTEMPT_FAILED, Problem};
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::finish::{AttemptEnd, AttemptOutcome, LeaseChanges};
 use longhaul_model::store::give_back::{HeldTasks, give_back};
-use longhaul_model::store::progress::{Details, ProgressWrite, flush};
+use longhaul_model::store::progress::{Details, ProgressWrite, flush, last_words};
 use longhaul_model::store::repair::misplaced;
 use longhaul_model::store::rescue::release_lease;
 use longhaul_model::store::schedule::promote;
@@ -231,6 +231,29 @@ async fn the_promoter_leaves_what_it_does_not_queue() {
     blocker.rollback().await.expect("the lock goes");
     assert_eq!(promote(&stage.pool).await.expect("a promotion").0, 1);
     assert_eq!(misplaced(&stage.pool, 10).await.expect("a look"), []);
+}
+
+/// Their connection was cut, and they run in the server beside the end that came after them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn last_words_that_come_late_do_not_write_over_a_release() {
+    let stage = stage().await;
+    stage.enqueue(waits(), vec![json!({"name": "a"}), json!({"name": "b"})]).await;
+    let worker_id = hand(&stage).await;
+    let tasks = claimed(&stage.pool, LeaseKey { worker_id, number: 1 }, 2).await;
+    let leases = LeaseChanges { emptied: vec![], shortened: vec![1] };
+    let mut ending = stage.pool.begin().await.expect("a transaction");
+    let ends = [end(&tasks[0], AttemptOutcome::Release)];
+    let stored = longhaul_model::store::finish::finish(&mut ending, worker_id, &ends, &leases).await.expect("a finish");
+    assert_eq!(stored, [tasks[0].id]);
+    let words = [write(&tasks[0])];
+    let late = last_words(&stage.pool, worker_id, &words);
+    let commit = async {
+        until("the words to wait", async || (waiting_for_locks(&stage).await > 0).then_some(())).await;
+        ending.commit().await.expect("a commit");
+    };
+    let (written, ()) = tokio::join!(late, commit);
+    assert_eq!(written.expect("no error"), Vec::<Uuid>::new());
+    assert_eq!(misplaced(&stage.pool, 10).await.expect("a look"), [], "it is ready, as the release left it");
 }
 
 #[tokio::test]

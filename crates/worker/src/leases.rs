@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use longhaul_model::State;
 use longhaul_model::store::LeaseKey;
 use longhaul_model::store::finish::{AttemptEnd, LeaseChanges};
 use longhaul_model::store::give_back::HeldTasks;
@@ -58,17 +59,18 @@ impl Leases {
     pub(crate) fn changes(&self, worker_id: i32, ends: &[AttemptEnd]) -> LeaseChanges {
         let mut ending: HashMap<i64, (usize, bool)> = HashMap::new();
         for end in ends {
-            let (count, goes_on) = ending.entry(end.lease_number).or_default();
+            let (count, may_run_again) = ending.entry(end.lease_number).or_default();
             *count += 1;
-            *goes_on |= !end.verdict.state().is_end();
+            // What failed or was cancelled, too: someone may retry it at once.
+            *may_run_again |= end.verdict.state() != State::Succeeded;
         }
         let held = self.lock();
         let mut changes = LeaseChanges::default();
-        for (number, (count, goes_on)) in ending {
+        for (number, (count, may_run_again)) in ending {
             let lease = held.get(&LeaseKey { worker_id, number });
             if lease.is_some_and(|lease| lease.tasks.len() <= count && !lease.unsettled) {
                 changes.emptied.push(number);
-            } else if goes_on {
+            } else if may_run_again {
                 changes.shortened.push(number);
             }
         }
@@ -160,6 +162,14 @@ mod tests {
         assert_eq!(leases.held_by(1)[&7].as_ref().map(std::collections::HashSet::len), Some(1));
         leases.ended(1, [end(2)].iter());
         assert!(!leases.held_by(1).contains_key(&7), "the keeper settles it");
+    }
+
+    #[test]
+    fn only_a_success_stays_in_a_lease_that_goes_on() {
+        let leases = with_two_tasks();
+        assert!(leases.changes(1, &[end(1)]).shortened.is_empty());
+        let cancelled = AttemptEnd { verdict: AttemptOutcome::Cancelled, ..end(1) };
+        assert_eq!(leases.changes(1, &[cancelled]).shortened, [7], "someone may retry it at once");
     }
 
     #[test]

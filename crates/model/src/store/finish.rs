@@ -125,8 +125,8 @@ impl AttemptOutcome {
 pub struct LeaseChanges {
     /// Leases none of whose tasks are at work any more: dropped.
     pub emptied: Vec<i64>,
-    /// Leases that go on, some of whose tasks will run again under another one:
-    /// those tasks are struck from them.
+    /// Leases that go on, some of whose tasks will run again under another one, or may as soon as
+    /// someone retries them: those tasks are struck from them.
     pub shortened: Vec<i64>,
 }
 

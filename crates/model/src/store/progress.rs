@@ -168,9 +168,11 @@ const FLUSH_LOG: &str = flush!(with_log);
 const WRITE: &str = write_progress!("", " FOR KEY SHARE", "", "", "", "SELECT id FROM written");
 /// Just before the end, whose commit makes it durable, and which tells watchers.
 /// It waits for a row that is locked, as the end does: the handler is gone, so it
-/// is the flusher, or the rest of the handler's transaction.
+/// is the flusher, or the rest of the handler's transaction. It locks the lease as a flush does,
+/// and for the same reason: its connection may have been cut, so that it runs beside the end
+/// after all, and a release leaves a row that the attempt could write.
 const LAST_WORDS: &str =
-    with_log!(", set_config('synchronous_commit', 'off', true)", " FOR KEY SHARE", "", "", "SELECT id FROM written");
+    with_log!(", set_config('synchronous_commit', 'off', true)", " FOR SHARE", "", "", "SELECT id FROM written");
 
 /// Writes progress of tasks of one worker; returns the tasks whose lease still
 /// held, that were still open, and that nobody had locked.
