@@ -204,7 +204,16 @@ listen primary
 """
         )
         self.run_beside("haproxy", ["haproxy", "-db", "-f", str(configuration)])
-        return f"postgres://postgres:{PASSWORD}@127.0.0.1:{port}/tasks"
+        address = f"postgres://postgres:{PASSWORD}@127.0.0.1:{port}/tasks"
+
+
+        def leads_to_the_primary():
+            with psycopg.connect(address.replace("/tasks", "/postgres"), connect_timeout=2) as connection:
+                return connection.execute("SELECT NOT pg_is_in_recovery()").fetchone()[0]
+
+        # It takes every server for a primary until it has checked it twice.
+        wait("HAProxy to know the primary", lambda: all(leads_to_the_primary() for _ in range(9)))
+        return address
 
     def address(self):
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)

@@ -54,20 +54,35 @@ class Producers:
         for thread in self.threads:
             thread.start()
 
+    def post(self):
+        request = urllib.request.Request(
+            f"{self.base_url}/api/backgroundtasks",
+            data=json.dumps({"Type": "Greet", "Parameters": {"Name": "Ada"}}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        began = time.time()
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                task = json.load(answer)["Self"].rsplit("_", 1)[1]
+            self.accepted.append((began, time.time(), task))
+        except (OSError, urllib.error.URLError, ValueError):
+            pass
+
     def produce(self):
-        body = json.dumps({"Type": "Greet", "Parameters": {"Name": "Ada"}}).encode()
         while not self.stopped.is_set():
-            request = urllib.request.Request(
-                f"{self.base_url}/api/backgroundtasks", data=body, headers={"Content-Type": "application/json"}
-            )
-            began = time.time()
-            try:
-                with urllib.request.urlopen(request, timeout=5) as answer:
-                    task = json.load(answer)["Self"].rsplit("_", 1)[1]
-                self.accepted.append((began, time.time(), task))
-            except (OSError, urllib.error.URLError, ValueError):
-                pass
+            self.post()
             time.sleep(0.02)
+
+    def first_after(self, moment):
+        """When the first request that was sent from now on was accepted. The others may still wait
+        for answers to what they sent before, so there are new ones all the time."""
+
+        def is_there():
+            self.threads.append(threading.Thread(target=self.post))
+            self.threads[-1].start()
+            return min((answered for began, answered, _ in list(self.accepted) if began >= moment), default=None)
+
+        return wait("a 202 of the new primary", is_there, pause=0.05)
 
     def stop(self):
         self.stopped.set()
@@ -104,11 +119,6 @@ SCENARIOS = {
 }
 
 
-def first_after(promoted, accepted):
-    """When the first request that was sent after the promotion was accepted."""
-    return min((answered for began, answered, _ in accepted if began >= promoted), default=None)
-
-
 def play(name, program, cluster):
     fault, proxied, synchronous = SCENARIOS[name]
     cluster.ask_patroni("PATCH", "/config", {"synchronous_mode": synchronous})
@@ -122,7 +132,7 @@ def play(name, program, cluster):
     others = fault(cluster, old)
     new = cluster.primary(others)
     promoted = time.time()
-    first = wait("a 202 of the new primary", lambda: first_after(promoted, list(producers.accepted)), pause=0.01)
+    first = producers.first_after(promoted)
     time.sleep(5)
     producers.stop()
     ids = [task for _, _, task in producers.accepted]

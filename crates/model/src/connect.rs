@@ -60,7 +60,9 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
         })
         // A statement that was given up may have left it waiting for an answer that never
         // comes; an error closes it.
-        .after_release(|connection, _| Box::pin(async move { ping(connection).await.map(|()| true) }))
+        .after_release(|connection, used| {
+            Box::pin(async move { Ok(!is_outdated(used.age) && ping(connection).await.map(|()| true)?) })
+        })
 }
 
 /// A pool of a single connection, made as those of `pool` are: for a connection that is held for

@@ -5,11 +5,13 @@
 //! promoted, new connections go there, and old ones are closed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::store::migrate::read_only;
@@ -109,19 +111,38 @@ impl Hosts {
         Err(sqlx::Error::Io(std::io::Error::other(format!("no server takes writes ({})", each.join("; ")))))
     }
 
+    /// Asks each of them again and again, until one takes writes. One that is silent keeps nobody
+    /// from asking the others.
+    async fn next_primary(&self) -> Option<(PgConnectOptions, PgConnection)> {
+        let mut asked = JoinSet::new();
+        for options in self.each.iter().cloned() {
+            asked.spawn(async move {
+                loop {
+                    match ask(&options).await {
+                        Ok(connection) => return (options, connection),
+                        Err(error) => tracing::debug!(server = name(&options), %error, "it takes no writes"),
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
+        }
+        asked.join_next().await?.ok()
+    }
+
     /// Lets a pool of connections to one of several servers follow the primary, until it is closed.
     /// Pools of the same servers share a watch.
     pub fn follow(&self, pool: &PgPool) {
         if self.is_single() {
             return;
         }
+        FOLLOWS.store(true, Ordering::Relaxed);
         let names: Vec<String> = self.each.iter().map(name).collect();
         let mut watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
         let pools = watches.entry(names.join(",")).or_default();
         pools.retain(|pool| !pool.is_closed());
         pools.push(pool.clone());
         if pools.len() == 1 {
-            tokio::spawn(watch(self.clone(), names.join(",")));
+            tokio::spawn(keep_watch(self.clone(), names.join(",")));
         }
     }
 }
@@ -131,13 +152,23 @@ impl Hosts {
 static WATCHES: LazyLock<Mutex<HashMap<String, Vec<PgPool>>>> = LazyLock::new(Mutex::default);
 
 /// When this process last changed to another server.
-static CHANGED: Mutex<Option<Instant>> = Mutex::new(None);
+static CHANGED: LazyLock<watch::Sender<Option<Instant>>> = LazyLock::new(|| watch::Sender::new(None));
+
+/// Whether pools of this process follow a primary.
+static FOLLOWS: AtomicBool = AtomicBool::new(false);
 
 /// Whether a connection, or the last use of one, is older than the last change to another server:
 /// then it leads to one that is a standby now, or gone.
 #[must_use]
 pub fn is_outdated(age: Duration) -> bool {
-    CHANGED.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|changed| changed.elapsed() < age)
+    FOLLOWS.load(Ordering::Relaxed) && CHANGED.borrow().is_some_and(|changed| changed.elapsed() < age)
+}
+
+/// Waits until this process changes to another server.
+pub(crate) async fn server_changed() {
+    if !FOLLOWS.load(Ordering::Relaxed) || CHANGED.subscribe().changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Without the parameter `target_session_attrs`, which is libpq's.
@@ -172,7 +203,7 @@ async fn ask(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
 
 /// Asks the server in use every half second, and looks for another one when it no longer takes
 /// writes.
-async fn watch(hosts: Hosts, names: String) {
+async fn keep_watch(hosts: Hosts, names: String) {
     let mut own: Option<PgConnection> = None;
     while is_watched(&names) {
         if let Some(connection) = own.as_mut() {
@@ -182,15 +213,9 @@ async fn watch(hosts: Hosts, names: String) {
             }
             own = None;
         }
-        match hosts.primary().await {
-            Ok((options, connection)) => {
-                lead_to(&names, &options);
-                own = Some(connection);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "looking for the server that takes writes");
-                tokio::time::sleep(PAUSE).await;
-            }
+        if let Some((options, connection)) = hosts.next_primary().await {
+            lead_to(&names, &options);
+            own = Some(connection);
         }
     }
 }
@@ -219,7 +244,7 @@ fn lead_to(names: &str, server: &PgConnectOptions) {
         }
     }
     if changed {
-        *CHANGED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        CHANGED.send_replace(Some(Instant::now()));
         tracing::warn!(server = name(server), "another server takes writes now; connections go there");
     }
 }

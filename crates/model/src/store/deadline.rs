@@ -1,7 +1,10 @@
 //! Deadlines for statements, kept by this side of the connection.
 
 use std::future::Future;
+use std::io::{Error, ErrorKind};
 use std::time::Duration;
+
+use crate::hosts::server_changed;
 
 /// How long a statement of the engine may take before its connection is given up. The
 /// server ends statements of the engine's sessions before that by its own clock
@@ -13,15 +16,22 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// rows.
 pub const SERVICE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits for `work` as long as `limit` at most. Dropping the work gives its connection back
-/// to the pool, which closes a connection that does not answer.
+/// Waits for `work` as long as `limit` at most, and not for a server that another one has replaced
+/// ([`crate::hosts`]). Dropping the work gives its connection back to the pool, which closes a
+/// connection that does not answer.
 ///
 /// # Errors
-/// Those of `work`; an [`sqlx::Error::Io`] of the kind `TimedOut` after `limit`. The statement
-/// may then still be carried out.
+/// Those of `work`; an [`sqlx::Error::Io`] of the kind `TimedOut` after `limit`, and
+/// `ConnectionAborted` if the server was replaced. The statement may then still be carried out.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_elapsed| {
-        let text = format!("the database did not answer within {limit:?}");
-        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
-    })
+    let given_up = |kind, text: String| Err(sqlx::Error::Io(Error::new(kind, text)));
+    tokio::select! {
+        biased;
+        done = tokio::time::timeout(limit, work) => done.unwrap_or_else(|_elapsed| {
+            given_up(ErrorKind::TimedOut, format!("the database did not answer within {limit:?}"))
+        }),
+        () = server_changed() => {
+            given_up(ErrorKind::ConnectionAborted, "another server takes writes now".to_owned())
+        }
+    }
 }
