@@ -45,6 +45,10 @@ impl Page {
     }
 }
 
+/// A table of so many columns keeps its head and its first column in sight while it scrolls, on
+/// narrow screens, too. The rows of others become blocks there.
+const MANY: usize = 5;
+
 /// Changes the events of a page on their way.
 struct Rewrite<'a> {
     page: &'a Page,
@@ -81,7 +85,10 @@ impl<'a> Rewrite<'a> {
                     changed.push(Event::Start(Tag::Heading { level, id, classes, attrs }));
                 }
                 Event::Start(Tag::Table(columns)) => {
-                    changed.push(markup("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Table\">"));
+                    let class = if columns.len() >= MANY { "wide many" } else { "wide" };
+                    changed.push(markup(&format!(
+                        "<div class=\"{class}\" tabindex=\"0\" role=\"region\" aria-label=\"Table\">"
+                    )));
                     // Alignment would be a style of each cell.
                     changed.push(Event::Start(Tag::Table(vec![pulldown_cmark::Alignment::None; columns.len()])));
                 }
