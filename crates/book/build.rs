@@ -18,8 +18,10 @@ fn main() {
         let Some(path) = path.strip_suffix(')').filter(|path| !path.is_empty()) else { continue };
         let name = path.trim_end_matches(".md");
         let file = docs.join(path);
-        let entry =
-            format!("Page {{ name: {name:?}, title: {title:?}, part: {part:?}, text: include_str!({file:?}) }}");
+        let depth = (line.len() - line.trim_start().len()) / 2;
+        let entry = format!(
+            "Page {{ name: {name:?}, title: {title:?}, part: {part:?}, depth: {depth}, text: include_str!({file:?}) }}"
+        );
         if writeln!(table, "    {entry},").is_err() {
             unreachable!("a string can be written to");
         }

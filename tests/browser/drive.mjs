@@ -298,6 +298,8 @@ try {
     ["search-nothing", "/search?q=pineapple"],
     ["docs", "/docs/cli"],
     ["docs-error", "/docs/errors#task-ended"],
+    ["docs-wide", "/docs/features#attempts-and-failures"],
+    ["docs-search", "/docs?q=poison+task"],
     ["unknown", "/taks"],
     ["not-there", "/tasks/job-00000000-0000-0000-0000-000000000000"],
     ["wrong-filter", "/tasks?state=Broken"],

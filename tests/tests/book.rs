@@ -149,7 +149,10 @@ async fn an_api_serves_the_book_and_every_link_of_it_leads_somewhere() {
         for link in
             attributes(&html, "href").into_iter().filter(|link| link.starts_with('/') && !link.ends_with(".css"))
         {
-            assert!(link.starts_with("/docs/"), "{path}: {link}");
+            if link == "/" {
+                continue;
+            }
+            assert!(link == "/docs" || link.starts_with("/docs/"), "{path}: {link}");
             waiting.push(link.split('#').next().unwrap_or_default().to_owned());
         }
     }
@@ -159,6 +162,63 @@ async fn an_api_serves_the_book_and_every_link_of_it_leads_somewhere() {
     assert_eq!(pages("docs").len(), longhaul_book::PAGES.len() + 1, "SUMMARY.md is no page");
     let (status, problem) = stage.get("/docs/nothing").await;
     assert_eq!((status, &problem["code"]), (404, &json!("unknown-route")));
+}
+
+#[tokio::test]
+async fn every_page_leads_to_the_next_to_a_search_and_back_to_the_dashboard() {
+    let stage = Stage::new().await;
+    let of = |page: &longhaul_book::Page| format!("/docs/{}", page.name);
+    for (at, page) in longhaul_book::PAGES.iter().enumerate() {
+        let html = page_of(&stage, &format!("{}{}", stage.base_url, of(page))).await;
+        let turn = |rel: &str, other: Option<&longhaul_book::Page>| {
+            let link = other.map(|other| format!("<a rel=\"{rel}\" href=\"{}\">", of(other)));
+            let there = html.split(&format!("<a rel=\"{rel}\"")).count() - 1;
+            assert_eq!(there, usize::from(link.is_some()), "{}: {rel}", page.name);
+            assert!(link.is_none_or(|link| html.contains(&link)), "{}: {rel}", page.name);
+        };
+        turn("prev", at.checked_sub(1).map(|before| &longhaul_book::PAGES[before]));
+        turn("next", longhaul_book::PAGES.get(at + 1));
+        assert!(html.contains("<a class=\"back\" href=\"/\">Dashboard</a>"), "{}", page.name);
+        assert!(html.contains("<form role=\"search\" action=\"/docs\">"), "{}", page.name);
+        assert_eq!(html.matches(" aria-current=\"page\"").count(), 1, "{}", page.name);
+        assert!(!html.contains("<script") && !html.contains(" style=") && !html.contains("src="), "{}", page.name);
+    }
+}
+
+/// Without a script: the answer is a page.
+#[tokio::test]
+async fn a_search_leads_to_the_sections_with_all_words() {
+    let stage = Stage::new().await;
+    let search = async |query: &str| page_of(&stage, &format!("{}/docs?q={query}", stage.base_url)).await;
+    let html = search("cron+expressions").await;
+    let first = html.split("<ol class=\"found\">").nth(1).and_then(|list| list.split('"').nth(1));
+    assert_eq!(first, Some("/docs/scheduling#cron-expressions"), "{html}");
+    // What was searched stands in the field, and nothing of it is markup.
+    let html = search("%3Cscript%3E%22lease").await;
+    assert!(html.contains("value=\"&lt;script&gt;&quot;lease\"") && !html.contains("<script"), "{html}");
+    assert!(html.contains("No section contains all of"), "{html}");
+    for words in ["", "+++"] {
+        assert!(search(words).await.contains("Enter words that a section must contain."));
+    }
+    for wrong in [format!("q={}", "a".repeat(201)), "words=lease".to_owned()] {
+        let (status, problem) = stage.get(&format!("/docs?{wrong}")).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid-request")), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn wide_tables_keep_their_head_and_first_column_in_sight() {
+    let stage = Stage::new().await;
+    let html = page_of(&stage, &format!("{}/docs/features", stage.base_url)).await;
+    let tables = html.matches("<table>").count();
+    assert!(tables >= 8, "{tables} tables");
+    assert_eq!(html.matches("<div class=\"wide").count(), tables, "each has a box that scrolls");
+    assert!(html.matches("<div class=\"wide many\"").count() >= 7, "the comparisons are wide");
+    let style = stage.http.get(format!("{}/docs/style.css", stage.base_url)).send().await.expect("an answer");
+    let style = style.text().await.expect("a style sheet");
+    for rule in ["thead th { position: sticky; top: 0;", ".many tr > :first-child { position: sticky; left: 0;"] {
+        assert!(style.contains(rule), "{rule}");
+    }
 }
 
 #[tokio::test]

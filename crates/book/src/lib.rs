@@ -2,8 +2,11 @@
 //! `--help` and errors refer to can be read where no other network is, and tells of the
 //! very version that runs.
 
+mod find;
 mod html;
 mod section;
+
+pub use find::{Found, find};
 
 /// A page.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub struct Page {
     pub title: &'static str,
     /// The part of the book that it belongs to; empty for the first page.
     pub part: &'static str,
+    /// How deep it stands in the table of contents; 0 at the top.
+    pub depth: u8,
     /// Markdown.
     pub text: &'static str,
 }
@@ -31,6 +36,13 @@ pub const FIRST: &str = "README";
 #[must_use]
 pub fn page(name: &str) -> Option<&'static Page> {
     PAGES.iter().find(|page| page.name == name)
+}
+
+/// The pages before and after this one, in the order of the table of contents.
+#[must_use]
+pub fn neighbours(page: &Page) -> (Option<&'static Page>, Option<&'static Page>) {
+    let Some(at) = PAGES.iter().position(|other| other.name == page.name) else { return (None, None) };
+    (at.checked_sub(1).and_then(|before| PAGES.get(before)), PAGES.get(at + 1))
 }
 
 /// The path at which an API explains this error code, if the book does: codes of a
