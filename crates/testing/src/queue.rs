@@ -180,7 +180,6 @@ impl TestQueue {
     }
 
     /// A run of this task's handler alone, beside the queue: [`Perform::run`].
-    #[must_use]
     pub fn perform<'q, T: TaskType>(&'q self, task: &'q T) -> Perform<'q, T> {
         Perform::new(self, task)
     }

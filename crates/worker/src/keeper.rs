@@ -9,6 +9,7 @@ use longhaul_model::store::worker::{WorkerInfo, beat, register};
 use longhaul_model::store::{DEADLINE, within};
 use tokio_util::sync::CancellationToken;
 
+use crate::beat_try::{BeatTry, beat_try, late_limit};
 use crate::shared::Shared;
 
 /// The leases that the database has of this worker are compared with what it holds after so
@@ -17,13 +18,14 @@ const COMPARED_EVERY: u32 = 3;
 
 /// Beats until `stop`. A worker that was presumed dead (it was stopped, or cut
 /// off from the database) has lost everything it held: its handlers are told,
-/// and it registers anew.
-pub(crate) async fn run(shared: Arc<Shared>, info: WorkerInfo, stop: CancellationToken) {
-    let mut wait = info.heartbeat;
+/// and it registers anew. `registered`: before it first did.
+pub(crate) async fn run(shared: Arc<Shared>, info: WorkerInfo, registered: Instant, stop: CancellationToken) {
+    let heartbeat = info.heartbeat;
+    // When the last beat that was answered was sent; it arrived later.
+    let mut heard = registered;
+    let mut wait = heartbeat.saturating_sub(registered.elapsed());
     let mut beats = 0;
-    // Time for a second try before the worker is presumed dead.
-    let deadline = (info.heartbeat / 2).clamp(Duration::from_secs(1), DEADLINE);
-    let longest = info.heartbeat + DEADLINE * 3;
+    let longest = heartbeat + DEADLINE * 3;
     let pulse = shared.metrics.vitals().watch("heartbeat", longest);
     loop {
         pulse.beat(longest);
@@ -32,31 +34,40 @@ pub(crate) async fn run(shared: Arc<Shared>, info: WorkerInfo, stop: Cancellatio
             () = tokio::time::sleep(wait) => {}
         }
         let began = Instant::now();
-        let next = match within(deadline, run_once(&shared, &info)).await {
-            Ok(()) => info.heartbeat,
-            Err(error) => {
-                tracing::warn!(%error, "the heartbeat failed; retrying");
-                (info.heartbeat / 10).min(Duration::from_secs(1))
-            }
-        };
-        beats += 1;
-        if beats % COMPARED_EVERY == 0
-            && let Err(error) = within(deadline, compare(&shared)).await
-        {
-            tracing::warn!(%error, "the worker's leases could not be compared with the tasks it holds; retrying");
+        let BeatTry { limit, pause } = beat_try(heartbeat, began.duration_since(heard));
+        if let Err(error) = run_once(&shared, &info, limit).await {
+            tracing::warn!(%error, "the heartbeat failed; retrying");
+            wait = pause.saturating_sub(began.elapsed());
+            continue;
         }
-        // However long all of that took, the next beat is not late.
-        wait = next.saturating_sub(began.elapsed());
+        heard = began;
+        beats += 1;
+        // However long the rest takes, the next beat is not late.
+        let next = heartbeat.saturating_sub(began.elapsed());
+        let compared = tokio::select! {
+            () = stop.cancelled() => return,
+            compared = within(next.min(DEADLINE), compare(&shared, beats >= COMPARED_EVERY)) => compared,
+        };
+        match compared {
+            Ok(()) if beats >= COMPARED_EVERY => beats = 0,
+            Ok(()) => {}
+            Err(error) => tracing::warn!(
+                %error,
+                "the worker's clock and leases could not be compared with those of the database; retrying"
+            ),
+        }
+        wait = heartbeat.saturating_sub(began.elapsed());
     }
 }
 
-async fn run_once(shared: &Shared, info: &WorkerInfo) -> sqlx::Result<()> {
+/// Beats within `limit`.
+async fn run_once(shared: &Shared, info: &WorkerInfo, limit: Duration) -> sqlx::Result<()> {
     let worker_id = shared.identity.worker_id();
-    if beat(&shared.pool, worker_id).await? {
-        return shared.clock.refresh(&shared.pool).await;
+    if within(limit, beat(&shared.pool, worker_id)).await? {
+        return Ok(());
     }
     let lost = shared.in_flight.stop(StopReason::LeaseLost, |attempt| attempt.lease().worker_id == worker_id);
-    let anew = register(&shared.pool, info).await?;
+    let anew = within(late_limit(info.heartbeat), register(&shared.pool, info)).await?;
     shared.identity.become_another(anew);
     shared.metrics.worker().presumed_dead();
     shared.wake_all();
@@ -64,9 +75,15 @@ async fn run_once(shared: &Shared, info: &WorkerInfo) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// Compares the clocks, and the leases if it is time to.
+async fn compare(shared: &Shared, leases_too: bool) -> sqlx::Result<()> {
+    shared.clock.refresh(&shared.pool).await?;
+    if leases_too { compare_leases(shared).await } else { Ok(()) }
+}
+
 /// Gives back what the database says this worker holds and it does not: the end of a task or
 /// the return of a lease was lost.
-async fn compare(shared: &Shared) -> sqlx::Result<()> {
+async fn compare_leases(shared: &Shared) -> sqlx::Result<()> {
     let worker_id = shared.identity.worker_id();
     let given_back = give_back(&shared.pool, worker_id, || shared.leases.held_by(worker_id)).await?;
     if given_back > 0 {

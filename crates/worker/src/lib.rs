@@ -13,6 +13,7 @@
 //! executor runs one attempt, the flusher writes progress, the keeper beats, the
 //! listener wakes, idle locks say when the listener must be notified, and `maintenance/` has one file a service.
 
+mod beat_try;
 mod executor;
 mod finish_buffer;
 mod flusher;

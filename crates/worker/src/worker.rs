@@ -1,7 +1,7 @@
 //! Starts and stops the parts of a worker.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longhaul_model::store::{task_type, worker as store};
 use longhaul_model::{DatabaseClock, Registry, Resources, StopReason};
@@ -115,6 +115,7 @@ impl Worker {
             heartbeat: self.settings.heartbeat,
         };
         task_type::register(&self.engine_pool, &self.registry).await?;
+        let registered = Instant::now();
         let worker_id = store::register(&self.engine_pool, &info).await?;
         tracing::info!(worker_id, name = info.name, ?queues, slots, lanes, "worker started");
 
@@ -153,7 +154,7 @@ impl Worker {
         // Helpers go on until the lanes are done.
         let helpers_stop = CancellationToken::new();
         let mut helpers = JoinSet::new();
-        helpers.spawn(keeper::run(Arc::clone(&shared), info, helpers_stop.clone()));
+        helpers.spawn(keeper::run(Arc::clone(&shared), info, registered, helpers_stop.clone()));
         helpers.spawn(flusher::run(Arc::clone(&shared), self.settings.flush_every, helpers_stop.clone()));
         helpers.spawn(idle_locks::run(
             Arc::clone(&shared),

@@ -28,5 +28,5 @@ pub use memory::Outcome;
 pub use promise::Promise;
 pub use scenario::{Bug, Faults, Scenario};
 pub use scenarios::{SCENARIOS, scenario};
-pub use silence::{Event, Hangs, Heard, Moment, Silence};
+pub use silence::{Event, Heard, Moment, Silence, Slip};
 pub use state::{Left, State};

@@ -3,7 +3,8 @@
 //! Two workers beat once a heartbeat, and one of those that live looks every fifth of it whether the
 //! other is silent. The server goes away and comes back. What a look makes of a silence is that of
 //! `PRESUME` in `crates/model/src/store/rescue.rs` and of `longhaul.silence` in
-//! `migrations/current/functions/silence.sql`; the heartbeat is that of `crates/worker/src/keeper.rs`.
+//! `migrations/current/functions/silence.sql`; how long a beat may hang before it is given up and tried
+//! again is that of `crates/worker/src/beat_try.rs`.
 
 use crate::explorer::Model;
 
@@ -15,8 +16,9 @@ const LOOK_EVERY: u8 = 2;
 const GAP: u8 = 5;
 /// Halves of ticks: 1.7 heartbeats (`PATIENCE` in `crates/model/src/store/worker.rs`).
 const PATIENCE: i16 = 34;
-/// Ticks until a beat that hangs is given up, and the next is tried.
-const HANGS_FOR: u8 = 6;
+/// Milliseconds that the time limit of a beat has at least, and once the worker may be dead.
+const SHORTEST_MS: u32 = 250;
+const LATE_MS: u32 = 1_000;
 /// A death is noticed after two heartbeats in which the server was there.
 const NOTICED_WITHIN: u8 = 20;
 
@@ -27,21 +29,21 @@ pub struct Silence {
     pub outages: u8,
     /// For so many ticks at most.
     pub longest: u8,
-    /// Which beats may hang, while the server is away, until they are given up.
-    pub hangs: Hangs,
-    /// A mistake: all time counts as silence, also when nobody could hear.
-    pub outage_is_death: bool,
+    /// The heartbeat in milliseconds.
+    pub heartbeat_ms: u32,
+    /// While the server is away, a beat may hang until it is given up.
+    pub beats_hang: bool,
+    /// A mistake on purpose.
+    pub slip: Option<Slip>,
 }
 
-/// Which beats may hang instead of failing at once.
+/// A mistake that the check has to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hangs {
-    /// None.
-    Never,
-    /// The one that was due, and not those that are tried again.
-    TheFirst,
-    /// Any.
-    Any,
+pub enum Slip {
+    /// All time counts as silence, also when nobody could hear.
+    OutageIsDeath,
+    /// A beat that is tried again may take as long as the first try.
+    LimitStays,
 }
 
 /// What must hold.
@@ -127,12 +129,7 @@ impl Model for Silence {
         } else {
             if now.for_ticks < self.longest {
                 events.push(Event::Tick);
-                let may_hang = |worker: &&Worker| match self.hangs {
-                    Hangs::Never => false,
-                    Hangs::TheFirst => worker.age + 1 == HEARTBEAT,
-                    Hangs::Any => true,
-                };
-                if now.workers.iter().filter(may_hang).any(|worker| worker.lives && worker.beats_in == 1) {
+                if self.beats_hang && now.workers.iter().any(|worker| worker.lives && worker.beats_in == 1) {
                     events.push(Event::TickWhileBeatsHang);
                 }
             }
@@ -146,8 +143,8 @@ impl Model for Silence {
     fn next(&self, now: &Moment, event: Event) -> Moment {
         let mut next = now.clone();
         match event {
-            Event::Tick => self.tick(&mut next, 1),
-            Event::TickWhileBeatsHang => self.tick(&mut next, HANGS_FOR),
+            Event::Tick => self.tick(&mut next, false),
+            Event::TickWhileBeatsHang => self.tick(&mut next, true),
             Event::Down => {
                 (next.server_is_up, next.for_ticks) = (false, 0);
                 next.outages_left -= 1;
@@ -179,7 +176,7 @@ impl Model for Silence {
 }
 
 impl Silence {
-    fn tick(&self, now: &mut Moment, retry_in: u8) {
+    fn tick(&self, now: &mut Moment, beats_hang: bool) {
         now.for_ticks = (now.for_ticks + 1).min(NOTICED_WITHIN.max(self.longest));
         now.looked += 1;
         now.gaps <<= 1;
@@ -199,11 +196,23 @@ impl Silence {
             if now.server_is_up {
                 (worker.age, worker.beats_in) = (0, HEARTBEAT);
             } else {
-                worker.beats_in = retry_in;
+                worker.beats_in = if beats_hang { self.hangs_for(worker.age) } else { 1 };
             }
         }
         let oldest = now.workers.iter().filter(|worker| !worker.lost).map(|worker| worker.age).max().unwrap_or(0);
         now.gaps &= last(oldest);
+    }
+
+    /// Ticks until a beat that hangs is given up, and the next is tried.
+    fn hangs_for(&self, age: u8) -> u8 {
+        let tick_ms = self.heartbeat_ms / u32::from(HEARTBEAT);
+        let in_ticks = |ms: u32| u8::try_from(ms.div_ceil(tick_ms)).unwrap_or(u8::MAX);
+        let left = u32::from((PATIENCE / 2).unsigned_abs()).saturating_sub(u32::from(age));
+        if left == 0 || self.slip == Some(Slip::LimitStays) {
+            (HEARTBEAT / 2).max(in_ticks(LATE_MS))
+        } else {
+            in_ticks((left * tick_ms / 3).max(SHORTEST_MS))
+        }
     }
 
     fn look(&self, now: &mut Moment) {
@@ -222,7 +231,7 @@ impl Silence {
     fn silence(&self, age: u8, gaps: u64) -> i16 {
         let gaps = gaps & last(age);
         let age = 2 * i16::from(age);
-        if self.outage_is_death || gaps == 0 {
+        if self.slip == Some(Slip::OutageIsDeath) || gaps == 0 {
             return age;
         }
         let in_halves = |ticks: u32| i16::try_from(2 * ticks).unwrap_or(i16::MAX);

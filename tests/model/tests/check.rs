@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use longhaul_model_check::{
-    Action, Broken, Bug, Event, Hangs, Heard, Model, Promise, SCENARIOS, Scenario, Silence, State, explore, scenario,
+    Action, Broken, Bug, Event, Heard, Model, Promise, SCENARIOS, Scenario, Silence, Slip, State, explore, scenario,
 };
 
 /// All states keep all promises, and the documentation tells how many there are.
@@ -125,27 +125,30 @@ fn every_mistake_is_found() {
 }
 
 /// The server is away once, and beats hang; or twice, and they fail at once.
-const OUTAGE: Silence = Silence { outages: 1, longest: 12, hangs: Hangs::TheFirst, outage_is_death: false };
-const OUTAGES: Silence = Silence { outages: 2, longest: 8, hangs: Hangs::Never, outage_is_death: false };
+const OUTAGE: Silence = Silence { outages: 1, longest: 12, heartbeat_ms: 5_000, beats_hang: true, slip: None };
+const SHORT_HEARTBEATS: Silence = Silence { heartbeat_ms: 750, ..OUTAGE };
+const OUTAGES: Silence = Silence { outages: 2, longest: 8, beats_hang: false, ..OUTAGE };
 
 #[test]
 fn nobody_who_lives_is_presumed_dead() {
     holds("an outage", &OUTAGE);
+    holds("an outage, short heartbeats", &SHORT_HEARTBEATS);
     holds("two outages", &OUTAGES);
 }
 
 #[test]
 fn an_outage_that_counts_as_the_death_of_all_is_found() {
-    let trace =
-        breaks("an outage counts as silence", &Silence { outage_is_death: true, ..OUTAGE }, Heard::TheLivingStay);
+    let slip = Some(Slip::OutageIsDeath);
+    let trace = breaks("an outage counts as silence", &Silence { slip, ..OUTAGE }, Heard::TheLivingStay);
     assert!(!trace.contains(&Event::Death), "nobody died");
 }
 
-/// What the keeper does not stand today: the time limit of a beat is that of the first try,
-/// however late it is tried again.
 #[test]
-fn a_retried_beat_that_hangs_is_too_late() {
-    breaks("a retried beat hangs", &Silence { hangs: Hangs::Any, ..OUTAGE }, Heard::TheLivingStay);
+fn a_retried_beat_that_hangs_for_too_long_is_found() {
+    let slip = Some(Slip::LimitStays);
+    for outage in [OUTAGE, SHORT_HEARTBEATS] {
+        breaks("a retried beat hangs", &Silence { slip, ..outage }, Heard::TheLivingStay);
+    }
 }
 
 /// Each action names files that are there, and what is in them.

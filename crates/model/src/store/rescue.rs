@@ -7,7 +7,7 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::worker::PATIENCE;
-use super::{Failure, LeaseKey};
+use super::{DEADLINE, Failure, LeaseKey, within};
 use crate::problem::{POISON_TASK, Problem, WORKER_LOST};
 
 /// What one rescue did.
@@ -27,8 +27,8 @@ pub struct Rescued {
 ///
 /// Silence counts only while workers look: a gap between two looks in which a living worker
 /// may have had no chance to beat is no part of it (`longhaul.silence`). When a gap begins,
-/// the last beat of a living worker is a heartbeat old at most, and the next beat comes at
-/// most a tenth of a heartbeat after the gap's end: so half a heartbeat between two looks
+/// the last beat of a living worker is a heartbeat old at most, and the next beat comes soon
+/// after the gap's end (the worker's `beat_try.rs`): so half a heartbeat between two looks
 /// counts as silence and leaves the worker within its patience of 1.7 heartbeats; what is
 /// longer is a gap. Where the workers that are left look more rarely than every fifth of the
 /// shortest heartbeat, what is a gap follows from how often they look.
@@ -151,7 +151,8 @@ pub async fn rescue(pool: &PgPool) -> sqlx::Result<Rescued> {
 /// As [`rescue`].
 pub async fn look(pool: &PgPool, heartbeat: Duration) -> sqlx::Result<(Rescued, Option<Duration>)> {
     let (shortest_ms, workers): (Option<i32>, Vec<i32>) =
-        sqlx::query_as(PRESUME).bind(PATIENCE).bind(heartbeat.as_secs_f64() * 1e3).fetch_one(pool).await?;
+        within(DEADLINE, sqlx::query_as(PRESUME).bind(PATIENCE).bind(heartbeat.as_secs_f64() * 1e3).fetch_one(pool))
+            .await?;
     let shortest = shortest_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
     let mut rescued = Rescued { workers, ..Rescued::default() };
     if let Some(held) = take_leases(pool, &mut rescued).await? {
