@@ -270,7 +270,24 @@ fn what_the_tables_of_features_say_of_others_is_linked_or_was_not_found() {
             }
         }
     }
-    for name in text.split("][").skip(1).filter_map(|rest| rest.split(']').next()) {
-        assert!(text.contains(&format!("\n[{name}]: https://")), "nobody says where [{name}] leads");
+    for document in ["docs/features.md", "docs/coming-from.md"] {
+        let text = read(document);
+        for name in text.split("][").skip(1).filter_map(|rest| rest.split(']').next()) {
+            assert!(text.contains(&format!("\n[{name}]: https://")), "{document} does not say where [{name}] leads");
+        }
+    }
+}
+
+/// The programs of docs/clients.md run in `tests/clients/run`; here only what it looks for.
+#[test]
+fn every_client_is_a_block_of_code_after_its_mark() {
+    let text = read("docs/clients.md");
+    for (name, language) in
+        [("client.py", "python"), ("client.mts", "ts"), ("client.go", "go"), ("Client.cs", "csharp"), ("expected", "")]
+    {
+        let begins = format!("<!-- client: {name} -->\n```{language}\n");
+        let (_, code) = text.split_once(&begins).unwrap_or_else(|| panic!("docs/clients.md has no {name}"));
+        let code = code.split("\n```").next().unwrap_or_default();
+        assert!(name == "expected" || code.contains("/api/backgroundtasks"), "{name}");
     }
 }
