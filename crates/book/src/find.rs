@@ -159,6 +159,8 @@ impl Part {
         let from = if from == 0 { 0 } else { self.text[from..at].find(' ').map_or(from, |space| from + space + 1) };
         let end = at + length;
         let to = self.text[end..].char_indices().nth(AROUND).map_or(self.text.len(), |(to, _)| end + to);
+        // Words are whole at both ends.
+        let to = if to == self.text.len() { to } else { self.text[end..to].rfind(' ').map_or(to, |space| end + space) };
         let excerpt = (&self.text[from..at], &self.text[at..end], self.text[end..to].trim_end());
         Found { page: self.page, heading: &self.heading, anchor: &self.anchor, excerpt }
     }

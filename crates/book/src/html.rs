@@ -48,6 +48,8 @@ impl Page {
 /// A table of so many columns keeps its head and its first column in sight while it scrolls, on
 /// narrow screens, too. The rows of others become blocks there.
 const MANY: usize = 5;
+/// A name of more bytes may break into lines.
+const LONG: usize = 50;
 
 /// Changes the events of a page on their way.
 struct Rewrite<'a> {
@@ -85,7 +87,11 @@ impl<'a> Rewrite<'a> {
                     changed.push(Event::Start(Tag::Heading { level, id, classes, attrs }));
                 }
                 Event::Start(Tag::Table(columns)) => {
-                    let class = if columns.len() >= MANY { "wide many" } else { "wide" };
+                    let class = match columns.len() {
+                        MANY.. => "wide many",
+                        _ if has_long_name(&events[at..]) => "wide long",
+                        _ => "wide",
+                    };
                     changed.push(markup(&format!(
                         "<div class=\"{class}\" tabindex=\"0\" role=\"region\" aria-label=\"Table\">"
                     )));
@@ -137,6 +143,12 @@ impl<'a> Rewrite<'a> {
     fn new_id(&mut self, id: String) -> Option<String> {
         (!id.is_empty() && self.ids.insert(id.clone())).then_some(id)
     }
+}
+
+/// Whether a cell of the table that begins these events has a name too long for one line.
+fn has_long_name(events: &[Event<'static>]) -> bool {
+    let table = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Table)));
+    table.into_iter().any(|event| matches!(event, Event::Code(code) if code.len() > LONG))
 }
 
 fn words(event: &Event<'static>) -> Option<String> {

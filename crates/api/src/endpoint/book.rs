@@ -163,7 +163,7 @@ fn framed(title: &str, page: Option<&'static Page>, words: &str, dashboard: bool
                     ul {
                         @for other in part {
                             @let is_here = page.is_some_and(|page| page.name == other.name);
-                            li.sub[other.depth > 0] {
+                            li class=[(other.depth > 0).then_some("sub")] {
                                 a href={ "/docs/" (other.name) } aria-current=[is_here.then_some("page")] { (other.title) }
                                 @if is_here {
                                     ul.here {
