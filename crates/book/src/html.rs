@@ -147,8 +147,8 @@ impl<'a> Rewrite<'a> {
 
 /// Whether a cell of the table that begins these events has a name too long for one line.
 fn has_long_name(events: &[Event<'static>]) -> bool {
-    let table = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Table)));
-    table.into_iter().any(|event| matches!(event, Event::Code(code) if code.len() > LONG))
+    let mut table = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Table)));
+    table.any(|event| matches!(event, Event::Code(code) if code.len() > LONG))
 }
 
 fn words(event: &Event<'static>) -> Option<String> {
