@@ -299,6 +299,7 @@ try {
     ["docs", "/docs/cli"],
     ["docs-error", "/docs/errors#task-ended"],
     ["docs-wide", "/docs/features#attempts-and-failures"],
+    ["docs-code", "/docs/clients"],
     ["docs-search", "/docs?q=poison+task"],
     ["unknown", "/taks"],
     ["not-there", "/tasks/job-00000000-0000-0000-0000-000000000000"],

@@ -102,6 +102,9 @@ impl<'a> Rewrite<'a> {
                     changed.push(event.clone());
                     changed.push(markup("</div>"));
                 }
+                // Long lines scroll, also by the keyboard.
+                Event::Start(Tag::CodeBlock(_)) => changed.push(markup("<pre tabindex=\"0\"><code>")),
+                Event::End(TagEnd::CodeBlock) => changed.push(markup("</code></pre>\n")),
                 Event::Start(Tag::TableRow) => {
                     first_cell = true;
                     changed.push(event.clone());
@@ -147,8 +150,8 @@ impl<'a> Rewrite<'a> {
 
 /// Whether a cell of the table that begins these events has a name too long for one line.
 fn has_long_name(events: &[Event<'static>]) -> bool {
-    let table = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Table)));
-    table.into_iter().any(|event| matches!(event, Event::Code(code) if code.len() > LONG))
+    let mut table = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Table)));
+    table.any(|event| matches!(event, Event::Code(code) if code.len() > LONG))
 }
 
 fn words(event: &Event<'static>) -> Option<String> {
@@ -209,6 +212,13 @@ mod tests {
     fn drawings_stand_in_the_page() {
         let html = crate::page("performance").expect("a page").html();
         assert!(html.contains("<svg") && !html.contains("<img"), "{html}");
+    }
+
+    #[test]
+    fn blocks_of_code_are_reached_by_keyboard_and_nothing_in_them_is_markup() {
+        let html = crate::page("clients").expect("a page").html();
+        assert_eq!(html.matches("<pre").count(), html.matches("<pre tabindex=\"0\"><code>").count());
+        assert!(html.contains("Task&lt;HttpResponseMessage&gt;") && !html.contains("<HttpResponseMessage>"), "{html}");
     }
 
     #[test]
