@@ -17,7 +17,7 @@ const GAP: u8 = 5;
 /// Halves of ticks: 1.7 heartbeats (`PATIENCE` in `crates/model/src/store/worker.rs`).
 const PATIENCE: i16 = 34;
 /// Milliseconds that the time limit of a beat has at least, and once the worker may be dead.
-const SHORTEST_MS: u32 = 250;
+const SHORTEST_MS: u32 = 1_000;
 const LATE_MS: u32 = 1_000;
 /// A death is noticed after two heartbeats in which the server was there.
 const NOTICED_WITHIN: u8 = 20;

@@ -126,7 +126,7 @@ fn every_mistake_is_found() {
 
 /// The server is away once, and beats hang; or twice, and they fail at once.
 const OUTAGE: Silence = Silence { outages: 1, longest: 12, heartbeat_ms: 5_000, beats_hang: true, slip: None };
-const SHORT_HEARTBEATS: Silence = Silence { heartbeat_ms: 750, ..OUTAGE };
+const SHORT_HEARTBEATS: Silence = Silence { heartbeat_ms: 3_000, ..OUTAGE };
 const OUTAGES: Silence = Silence { outages: 2, longest: 8, beats_hang: false, ..OUTAGE };
 
 #[test]
