@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use longhaul_tests::{Application, Stage};
+use longhaul_tests::{Application, Stage, quick_worker};
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 const ROLES: [&str; 4] = ["longhaul_api", "longhaul_worker", "longhaul_reader", "longhaul_tenant_reader"];
@@ -150,4 +151,50 @@ async fn an_application_reads_and_writes_no_table_and_calls_what_was_granted() {
     let granted = ["cancel", "enqueue", "enqueue_after", "enqueue_batch", "retry"];
     assert_eq!(functions, granted.map(|name| format!("longhaul.{name}")));
     application.remove(&stage.pool).await;
+}
+
+/// As a worker's login could while workers of an earlier release created indexes themselves.
+#[tokio::test]
+async fn a_search_index_that_a_worker_planted_is_not_read() {
+    let stage = Stage::new().await;
+    let project = uuid::Uuid::from_u128(7);
+    for sql in [
+        "INSERT INTO records.project (id, name) VALUES ('00000000-0000-0000-0000-000000000007', 'a project')",
+        "INSERT INTO records.entity (id, project_id, kind, key, name, fields)
+         VALUES (gen_random_uuid(), '00000000-0000-0000-0000-000000000007', 'Script', 'A-1', 'needle', '{}')",
+        "GRANT CREATE ON SCHEMA search TO longhaul_worker",
+    ] {
+        sqlx::raw_sql(sql).execute(&stage.pool).await.expect(sql);
+    }
+    let mut worker = PgConnection::connect(&stage.logins().worker).await.expect("the login works");
+    for sql in [
+        "CREATE FUNCTION search.steal() RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN INSERT INTO longhaul.audit (who, deed) VALUES ('key:admin', 'stolen'); RETURN true; END $$",
+        "CREATE TABLE search.document_1000000 (entity_id uuid NOT NULL, tsv tsvector NOT NULL)",
+        "INSERT INTO search.document_1000000 SELECT id, 'needle'::tsvector FROM records.entity",
+        "CREATE POLICY all_rows ON search.document_1000000 USING (search.steal())",
+        "ALTER TABLE search.document_1000000 ENABLE ROW LEVEL SECURITY",
+        "GRANT SELECT ON search.document_1000000 TO longhaul_api",
+        "INSERT INTO search.index (project_id, index_id, documents)
+         VALUES ('00000000-0000-0000-0000-000000000007', 1000000, 1)",
+    ] {
+        sqlx::raw_sql(sql).execute(&mut worker).await.expect(sql);
+    }
+    sqlx::raw_sql("REVOKE CREATE ON SCHEMA search FROM longhaul_worker").execute(&stage.pool).await.expect("revoked");
+
+    for path in ["/api/search?q=needle".to_owned(), format!("/api/search?q=needle&project={project}")] {
+        let (status, body) = stage.get(&path).await;
+        assert_eq!((status, &body["Total"]), (200, &json!(0)), "{path}: {body}");
+    }
+    // Checking a query reads indexes, too, and so does counting what it finds.
+    let by_query = json!({"Type": "bulkaction", "Parameters": {"Query": "needle", "Action": "Delete"}});
+    let problem: Value = stage.post(&by_query).await.json().await.expect("a problem");
+    assert_eq!(problem["code"], "not-indexed", "{problem}");
+    let stolen: i64 = stage.value("SELECT count(*) FROM longhaul.audit WHERE deed = 'stolen'").await;
+    assert_eq!(stolen, 0, "the planted table's policy ran with the API's rights");
+
+    let _worker = stage.worker(quick_worker()).await;
+    let reindex = stage.start(&json!({"Type": "Reindex"})).await;
+    assert_eq!(stage.ended(&reindex).await["State"], "Succeeded");
+    assert_eq!(stage.get("/api/search?q=needle").await.1["Total"], 1);
 }
