@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 mod book;
 mod cascades;
+mod cancel_cascades;
 mod client;
 mod connections;
 mod contract;
