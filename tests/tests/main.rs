@@ -73,6 +73,7 @@ mod strangers;
 mod stream;
 mod tickets;
 mod timing;
+mod stream_access;
 mod trace;
 mod unique;
 mod upgrade;
