@@ -167,7 +167,7 @@ async fn a_list_of_tasks_fits_its_terminal() {
             140,
             "ID                                            TYPE     STATE   DONE  ACCEPTED              QUEUE    MESSAGE",
         ),
-        (80, "ID                                            STATE   DONE  MESSAGE"),
+        (80, "ID                                            TYPE     STATE   DONE  MESSAGE"),
     ] {
         let terminal = Terminal::sized((10, columns), &["task", "list"], &environment);
         let line = terminal.line("the task", |line| line.starts_with(id)).await;

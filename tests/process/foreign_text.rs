@@ -31,12 +31,36 @@ async fn evil_task(stage: &Stage) -> String {
     id
 }
 
+/// And one that runs, with such a message and step, on a worker of such a name.
+async fn evil_work(stage: &Stage) {
+    stage.value::<String>("SELECT longhaul.enqueue('Reindex')").await;
+    sqlx::query(
+        "WITH w AS (INSERT INTO longhaul.worker (name, queues, slots, version, heartbeat_ms)
+                    VALUES ($1, '{default}', 4, $1, 600000) RETURNING id),
+              taken AS (DELETE FROM longhaul.ready RETURNING id),
+              held AS (INSERT INTO longhaul.lease (worker_id, number, task_ids)
+                       SELECT w.id, 1, ARRAY[taken.id] FROM w, taken)
+         UPDATE longhaul.task t
+            SET state = 'Running', attempt = 1, total_elements = 10, processed_elements = 5, fraction = 0.5, message = $1
+           FROM taken WHERE t.id = taken.id",
+    )
+    .bind(EVIL)
+    .execute(&stage.pool)
+    .await
+    .expect("it runs");
+}
+
 #[tokio::test]
 async fn what_others_wrote_steers_no_terminal() {
     let stage = Stage::new().await;
     let id = evil_task(&stage).await;
+    evil_work(&stage).await;
     for arguments in [
-        &["task", "show", &id][..],
+        &["top", "--once"][..],
+        &["top", "--once", "--json"],
+        &["worker", "list"],
+        &["worker", "list", "--json"],
+        &["task", "show", &id],
         &["task", "list"],
         &["task", "show", &id, "--json"],
         &["task", "list", "--json"],

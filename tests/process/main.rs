@@ -14,7 +14,7 @@ mod health;
 mod help;
 mod key;
 mod man;
-#[expect(dead_code, reason = "shared with the tests of other programs")]
+mod memory;
 mod program;
 mod refusals;
 mod roles;

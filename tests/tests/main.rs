@@ -4,9 +4,11 @@
 //! `cargo test -p longhaul-tests --test suite stranded::` runs those of one file.
 
 mod access;
+mod advisory_locks;
 mod answers;
 mod audit;
 mod book;
+mod cancel_cascades;
 mod cascades;
 mod client;
 mod connections;
@@ -24,6 +26,7 @@ mod facts;
 mod fleet;
 mod gates;
 mod hosts;
+mod growth;
 mod idle;
 mod import;
 mod interleavings;
@@ -72,6 +75,7 @@ mod stranded;
 mod strangers;
 mod stream;
 mod test_queue;
+mod stream_access;
 mod tickets;
 mod timing;
 mod trace;

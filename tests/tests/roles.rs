@@ -310,6 +310,13 @@ async fn an_administrator_hands_over_nothing_that_is_not_known() {
          CREATE TABLE search.document_1 (entity_id uuid NOT NULL, tsv tsvector NOT NULL);
          CREATE TABLE search.document_2 (entity_id uuid NOT NULL, tsv tsvector NOT NULL);
          ALTER TABLE search.document_2 ENABLE ROW LEVEL SECURITY;
+         CREATE TABLE search.document_3 (entity_id uuid NOT NULL, tsv tsvector NOT NULL);
+         CREATE TABLE search.child () INHERITS (search.document_3);
+         CREATE TABLE search.document_4 () INHERITS (search.document_3);
+         CREATE TABLE search.document_5 (entity_id uuid NOT NULL, tsv tsvector NOT NULL);
+         CREATE STATISTICS search.five ON (entity_id::text), tsv FROM search.document_5;
+         CREATE DOMAIN search.words AS tsvector;
+         CREATE TABLE search.document_6 (entity_id uuid NOT NULL, tsv search.words NOT NULL);
          RESET ROLE",
     )
     .execute(&admin)
@@ -327,7 +334,9 @@ async fn an_administrator_hands_over_nothing_that_is_not_known() {
     .fetch_all(&admin)
     .await
     .expect("owners");
-    assert_eq!(theirs, ["document_2", "mine", "other", "take"]);
+    let expected =
+        ["child", "document_2", "document_3", "document_4", "document_5", "document_6", "mine", "other", "take"];
+    assert_eq!(theirs, expected);
     let may_create: bool = sqlx::query_scalar("SELECT has_schema_privilege('longhaul_worker', 'search', 'CREATE')")
         .fetch_one(&admin)
         .await

@@ -6,6 +6,7 @@ use flate2::read::MultiGzDecoder;
 use longhaul_model::{FileKind, has_nul};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -95,8 +96,9 @@ pub enum ImportError {
 
 /// A longer line is no record.
 const LONGEST_LINE: u64 = 16 * 1024 * 1024;
-/// Rows that go to the database in one statement.
+/// Rows that go to the database in one statement, or fewer of more bytes than this.
 const ROWS_AT_ONCE: usize = 4_000;
+const BYTES_AT_ONCE: usize = 4 * 1024 * 1024;
 
 /// Imports records from newline-delimited JSON, plain or gzip, in one
 /// transaction: all or nothing. Records whose id is known are overwritten.
@@ -131,8 +133,8 @@ pub async fn import(pool: &PgPool, input: impl Read, mut on_line: impl FnMut(u64
             Record::Entity(_) => imported.entities += 1,
             Record::Relationship(_) => imported.relationships += 1,
         }
-        batch.push(line, record);
-        if batch.rows >= ROWS_AT_ONCE {
+        batch.push(line, record, text.len());
+        if batch.rows >= ROWS_AT_ONCE || batch.bytes >= BYTES_AT_ONCE {
             batch.write(&mut transaction).await?;
             on_line(line);
         }
@@ -229,10 +231,12 @@ struct Batch {
     entities: Vec<(i64, EntityRecord)>,
     relationships: Vec<(i64, RelationshipRecord)>,
     rows: usize,
+    /// Of the lines that were read.
+    bytes: usize,
 }
 
 impl Batch {
-    fn push(&mut self, line: u64, record: Record) {
+    fn push(&mut self, line: u64, record: Record, bytes: usize) {
         let line = i64::try_from(line).unwrap_or(i64::MAX);
         match record {
             Record::Project(project) => self.projects.push((line, project)),
@@ -240,6 +244,7 @@ impl Batch {
             Record::Relationship(relationship) => self.relationships.push((line, relationship)),
         }
         self.rows += 1;
+        self.bytes += bytes;
     }
 
     async fn write(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
@@ -263,7 +268,7 @@ impl Batch {
             .bind(column(&entities, |(_, entity)| entity.kind.as_str()))
             .bind(column(&entities, |(_, entity)| entity.key.as_str()))
             .bind(column(&entities, |(_, entity)| entity.name.as_str()))
-            .bind(column(&entities, |(_, entity)| Value::Object(entity.fields.clone())))
+            .bind(column(&entities, |(_, entity)| Json(&entity.fields)))
             .execute(&mut *connection)
             .await?;
         }

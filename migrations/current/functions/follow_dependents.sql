@@ -12,6 +12,7 @@ AS $$
 DECLARE
     waiting uuid[];
     ended uuid[];
+    causes uuid[];
     free uuid[];
     queues text[];
     priorities smallint[];
@@ -55,11 +56,12 @@ BEGIN
                                 lower(x.on_type) || '-') || x.on_id, x.on_state))
           FROM broken x JOIN unblocked u ON u.id = x.task_id
          WHERE t.id = x.task_id AND t.finished_at IS NULL
-        RETURNING t.id
+        RETURNING t.id, x.on_id
     )
-    SELECT array_agg(o.id) INTO ended FROM over o;
+    SELECT array_agg(o.id), array_agg(o.on_id) INTO ended, causes FROM over o;
     IF ended IS NOT NULL THEN
         PERFORM longhaul.end_tasks(ended, false);
+        PERFORM longhaul.note_consequences(ended, causes);
     END IF;
     -- A statement of its own, which sees the counts.
     WITH free AS (

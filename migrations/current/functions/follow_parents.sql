@@ -8,6 +8,8 @@ DECLARE
     t longhaul.task;
     becomes longhaul.task_state;
     ended uuid[] := '{}';
+    stopped uuid[];
+    cause uuid;
     -- Children that one call cancels at most, whoever their parents are: each is locked.
     room integer := 1000;
 BEGIN
@@ -18,8 +20,23 @@ BEGIN
        AND EXISTS (SELECT FROM longhaul.cancel_request c WHERE c.task_id = f.parent_id);
     FOR one IN SELECT * FROM longhaul.family f WHERE f.parent_id = ANY (parents) AND f.stopping AND f.stopped_to < f.children LOOP
         EXIT WHEN room <= 0;
-        PERFORM longhaul.cancel(c.id) FROM longhaul.child c
-          WHERE c.parent_id = one.parent_id AND c.number > one.stopped_to AND c.number <= one.stopped_to + room;
+        WITH asked AS MATERIALIZED (
+            SELECT c.id, longhaul.cancel(c.id) AS said FROM longhaul.child c
+             WHERE c.parent_id = one.parent_id AND c.number > one.stopped_to AND c.number <= one.stopped_to + room
+        )
+        SELECT array_agg(a.id) INTO stopped FROM asked a WHERE a.said IN ('Cancelled', 'Requested');
+        IF stopped IS NOT NULL THEN
+            -- The parent was cancelled, or a child was.
+            SELECT p.id INTO cause FROM longhaul.task p
+             WHERE p.id = one.parent_id
+               AND (p.state = 'Cancelled' OR EXISTS (SELECT FROM longhaul.cancel_request r WHERE r.task_id = p.id));
+            IF cause IS NULL THEN
+                SELECT c.id INTO cause FROM longhaul.child c JOIN longhaul.task k ON k.id = ANY (ARRAY[c.id])
+                 WHERE c.parent_id = one.parent_id AND k.state = 'Cancelled' AND c.id <> ALL (stopped)
+                 ORDER BY c.number LIMIT 1;
+            END IF;
+            PERFORM longhaul.note_consequences(stopped, array_fill(cause, ARRAY[cardinality(stopped)])) WHERE cause IS NOT NULL;
+        END IF;
         UPDATE longhaul.family o SET stopped_to = least(o.stopped_to + room, o.children) WHERE o.parent_id = one.parent_id;
         room := room - (one.children - one.stopped_to);
     END LOOP;

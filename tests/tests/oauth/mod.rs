@@ -6,4 +6,5 @@ mod issuer;
 mod keys;
 mod login;
 mod provider;
+mod streams;
 mod verification;

@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use longhaul_api::access::keys::REVOKED_WITHIN;
 use longhaul_api::oauth::{ResourceServer, Rules};
 use longhaul_api::session::{Login, Provider, ProviderSettings, SessionSettings};
 use longhaul_api::{Authenticators, Rate};
-use longhaul_tests::{Stage, shipped};
+use longhaul_tests::{Lateness, Stage, end_of, shipped};
 use reqwest::Url;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
@@ -72,6 +73,10 @@ impl Scene {
                 .set_body_json(json!({"id_token": token, "token_type": "Bearer", "access_token": "x"})),
         )
         .await;
+    }
+
+    async fn change(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.stage.pool).await.expect(sql);
     }
 
     async fn token_endpoint(&self, answer: ResponseTemplate) {
@@ -196,4 +201,30 @@ async fn ways_back_that_nobody_went_out_fill_the_audit_no_faster_than_one_may_gu
     let refused: i64 = scene.stage.value("SELECT count(*) FROM longhaul.audit WHERE deed = 'refuseLogIn'").await;
     assert_eq!(refused, i64::try_from(heard).expect("a few"));
     assert!(heard < 100, "{heard} of 120 were written down");
+}
+
+#[tokio::test]
+async fn a_stream_by_a_session_of_the_provider_ends_with_the_session() {
+    let scene = Scene::new().await;
+    let task: String = scene.stage.value("SELECT longhaul.enqueue('Reindex')").await;
+    for (what, query) in [("logout", ""), ("logout", "?log=true"), ("expiry", "?log=true"), ("a pause", "")] {
+        let (mut browser, address) = scene.at_provider().await;
+        scene.vouches(&scene.claims(&asked(&address, "nonce"))).await;
+        let back = format!("/login/callback?code=c0de&state={}", asked(&address, "state"));
+        browser.keeps(&browser.get(&back).await, "longhaul");
+        let path = format!("/api/backgroundtask/{task}/events{query}");
+        let mut stream = browser.send(reqwest::Method::GET, &path, &[], "").await;
+        assert_eq!(stream.status(), 200);
+        assert!(stream.chunk().await.expect("a first state").is_some());
+        // That the provider is away is no matter of a session.
+        scene.issuer.fails().await;
+        match what {
+            "logout" => assert_eq!(browser.form("/logout", "").await.status(), 303),
+            "expiry" => scene.change("UPDATE longhaul.session SET expires_at = now()").await,
+            _ => scene.change("UPDATE longhaul.session SET used_at = now() - interval '61 minutes'").await,
+        }
+        let lateness = Lateness::measured(&scene.stage);
+        let (took, late) = (end_of(stream).await, lateness.most().await);
+        assert!(took < REVOKED_WITHIN + 3 * late, "{what} {query}: {took:?}, and the machine was {late:?} late");
+    }
 }

@@ -59,8 +59,9 @@ impl Standing {
         }
     }
 
-    /// Whether the client may be sent more. What can't be known now, as while the database
-    /// does not answer, is asked again: there is nothing new to be sent meanwhile.
+    /// Whether the client may be sent more. What can't be known now is asked again: while the
+    /// database does not answer there is nothing new to be sent, and while the issuer of a token
+    /// does not, the token still ends at its time.
     pub(super) async fn holds(&mut self) -> bool {
         if !self.app.inner.authenticators.is_closed() || Instant::now() < self.ask_at {
             return true;

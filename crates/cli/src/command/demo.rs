@@ -76,17 +76,11 @@ impl Demo {
         if shown.is_ok() {
             println!("\nDone in {:.1} s.", began.elapsed().as_secs_f64());
         }
-        if shown.is_ok() && self.once {
-            println!("The demo stops now; `{} demo` without --once keeps serving.", host.name());
-        } else if shown.is_ok() {
-            println!("Next steps:");
-            println!("  all tasks:            psql '{url}' -c 'SELECT * FROM longhaul.tasks'");
-            println!("  search:               curl '{base_url}/api/search?q=database&limit=3'");
-            println!(
-                "  start a task:         curl {base_url}/api/backgroundtasks -H 'Content-Type: application/json' -d '{{\"Type\":\"Reindex\"}}'"
-            );
-            println!("Serving on {base_url} until Ctrl-C.");
-            stop.cancelled().await;
+        if shown.is_ok() {
+            print!("{}", last_words(host.name(), self.once, &base_url, &url));
+            if !self.once {
+                stop.cancelled().await;
+            }
         }
         parts_stop.cancel();
         api.await.context("the API failed")??;
@@ -96,6 +90,22 @@ impl Demo {
         }
         shown
     }
+}
+
+/// What to do next. Where the demo ends, so do its server and its database, whose addresses are of
+/// no use then.
+fn last_words(program: &str, once: bool, base_url: &str, database: &str) -> String {
+    if once {
+        return format!("The demo stops now; `{program} demo` without --once keeps serving.\n");
+    }
+    format!(
+        "Next steps:
+  all tasks:            psql '{database}' -c 'SELECT * FROM longhaul.tasks'
+  search:               curl '{base_url}/api/search?q=database&limit=3'
+  start a task:         curl {base_url}/api/backgroundtasks -H 'Content-Type: application/json' -d '{{\"Type\":\"Reindex\"}}'
+Serving on {base_url} until Ctrl-C.
+"
+    )
 }
 
 async fn show(pool: &PgPool, base_url: &str) -> anyhow::Result<()> {
@@ -157,4 +167,18 @@ async fn run(client: &Client, request: Value) -> anyhow::Result<()> {
         ended["Result"]
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn what_has_stopped_is_not_named() {
+        let (base_url, database) = ("http://127.0.0.1:7", "postgres://longhaul@127.0.0.1:8/longhaul");
+        let serving = last_words("longhaul", false, base_url, database);
+        assert!(serving.contains(base_url) && serving.contains(database), "{serving}");
+        let over = last_words("longhaul", true, base_url, database);
+        assert!(!over.contains("://") && over.contains("`longhaul demo` without --once"), "{over}");
+    }
 }

@@ -7,7 +7,7 @@ use chrono::Utc;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
-use super::{aside, audit, cron, current, diagnose, failure, migrate, queue, repair, trouble, worker};
+use super::{aside, audit, cron, current, diagnose, failure, held_locks, migrate, queue, repair, trouble, worker};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +187,14 @@ impl<'a> Examination<'a> {
         }
         let long = self.long_transaction.as_secs();
         report.otherwise_ok("transactions", format!("no transaction has been open for {long} s"));
+        for holder in held_locks::holders(pool).await? {
+            let says = format!(
+                "{} do not go on: a session of {} holds their lock; `{} docs database-roles` says how to withdraw locks",
+                holder.stopped, holder.login, self.program
+            );
+            report.problem("locks", says, format!("SELECT pg_terminate_backend({})", holder.pid));
+        }
+        report.otherwise_ok("locks", "nobody else holds a lock of the follower or the gatekeeper");
         if diagnose::hears_notifications(pool, HEARS_WITHIN).await? {
             report.ok("notifications", "LISTEN receives NOTIFY over this connection");
         } else {

@@ -80,6 +80,7 @@ pub mod finish;
 pub mod follow;
 pub mod gate;
 pub mod give_back;
+pub mod held_locks;
 pub mod idle;
 pub mod keyed;
 pub mod leader;

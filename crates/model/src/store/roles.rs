@@ -43,6 +43,13 @@ DECLARE
     statement text;
 BEGIN
     EXECUTE format('GRANT CREATE ON DATABASE %I TO longhaul_owner', current_database());
+    -- Nothing is hung on a table between the look at it and its change of hands.
+    FOR statement IN
+        SELECT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', c.oid::regclass) FROM pg_class c
+         WHERE c.relnamespace = searching AND c.relkind = 'r' ORDER BY c.oid
+    LOOP
+        EXECUTE statement;
+    END LOOP;
     FOR statement IN
         SELECT format('ALTER SCHEMA %I OWNER TO longhaul_owner', n.nspname) FROM pg_namespace n WHERE n.oid = ANY (ours)
         UNION ALL
@@ -58,7 +65,15 @@ BEGIN
          CROSS JOIN (VALUES (1, 'ALTER TABLE %s OWNER TO longhaul_owner'), (2, 'GRANT SELECT ON TABLE %s TO longhaul_api'),
                             (3, 'GRANT SELECT, INSERT ON TABLE %s TO longhaul_worker')) AS document(step, statement)
          WHERE c.relnamespace = searching AND c.relkind = 'r' AND c.relname ~ '^document_[0-9]+$'
-           AND NOT (c.relhasrules OR c.relhastriggers OR c.relrowsecurity)
+           AND NOT (c.relhasrules OR c.relhastriggers OR c.relrowsecurity OR c.relispartition)
+           AND c.reloftype = 0
+           -- Nothing but these columns, as they are.
+           AND ARRAY(SELECT format('%s %s', a.attname, a.atttypid::oid) FROM pg_attribute a
+                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)
+               = ARRAY[format('entity_id %s', 'pg_catalog.uuid'::regtype::oid), format('tsv %s', 'pg_catalog.tsvector'::regtype::oid)]
+           -- Whoever reads a table reads its children, and plans with their constraints and indexes.
+           AND NOT EXISTS (SELECT FROM pg_inherits h WHERE c.oid IN (h.inhrelid, h.inhparent))
+           AND NOT EXISTS (SELECT FROM pg_statistic_ext x WHERE x.stxrelid = c.oid)
            AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)
            AND NOT EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = c.oid)
            AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c')

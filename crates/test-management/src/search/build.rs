@@ -16,6 +16,16 @@ pub(super) fn table(index_id: i64) -> String {
     format!("search.document_{index_id}")
 }
 
+/// SQL for whether the table `c` of `pg_class` was made by `search.make_document`: it belongs to
+/// whoever owns that function, or the schema. Others are neither filled nor read. Workers of
+/// earlier releases created tables in this schema themselves, and so could whoever stole a
+/// worker's login: reading a table runs what hangs on it, such as a policy's function, with the
+/// reader's rights.
+pub(super) const IS_OURS: &str = "(c.relowner IN (
+        SELECT n.nspowner FROM pg_namespace n WHERE n.oid = c.relnamespace
+        UNION ALL
+        SELECT p.proowner FROM pg_proc p WHERE p.oid = to_regprocedure('search.make_document(bigint)')))";
+
 /// Starts a build: an empty table with its index. The index is filled with the
 /// table, through the pending list (`fastupdate`), so that the work is done
 /// batch by batch, progress is honest to the end, and nothing long is lost in a
@@ -40,17 +50,17 @@ pub(crate) async fn begin(connection: &mut PgConnection, project_id: Uuid, task_
 /// Whether the build's table is still there, and such as this release makes it: its words are
 /// read the same way, and the functions of schema `search` can tend it.
 pub(crate) async fn exists(executor: impl PgExecutor<'_>, build: Build) -> sqlx::Result<bool> {
-    sqlx::query_scalar(
+    let sql = format!(
         "SELECT EXISTS (SELECT FROM search.build WHERE index_id = $1)
             AND EXISTS (SELECT FROM search.analyzer WHERE index_id = $1 AND analyzer = $3)
-            AND EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                         WHERE c.oid = to_regclass($2) AND c.relowner = n.nspowner)",
-    )
-    .bind(build.index_id)
-    .bind(table(build.index_id))
-    .bind(ANALYZER)
-    .fetch_one(executor)
-    .await
+            AND EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass($2) AND {IS_OURS})"
+    );
+    sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(build.index_id)
+        .bind(table(build.index_id))
+        .bind(ANALYZER)
+        .fetch_one(executor)
+        .await
 }
 
 /// Settings of one batch's transaction. A batch need not be durable by itself
@@ -132,12 +142,14 @@ pub(crate) async fn swap(connection: &mut PgConnection, build: Build, documents:
             .bind(build.project_id)
             .fetch_optional(&mut *connection)
             .await?;
-    let done = sqlx::query(
+    // One that nobody reads is no later one.
+    let done = sqlx::query(AssertSqlSafe(format!(
         "INSERT INTO search.index AS used (project_id, index_id, documents) VALUES ($1, $2, $3)
          ON CONFLICT (project_id) DO UPDATE
             SET index_id = excluded.index_id, documents = excluded.documents, built_at = now()
-          WHERE used.index_id < excluded.index_id",
-    )
+          WHERE used.index_id < excluded.index_id
+             OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass('search.document_' || used.index_id) AND {IS_OURS})"
+    )))
     .bind(build.project_id)
     .bind(build.index_id)
     .bind(documents)
@@ -184,10 +196,9 @@ async fn drop_table(pool: &PgPool, index_id: i64) -> sqlx::Result<()> {
     let mut transaction = pool.begin().await?;
     sqlx::raw_sql("SET LOCAL lock_timeout = '500ms'").execute(&mut *transaction).await?;
     // One that a worker of an earlier release made is the workers' own.
-    let own: Option<bool> = sqlx::query_scalar(
-        "SELECT pg_has_role(c.relowner, 'USAGE') AND c.relowner <> n.nspowner
-           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)",
-    )
+    let own: Option<bool> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT pg_has_role(c.relowner, 'USAGE') AND NOT {IS_OURS} FROM pg_class c WHERE c.oid = to_regclass($1)"
+    )))
     .bind(table(index_id))
     .fetch_optional(&mut *transaction)
     .await?;

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, FromRow, PgExecutor, PgPool};
 use uuid::Uuid;
 
-use super::build::table;
+use super::build::{IS_OURS, table};
 use super::question::tsquery;
 use super::{ANALYZER, FORMER_ANALYZER};
 
@@ -24,15 +24,29 @@ fn query_for(analyzer: i16) -> sqlx::Result<&'static str> {
 /// Index, analyzer, and when it was built.
 type Used = (i64, i16, chrono::DateTime<chrono::Utc>);
 
+/// Without those that someone else than the owner made. One whose table is gone is among them:
+/// it was replaced just now, which [`search`] finds when it reads it.
 async fn indexes_in_use(executor: impl PgExecutor<'_>, project_id: Option<Uuid>) -> sqlx::Result<Vec<Used>> {
-    sqlx::query_as(
-        "SELECT index_id, coalesce(analyzer, $2), built_at FROM search.index LEFT JOIN search.analyzer USING (index_id)
-          WHERE $1::uuid IS NULL OR project_id = $1 ORDER BY index_id",
-    )
-    .bind(project_id)
-    .bind(FORMER_ANALYZER)
-    .fetch_all(executor)
-    .await
+    let sql = format!(
+        "SELECT i.index_id, coalesce(a.analyzer, $2), i.built_at, c.oid IS NULL OR {IS_OURS}
+           FROM search.index i
+           LEFT JOIN search.analyzer a ON a.index_id = i.index_id
+           LEFT JOIN pg_class c ON c.oid = to_regclass('search.document_' || i.index_id)
+          WHERE $1::uuid IS NULL OR i.project_id = $1 ORDER BY i.index_id"
+    );
+    let found: Vec<(i64, i16, chrono::DateTime<chrono::Utc>, bool)> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(project_id).bind(FORMER_ANALYZER).fetch_all(executor).await?;
+    let (ours, foreign): (Vec<_>, Vec<_>) = found.into_iter().partition(|(.., ours)| *ours);
+    if let Some((index_id, ..)) = foreign.first() {
+        let indexes = foreign.len();
+        tracing::warn!(
+            index_id,
+            indexes,
+            "search indexes that another login than the owner made are not searched: run \
+            a Reindex, or `longhaul roles --apply`"
+        );
+    }
+    Ok(ours.into_iter().map(|(index_id, analyzer, built_at, _)| (index_id, analyzer, built_at)).collect())
 }
 
 /// A query for the `entity_id`s that fit `$1` (see [`question`]) in the indexes in use of one

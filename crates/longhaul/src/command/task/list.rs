@@ -11,7 +11,7 @@ use crate::command::value;
 use crate::exit::{Exit, WRONG};
 use crate::nearest::nearest;
 use crate::remote::Refused;
-use crate::table::{table_within, terminal_width};
+use crate::table::{Yields, table_within, terminal_width};
 use crate::visible::{json_line, visible};
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -141,7 +141,15 @@ impl List {
             return Ok(());
         }
         let heading = ["ID", "TYPE", "STATE", "DONE", "ACCEPTED", "QUEUE", "MESSAGE"];
-        print!("{}", table_within(terminal_width(), heading, &rows, &["QUEUE", "ACCEPTED", "TYPE"]));
+        // A type of which less would be left begins its tasks' ids, so that they are as long.
+        let yields = [
+            Yields::Leaves("QUEUE"),
+            Yields::Leaves("ACCEPTED"),
+            Yields::Leaves("DONE"),
+            Yields::Shrinks("TYPE", 7),
+            Yields::Leaves("TYPE"),
+        ];
+        print!("{}", table_within(terminal_width(), heading, &rows, &yields));
         match (after, looked_back_to) {
             (None, _) => {}
             (Some(_), Some(time)) if items.len() < limit => {

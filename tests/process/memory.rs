@@ -1,0 +1,168 @@
+//! What a request may become in the memory of the process that reads it: the kernel's word,
+//! and no clock.
+
+use std::io::Write;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use longhaul_tests::Stage;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::program::{Process, address_in};
+
+const MIB: u64 = 1024 * 1024;
+
+/// A figure of `/proc/…/status`, in bytes; `None` once the process is over.
+fn figure(process: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// From now on the peak is that of what comes.
+fn forget_peak(process: u32) -> u64 {
+    std::fs::write(format!("/proc/{process}/clear_refs"), "5").expect("the peak is ours to forget");
+    figure(process, "VmRSS").expect("it runs")
+}
+
+fn padded(items: usize, item: &str) -> String {
+    vec![item; items].join(",")
+}
+
+/// What it is, path, headers, body, the status of its answer, and MiB that it may become.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Vec<u8>, u16, u64);
+
+#[tokio::test]
+async fn no_request_of_a_few_bytes_becomes_many_in_memory() {
+    let stage = Stage::new().await;
+    let (serve, line) =
+        Process::start_until(&["serve", "--listen", "127.0.0.1:0"], stage.database_url(), "the API listens").await;
+    let address = address_in(&line);
+    let client = Client::builder().no_proxy().build().expect("a client");
+    let post = async |path: &str, headers: &[(&str, &str)], body: Vec<u8>| {
+        let request = client.post(format!("{address}{path}")).body(body);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = request.send().await.expect("an answer");
+        (response.status().as_u16(), response.bytes().await.expect("a body").len() as u64)
+    };
+    let json_body: &[(&str, &str)] = &[("content-type", "application/json")];
+    let zipped: &[(&str, &str)] = &[("content-type", "application/json"), ("content-encoding", "gzip")];
+
+    let values: Vec<u32> = (0..10_000).collect();
+    let map = json!({"Map": {"Type": "GenerateTestProject", "Over": "Seed", "Values": values,
+                             "Parameters": {"Entities": 1, "Name": "x".repeat(19_000)}}});
+    let unknown: Vec<String> = (0..80_000).map(|number| format!("\"{number:07}\":0")).collect();
+    let after: Vec<String> = (0..10_000).map(|number| format!("t{number}")).collect();
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+    for _ in 0..128 {
+        bomb.write_all(&vec![b' '; MIB as usize]).expect("zipped");
+    }
+    let long = "x".repeat(1_000_000);
+    let cases: Vec<Case<'_>> = vec![
+        (
+            "a Map of 10,000 with long parameters",
+            "/api/backgroundtasks/batch",
+            json_body,
+            map.to_string().into(),
+            413,
+            64,
+        ),
+        ("a zipped body", "/api/backgroundtasks/batch", zipped, bomb.finish().expect("zipped"), 415, 64),
+        (
+            "unknown members",
+            "/api/backgroundtasks",
+            json_body,
+            format!("{{\"Type\":\"Reindex\",\"Parameters\":{{{}}}}}", unknown.join(",")).into(),
+            400,
+            64,
+        ),
+        (
+            "a long member of a wrong type",
+            "/api/backgroundtasks",
+            json_body,
+            json!({"Type": "Reindex", "Parameters": {"ProjectId": long}}).to_string().into(),
+            400,
+            64,
+        ),
+        (
+            "a list where a word is expected",
+            "/api/backgroundtasks",
+            json_body,
+            format!("{{\"Type\":\"Reindex\",\"Parameters\":{{\"ProjectId\":[{}]}}}}", padded(90_000, "        0"))
+                .into(),
+            400,
+            64,
+        ),
+        (
+            "unknown members of a schedule",
+            "/api/schedules",
+            json_body,
+            format!("{{{}}}", unknown.join(",")).into(),
+            400,
+            64,
+        ),
+        (
+            "prerequisites that are not there",
+            "/api/backgroundtasks",
+            json_body,
+            json!({"Type": "Reindex", "Parameters": {}, "After": after}).to_string().into(),
+            400,
+            64,
+        ),
+        (
+            "10,000 wrong tasks",
+            "/api/backgroundtasks/batch",
+            json_body,
+            format!("{{\"Tasks\":[{}]}}", padded(10_000, "{\"Type\":\"Nothing\",\"Parameters\":7}")).into(),
+            400,
+            64,
+        ),
+    ];
+    // What is made once is made.
+    assert_eq!(post("/api/backgroundtasks", json_body, b"{}".to_vec()).await.0, 400);
+    for (what, path, headers, body, expected, most) in cases {
+        let (sent, before) = (body.len() as u64, forget_peak(serve.id()));
+        let (status, answered) = post(path, headers, body).await;
+        let grown = figure(serve.id(), "VmHWM").expect("it runs").saturating_sub(before);
+        println!("{what}: {sent} bytes became {grown} in memory, and {answered} in the answer");
+        assert_eq!(status, expected, "{what}");
+        assert!(grown < most * MIB, "{what}: {sent} bytes became {grown} in memory");
+        assert!(answered < 2 * MIB, "{what}: {sent} bytes were answered by {answered}");
+    }
+    assert_eq!(serve.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn an_import_takes_no_more_memory_for_more_and_longer_lines() {
+    let stage = Stage::new().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut out = GzEncoder::new(file.as_file(), Compression::best());
+    let project = json!({"Record": "Project", "Id": "11111111-1111-4111-8111-111111111111", "Name": "P"});
+    writeln!(out, "{project}").expect("written");
+    let text = "word ".repeat(200_000);
+    for number in 0..100 {
+        let entity: Value = json!({"Record": "Entity", "Id": format!("22222222-2222-4222-8222-{number:012}"),
+            "ProjectId": "11111111-1111-4111-8111-111111111111", "Kind": "Script", "Key": format!("K-{number}"),
+            "Name": "n", "Fields": {"Text": text}});
+        writeln!(out, "{entity}").expect("written");
+    }
+    out.finish().expect("written");
+    let path = file.path().to_str().expect("a path").to_owned();
+    let bytes = std::fs::metadata(&path).expect("a file").len();
+    let import = Process::start(&["import", &path], stage.database_url());
+    let id = import.id();
+    let (mut peak, ended) = (0, import.ended());
+    tokio::pin!(ended);
+    let code = loop {
+        tokio::select! {
+            code = &mut ended => break code,
+            () = tokio::time::sleep(Duration::from_millis(20)) => peak = figure(id, "VmHWM").unwrap_or(peak),
+        }
+    };
+    println!("{bytes} bytes of 100 MB took {peak} bytes of memory");
+    assert_eq!(code, Some(0));
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM records.entity").await, 100);
+    assert!(peak > 0 && peak < 128 * MIB, "{bytes} bytes took {peak} of memory");
+}
