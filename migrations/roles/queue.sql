@@ -75,5 +75,5 @@ GRANT EXECUTE ON FUNCTION longhaul.new_id(), longhaul.cancel(uuid), longhaul.ret
     longhaul.parents_to_show(), longhaul.show_children(uuid[]), longhaul.sum_children(), longhaul.ends_to_note(),
     longhaul.note_ends(uuid[]), longhaul.note_missed_ends(), longhaul.note_unsuccessful(uuid[]), longhaul.note_consequences(uuid[], uuid[]),
     longhaul.end_tasks(uuid[], boolean), longhaul.leave_gate(uuid[]), longhaul.make_ready, longhaul.wake(text),
-    longhaul.unsuccessful_amiss(uuid, uuid), longhaul.mend_unsuccessful(uuid, uuid), longhaul.take_key,
-    longhaul.tell_watchers, longhaul.places(uuid[]), longhaul.misplaced(), longhaul.repair(uuid[]) TO longhaul_worker;
+    longhaul.unsuccessful_amiss(uuid, uuid), longhaul.mend_unsuccessful(uuid, uuid), longhaul.mend_unsuccessful(uuid[]),
+    longhaul.take_key, longhaul.tell_watchers, longhaul.places(uuid[]), longhaul.misplaced(), longhaul.repair(uuid[]) TO longhaul_worker;

@@ -198,3 +198,22 @@ async fn an_api_is_examined_where_there_is_no_way_to_the_database() {
     let (code, findings) = look(&[], &[("LONGHAUL_URL", "http://127.0.0.1:1")]).await;
     assert_eq!((code, &findings[1]["Level"]), (Some(6), &"Problem".into()), "{findings:#?}");
 }
+
+#[tokio::test]
+async fn contradictions_are_looked_for_on_demand_by_database_and_by_http_alike() {
+    let stage = Stage::new().await;
+    stage.strands_tasks();
+    let id: String = stage.value("SELECT longhaul.enqueue('Reindex')").await;
+    execute(&stage, "DELETE FROM longhaul.ready".to_owned()).await;
+    for way in [("DATABASE_URL", stage.database_url()), ("LONGHAUL_URL", stage.base_url.as_str())] {
+        let places = async |arguments: &[&str]| {
+            let (_, findings) = look(arguments, &[way]).await;
+            findings.into_iter().find(|finding| finding["Check"] == "places").expect("places")
+        };
+        let (without, with) = (places(&[]).await, places(&["--all-places"]).await);
+        assert_eq!(without["Level"], "Ok", "{way:?}: {without}");
+        let guid = id.trim_start_matches("reindex-");
+        let says = format!("task {guid}: it is open (Queued) and in no place");
+        assert_eq!((&with["Level"], &with["Says"]), (&"Problem".into(), &says.into()), "{way:?}");
+    }
+}

@@ -12,8 +12,14 @@ use tokio::sync::Mutex;
 
 pub(crate) const APIS: usize = 2;
 pub(crate) const WORKERS: usize = 3;
-/// The heartbeat of workers, in seconds.
-const HEARTBEAT: &str = "1";
+/// How often workers give a sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heartbeat {
+    /// Every second, so that the dead are noticed soon.
+    Short,
+    /// As by default.
+    Default,
+}
 
 /// What the soak plays on.
 pub(crate) struct Fleet {
@@ -89,7 +95,7 @@ impl Member {
 }
 
 impl Fleet {
-    pub(crate) async fn start(logs: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) async fn start(logs: PathBuf, heartbeat: Heartbeat) -> anyhow::Result<Self> {
         let server = Server::start(Options::temporary().setting("max_connections", "300")).await?;
         server.ensure_database("soak").await?;
         let url = server.url("soak");
@@ -111,9 +117,12 @@ impl Fleet {
                 (format!("api-{number}"), Some(format!("http://{address}")), arguments, database_url)
             } else {
                 let number = number - APIS;
-                let arguments = ["work", "--heartbeat", HEARTBEAT, "--slots", "12", "--drain", "5"];
+                let mut arguments = vec!["work", "--slots", "12", "--drain", "5"];
+                if heartbeat == Heartbeat::Short {
+                    arguments.extend(["--heartbeat", "1"]);
+                }
                 let database_url = proxy.through(&logins.worker);
-                (format!("worker-{number}"), None, arguments.map(str::to_owned).to_vec(), database_url)
+                (format!("worker-{number}"), None, arguments.into_iter().map(str::to_owned).collect(), database_url)
             };
             let (name, base_url, arguments, database_url) = member;
             let log = logs.join(format!("{name}.log"));

@@ -9,6 +9,7 @@ mod clients;
 mod faults;
 mod fleet;
 mod history;
+mod outages;
 mod plan;
 mod read;
 mod report;

@@ -39,17 +39,12 @@ const TASKS: &str = "
 /// What contradicts itself: the rule that every test of the suite ends with, and rows of tasks
 /// that have ended which nobody will ask for again.
 const CONTRADICTIONS: &str = "
-    SELECT id || ': ' || problem FROM longhaul.misplaced()
+    SELECT id || ': ' || problem FROM longhaul.contradictions()
      UNION ALL
-    SELECT id || ': ' || problem
-      FROM longhaul.unsuccessful_amiss('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-     UNION ALL
+    -- At rest, these have nothing of tasks that are over, however lately.
     SELECT s.id || ': the table ' || s.place || ' has it, and the task is over or gone'
       FROM (SELECT unnest(task_ids) AS id, 'lease' AS place FROM longhaul.lease
-            UNION ALL SELECT id, 'ended' FROM longhaul.ended
-            UNION ALL SELECT parent_id, 'family (waiting)' FROM longhaul.family WHERE waiting
-            UNION ALL SELECT task_id, 'cancel_request' FROM longhaul.cancel_request
-            UNION ALL SELECT task_id, 'task_key' FROM longhaul.task_key WHERE expires_at IS NULL) AS s
+            UNION ALL SELECT id, 'ended' FROM longhaul.ended) AS s
       LEFT JOIN longhaul.task t ON t.id = s.id
      WHERE t.id IS NULL OR t.state IN ('Succeeded', 'Failed', 'Cancelled')
      UNION ALL

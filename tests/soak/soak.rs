@@ -10,10 +10,10 @@ use longhaul::sqlx;
 use longhaul::uuid::Uuid;
 
 use crate::clients::{Client, Record};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Heartbeat};
 use crate::plan::Plan;
 use crate::report::{self, Done};
-use crate::{checker, faults, read};
+use crate::{checker, faults, outages, read};
 
 const CLIENTS: u64 = 5;
 /// Tasks are accepted and done again so long after a fault, or the soak fails.
@@ -23,7 +23,14 @@ const AT_REST_WITHIN: Duration = Duration::from_secs(240);
 
 pub(crate) fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    match runtime.block_on(run()) {
+    let done = runtime.block_on(async {
+        match std::env::var("SOAK_SCENARIO").as_deref() {
+            Err(_) | Ok("faults") => run().await,
+            Ok("outages") => outages::run().await,
+            Ok(other) => anyhow::bail!("there is no scenario {other}: it is faults or outages"),
+        }
+    });
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -33,17 +40,23 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn setting(name: &str) -> anyhow::Result<Option<u64>> {
+pub(crate) fn setting(name: &str) -> anyhow::Result<Option<u64>> {
     Ok(std::env::var(name).ok().map(|text| text.parse()).transpose()?)
+}
+
+/// Where the processes write their logs.
+pub(crate) fn logs() -> anyhow::Result<PathBuf> {
+    let logs = std::env::temp_dir().join(format!("soak-{}", std::process::id()));
+    std::fs::create_dir_all(&logs)?;
+    Ok(logs)
 }
 
 async fn run() -> anyhow::Result<bool> {
     let seconds = setting("SOAK_SECONDS")?.unwrap_or(180);
     let seed = setting("SOAK_SEED")?.unwrap_or_else(|| rand::random::<u32>().into());
-    let logs = std::env::temp_dir().join(format!("soak-{}", std::process::id()));
-    std::fs::create_dir_all(&logs)?;
+    let logs = logs()?;
     println!("SOAK_SEED={seed} SOAK_SECONDS={seconds}, logs in {}", logs.display());
-    let fleet = Fleet::start(logs.clone()).await?;
+    let fleet = Fleet::start(logs.clone(), Heartbeat::Short).await?;
     faults::settings(&fleet).await?;
     let (record, stop, dead) = (Record::new(), AtomicBool::new(false), AtomicBool::new(false));
     let clients = futures_util::future::join_all(
@@ -63,7 +76,7 @@ async fn run() -> anyhow::Result<bool> {
     Ok(verdict(fleet, &record, &done, logs).await? && in_time)
 }
 
-async fn verdict(fleet: Fleet, record: &Record, done: &[Done], logs: PathBuf) -> anyhow::Result<bool> {
+pub(crate) async fn verdict(fleet: Fleet, record: &Record, done: &[Done], logs: PathBuf) -> anyhow::Result<bool> {
     let mut history = read::history(&fleet.admin).await?;
     (history.requests, history.seen) = record.take();
     let violations = checker::check(&history);
@@ -91,7 +104,7 @@ async fn verdict(fleet: Fleet, record: &Record, done: &[Done], logs: PathBuf) ->
     Ok(violations.is_empty())
 }
 
-async fn keep_alive(fleet: &Fleet, dead: &AtomicBool) {
+pub(crate) async fn keep_alive(fleet: &Fleet, dead: &AtomicBool) {
     while !dead.load(Ordering::Relaxed) {
         for member in &fleet.members {
             if let Err(error) = member.keep_alive().await {
@@ -123,7 +136,7 @@ async fn faults_for(fleet: &Fleet, record: &Record, seed: u64, length: Duration)
 }
 
 /// Until every API answers and a task that is urgent has been done.
-async fn works(fleet: &Fleet) -> anyhow::Result<Duration> {
+pub(crate) async fn works(fleet: &Fleet) -> anyhow::Result<Duration> {
     let began = Instant::now();
     let probe = async {
         for api in fleet.apis() {
@@ -160,7 +173,7 @@ async fn works(fleet: &Fleet) -> anyhow::Result<Duration> {
 }
 
 /// Until nothing is open any more; `None` if that takes too long.
-async fn rest(fleet: &Fleet) -> anyhow::Result<Option<f64>> {
+pub(crate) async fn rest(fleet: &Fleet) -> anyhow::Result<Option<f64>> {
     let began = Instant::now();
     let mut told = Instant::now();
     while began.elapsed() < AT_REST_WITHIN {

@@ -203,6 +203,35 @@ task_type!(
     }
 );
 
+/// Runs for so long, and asks the database for nothing meanwhile.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "longhaul::serde")]
+#[schemars(crate = "longhaul::schemars")]
+struct Long {
+    seconds: u64,
+}
+
+/// The kind of effect that each start of a [`Long`] is.
+pub(crate) const LONG_STARTS: &str = "long";
+
+impl TaskType for Long {
+    const NAME: &'static str = "Long";
+    const ID_PREFIX: &'static str = "long_";
+    const QUEUE: &'static str = "soak";
+
+    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        sqlx::query("INSERT INTO soak.effect (task, run, attempt, kind, step) VALUES ($1, $2, $3, $4, 0)")
+            .bind(context.task_id())
+            .bind(Uuid::now_v7())
+            .bind(i32::from(context.attempt()))
+            .bind(LONG_STARTS)
+            .execute(context.pool())
+            .await?;
+        tokio::time::sleep(Duration::from_secs(self.seconds)).await;
+        Ok(Outcome::done())
+    }
+}
+
 pub(crate) fn registry() -> Registry {
-    Registry::new().with::<Piece>().with::<Limited>().with::<Rated>().with::<Turn>().with::<Sole>()
+    Registry::new().with::<Piece>().with::<Limited>().with::<Rated>().with::<Turn>().with::<Sole>().with::<Long>()
 }

@@ -51,6 +51,15 @@ impl Proxy {
         Self { port, silent_below, cut_below, delay, next }
     }
 
+    /// In front of the server of this database.
+    ///
+    /// # Panics
+    /// When this is no address.
+    pub async fn before(url: &str) -> Self {
+        let options: PgConnectOptions = url.parse().expect("an address");
+        Self::to(options.get_port()).await
+    }
+
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
@@ -58,6 +67,16 @@ impl Proxy {
 
     /// Makes every connection that was made up to now silent, for good.
     pub fn silence_existing(&self) {
+        self.silent_below.send_replace(self.next.load(Ordering::SeqCst));
+    }
+
+    /// Makes every connection silent, also those that are yet to be made.
+    pub fn silence_all(&self) {
+        self.silent_below.send_replace(u64::MAX);
+    }
+
+    /// Connections that are made from now on are passed on again.
+    pub fn answer_again(&self) {
         self.silent_below.send_replace(self.next.load(Ordering::SeqCst));
     }
 

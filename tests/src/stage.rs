@@ -42,6 +42,8 @@ pub struct Stage {
     pub openapi: Value,
     /// What API and workers measure.
     pub metrics: Metrics,
+    /// Between API and database, if the stage was made so.
+    pub proxy: Option<Proxy>,
     registry: Registry,
     resources: Arc<Resources>,
     url: String,
@@ -62,6 +64,7 @@ pub struct StageBuilder {
     listener: Option<TcpListener>,
     authenticators: Box<dyn FnOnce(&PgPool) -> Authenticators + Send>,
     login: Option<MakeLogin>,
+    api_behind_proxy: bool,
 }
 
 type MakeLogin = Box<dyn FnOnce(&PgPool) -> Login + Send>;
@@ -107,6 +110,7 @@ impl Stage {
             listener: None,
             authenticators: Box::new(|_| Authenticators::default()),
             login: None,
+            api_behind_proxy: false,
         }
     }
 
@@ -122,17 +126,24 @@ impl Stage {
 
     /// Starts a worker; see [`quick_worker`] for settings.
     pub async fn worker(&self, settings: Settings) -> RunningWorker {
-        self.worker_at(&self.logins.worker.clone(), settings).await
+        self.worker_at(&self.logins.worker.clone(), settings, &[]).await
     }
 
     /// The same, whose connections go through this proxy.
     pub async fn worker_through(&self, proxy: &Proxy, settings: Settings) -> RunningWorker {
-        self.worker_at(&proxy.through(&self.logins.worker), settings).await
+        self.worker_at(&proxy.through(&self.logins.worker), settings, &[]).await
     }
 
-    async fn worker_at(&self, url: &str, settings: Settings) -> RunningWorker {
+    /// The same, none of whose own statements may take longer than this, e.g. `100ms`.
+    pub async fn impatient_worker(&self, statement_timeout: &str, settings: Settings) -> RunningWorker {
+        let session = [("statement_timeout", statement_timeout)];
+        self.worker_at(&self.logins.worker.clone(), settings, &session).await
+    }
+
+    /// What is in `session` goes before the settings of engine sessions.
+    async fn worker_at(&self, url: &str, settings: Settings, session: &[(&str, &str)]) -> RunningWorker {
         let stop = self.stop.child_token();
-        let engine = connect_with(url, 8, &longhaul_worker::SESSION).await;
+        let engine = connect_with(url, 8, &[&longhaul_worker::SESSION, session].concat()).await;
         let handlers = connect(url, 8).await;
         let worker = Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
@@ -212,7 +223,7 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// At the end of every test no task is in a wrong place, and none had to be repaired.
+    /// At the end of every test no tables contradict each other, and no task had to be repaired.
     fn drop(&mut self) {
         self.stop.cancel();
         if std::thread::panicking() || self.strands_tasks.load(Ordering::Relaxed) {
@@ -220,7 +231,7 @@ impl Drop for Stage {
         }
         let url = self.url.clone();
         let found = std::thread::spawn(move || contradictions(&url)).join().expect("the check ends");
-        assert!(found.is_empty(), "tasks are in wrong places at the end of the test: {found:#?}");
+        assert!(found.is_empty(), "the queue's tables contradict each other at the end of the test: {found:#?}");
     }
 }
 
@@ -231,11 +242,8 @@ fn contradictions(url: &str) -> Vec<String> {
     runtime.block_on(async {
         let Ok(mut connection) = PgConnection::connect(url).await else { return Vec::new() };
         sqlx::query_scalar(
-            "SELECT id || ': ' || problem FROM longhaul.misplaced()
-              UNION ALL SELECT task_id || ' was repaired: ' || problem FROM longhaul.repaired
-              UNION ALL
-             SELECT id || ': ' || problem
-               FROM longhaul.unsuccessful_amiss('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')",
+            "SELECT id || ': ' || problem FROM longhaul.contradictions()
+              UNION ALL SELECT task_id || ' was repaired: ' || problem FROM longhaul.repaired",
         )
         .fetch_all(&mut connection)
         .await
@@ -280,6 +288,12 @@ impl StageBuilder {
         self
     }
 
+    /// Lets the connections of the API go through [`Stage::proxy`].
+    pub fn api_behind_proxy(mut self) -> Self {
+        self.api_behind_proxy = true;
+        self
+    }
+
     /// Starts database and API.
     pub async fn start(self) -> Stage {
         let (database, url) = match self.url {
@@ -297,7 +311,9 @@ impl StageBuilder {
         };
         let pool = connect(&url, 8).await;
         let logins = Logins::make(&pool, &url).await;
-        let api_pool = connect(&logins.api, 8).await;
+        let proxy = if self.api_behind_proxy { Some(Proxy::before(&url).await) } else { None };
+        let api_url = proxy.as_ref().map_or_else(|| logins.api.clone(), |proxy| proxy.through(&logins.api));
+        let api_pool = connect(&api_url, 8).await;
         let listener = self.listener.unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let base_url = format!("http://{}", listener.local_addr().expect("an address"));
         let mut settings = AppSettings::new(&base_url);
@@ -329,6 +345,7 @@ impl StageBuilder {
             openapi,
             base_url,
             metrics,
+            proxy,
             registry: self.registry,
             resources: self.resources,
             url,

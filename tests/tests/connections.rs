@@ -1,6 +1,6 @@
 //! Connections to the database that fall silent, and statements that meet errors which pass.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longhaul_api::Enqueuer;
 use longhaul_model::connect::pool_options;
@@ -33,6 +33,9 @@ impl TaskType for Visit {
         Ok(Outcome::done())
     }
 }
+
+/// The API's own deadline is 30 s (`patience.rs`).
+const API_ANSWERS_WITHIN: Duration = Duration::from_secs(35);
 
 async fn stage() -> Stage {
     Stage::with_registry(Registry::new().with::<Visit>()).await
@@ -112,6 +115,60 @@ async fn requests_go_on_after_the_connection_that_stores_them_fell_silent() {
     enqueuer.enqueue(task()).await.expect("stored");
     proxy.silence_existing();
     until("a task to be stored", async || enqueuer.enqueue(task()).await.ok()).await;
+}
+
+/// As behind a firewall that forgets its connections, old and new, and is repaired later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_api_whose_connections_swallow_everything_says_so_in_time_and_goes_on_without_a_restart() {
+    let stage = Stage::builder(Registry::new().with::<Visit>()).api_behind_proxy().start().await;
+    let proxy = stage.proxy.as_ref().expect("a proxy");
+    let visit = TaskTypeInfo::of::<Visit>();
+    let ids = stage.enqueue(visit, vec![json!({"stays": false}); 2]).await;
+    let addresses = ids.iter().map(|id| format!("{}/api/backgroundtask/visit-{id}", stage.base_url));
+    let [task, other] = addresses.collect::<Vec<_>>().try_into().expect("two");
+    let page = format!("{}/tasks", stage.base_url);
+    let client = reqwest::Client::new();
+    let status = async |url: &str| {
+        let began = Instant::now();
+        let answer = client.get(url).send().await.expect("an answer");
+        let (status, _body) = (answer.status().as_u16(), answer.bytes().await.expect("a body"));
+        println!("{url}: {status} after {:?}", began.elapsed());
+        assert!(began.elapsed() < API_ANSWERS_WITHIN, "{url}: {:?}", began.elapsed());
+        status
+    };
+    let all = async || {
+        let stream = format!("{task}/events");
+        tokio::join!(status(&task), status(&page), async {
+            let answer = client.get(&stream).send().await.expect("an answer");
+            answer.status().as_u16()
+        })
+    };
+    assert_eq!(all().await, (200, 200, 200));
+    let mut watched = client.get(format!("{other}/events")).send().await.expect("a stream");
+    assert!(watched.chunk().await.expect("a line").is_some_and(|line| !line.is_empty()));
+
+    // Old connections swallow everything, new ones work: nobody need notice.
+    proxy.silence_existing();
+    until("all to be answered", async || (all().await == (200, 200, 200)).then_some(())).await;
+    // All swallow everything.
+    proxy.silence_all();
+    let began = Instant::now();
+    assert_eq!(all().await, (503, 503, 503));
+    assert!(began.elapsed() < API_ANSWERS_WITHIN, "{:?}", began.elapsed());
+    proxy.answer_again();
+    until("all to be answered again", async || (all().await == (200, 200, 200)).then_some(())).await;
+
+    // Whoever watched hears of the end, or is told by the end of the stream to ask again.
+    let worker = stage.worker(quick_worker()).await;
+    let mut heard = String::new();
+    let rest = async {
+        while let Ok(Some(chunk)) = watched.chunk().await {
+            heard.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    tokio::time::timeout(longhaul_tests::DEADLINE, rest).await.expect("the stream ends");
+    assert!(heard.contains("Succeeded"), "{heard}");
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,9 @@ mod cascades;
 mod client;
 mod connections;
 mod contract;
+mod contradictions;
 mod control;
+mod counters;
 mod dashboard;
 mod dashboard_access;
 mod detail;
@@ -23,6 +25,7 @@ mod ends;
 mod engine;
 mod errors;
 mod facts;
+mod findings;
 mod fleet;
 mod gates;
 mod hosts;
@@ -46,8 +49,10 @@ mod odd_values;
 mod openapi;
 mod options;
 mod outage;
+mod passing_errors;
 mod permissions;
 mod poison;
+mod poison_columns;
 mod poison_tables;
 #[path = "../process/program.rs"]
 #[expect(dead_code, reason = "shared with the tests of the shipped program")]

@@ -83,7 +83,7 @@ const DEEP: &str = "('{\"a\":' || repeat('[', 130) || repeat(']', 130) || '}')::
 const HUGE: &str = "'{\"a\": 1e400}'::jsonb";
 
 /// What one row holds, how that is said in SQL, and how its task ends.
-const ROWS: [(&str, &str, &str); 29] = [
+pub(crate) const ROWS: [(&str, &str, &str); 51] = [
     ("parameters", DEEP, "Failed"),
     ("parameters", HUGE, "Failed"),
     ("parameters", "'[]'", "Failed"),
@@ -113,6 +113,28 @@ const ROWS: [(&str, &str, &str); 29] = [
     ("accepted_at", "'infinity'", "Succeeded"),
     ("accepted_at", "'-infinity'", "Succeeded"),
     ("type", "repeat('T', 100000)", "Failed"),
+    ("tags", "ARRAY[repeat('t', 100000)]", "Succeeded"),
+    ("tags", "ARRAY[NULL, '']", "Succeeded"),
+    ("tags", "ARRAY(SELECT 'a' FROM generate_series(1, 10000))", "Succeeded"),
+    ("timeout_seconds", "'NaN'", "Succeeded"),
+    ("timeout_seconds", "-1", "Succeeded"),
+    ("timeout_seconds", "'infinity'", "Succeeded"),
+    ("timeout_seconds", "1e-300", "Succeeded"),
+    ("interruptions", "32767", "Succeeded"),
+    ("interruptions", "-32768", "Succeeded"),
+    ("priority", "0", "Succeeded"),
+    ("processed_elements", "9223372036854775807, total_elements = 9223372036854775807", "Succeeded"),
+    ("started_at", "'infinity'", "Succeeded"),
+    ("started_at", "'-infinity'", "Succeeded"),
+    ("worker_id", "2147483647", "Succeeded"),
+    ("worker_id", "-2147483648", "Succeeded"),
+    ("crashes", "3", "Succeeded"),
+    ("logged", "-9223372036854775808", "Succeeded"),
+    ("fraction", "3.4e38", "Succeeded"),
+    ("fraction", "-3.4e38", "Succeeded"),
+    ("run_at", "'-infinity'", "Succeeded"),
+    ("trace_context", "''", "Succeeded"),
+    ("max_attempts", "32767", "Succeeded"),
 ];
 
 /// The poison suite: an extreme value in each column of a task's row that a user, a handler

@@ -234,3 +234,43 @@ async fn a_memo_that_cant_be_read_is_none() {
     .await;
     worker.stop().await;
 }
+
+/// An end that has no time, or lies before all others.
+#[tokio::test]
+async fn an_end_outside_of_time_costs_no_page_and_stops_no_retention() {
+    let stage = stage().await;
+    let ids = stored(&stage, 30, &json!({})).await;
+    let worker = stage.worker(quick_worker()).await;
+    until("all to end", async || {
+        (count(&stage, "SELECT count(*) FROM longhaul.task WHERE finished_at IS NULL").await == 0).then_some(())
+    })
+    .await;
+    worker.stop().await;
+    execute(
+        &stage,
+        &format!(
+            "UPDATE longhaul.task SET finished_at = now() - interval '1 h';
+             UPDATE longhaul.task SET finished_at = 'infinity' WHERE id = '{}';
+             UPDATE longhaul.task SET finished_at = '-infinity' WHERE id = '{}'",
+            ids[3], ids[4]
+        ),
+    )
+    .await;
+    let task = |id: Uuid| format!("/tasks/echo-{id}");
+    for path in [task(ids[3]).as_str(), task(ids[4]).as_str(), "/tasks", "/", "/api/tasks", "/api/overview", "/metrics"]
+    {
+        assert_eq!(status(&stage, path).await, 200, "{path}");
+    }
+    let retention = longhaul_model::store::retention::Retention {
+        succeeded: Duration::from_secs(1),
+        ..longhaul_model::store::retention::Retention::default()
+    };
+    let worker =
+        stage.worker(Settings { retention, retention_every: Duration::from_millis(100), ..quick_worker() }).await;
+    until("all but one to be removed", async || {
+        (count(&stage, "SELECT count(*) FROM longhaul.task").await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(count(&stage, "SELECT count(*) FROM longhaul.set_aside").await, 0);
+    worker.stop().await;
+}

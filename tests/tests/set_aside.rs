@@ -1,6 +1,8 @@
 //! One row that the database refuses, in each maintenance service: it is set aside with the
 //! database's error, the others go on, and it is tried again.
 
+mod repairer;
+
 use std::time::Duration;
 
 use longhaul_model::serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Webhooks against a real HTTP receiver.
 
+mod passing;
+
 use std::time::Duration;
 
 use aws_lc_rs::hmac;

@@ -6,5 +6,5 @@ AS $$
     SELECT ARRAY(
         SELECT DISTINCT d.task_id FROM longhaul.dependency d
          WHERE d.on_id = ANY (done) AND d.outcome IS NULL
-           AND d.task_id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'follower/dependents')))
+           AND d.task_id <> ALL (ARRAY(SELECT longhaul.aside('follower/dependents'))))
 $$;

@@ -6,12 +6,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT ARRAY(
         SELECT e.id FROM longhaul.ended e
-         WHERE e.id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'follower/ends'))
+         WHERE e.id <> ALL (ARRAY(SELECT longhaul.aside('follower/ends')))
            AND NOT (e.edges_only
                     AND EXISTS (SELECT FROM longhaul.set_aside a WHERE a.service = 'follower/dependents')
                     AND EXISTS (SELECT FROM longhaul.dependency d WHERE d.on_id = e.id AND d.outcome IS NULL)
                     AND NOT EXISTS (SELECT FROM longhaul.dependency d
                                      WHERE d.on_id = e.id AND d.outcome IS NULL
-                                       AND d.task_id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'follower/dependents'))))
+                                       AND d.task_id <> ALL (ARRAY(SELECT longhaul.aside('follower/dependents')))))
          LIMIT 2000)
 $$;

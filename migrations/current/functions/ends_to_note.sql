@@ -9,5 +9,5 @@ AS $$
                 UNION
                 SELECT d.on_id FROM longhaul.dependency d JOIN longhaul.task t ON t.id = d.on_id
                  WHERE d.outcome IS NULL AND t.finished_at IS NOT NULL) AS i
-         WHERE i.id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'retention/ends')))
+         WHERE i.id <> ALL (ARRAY(SELECT longhaul.aside('retention/ends'))))
 $$;

@@ -41,7 +41,7 @@ BEGIN
     SELECT * INTO before FROM longhaul.gate o WHERE o.queue = queue_name;
     gated := coalesce(q.gated, false);
     paused_types := ARRAY(SELECT y.name FROM longhaul.task_type y WHERE y.paused_at IS NOT NULL);
-    but := ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'gatekeeper/tasks');
+    but := ARRAY(SELECT longhaul.aside('gatekeeper/tasks'));
 
     IF NOT gated THEN
         moved := longhaul.recall(queue_name, but, 5000);

@@ -10,6 +10,6 @@ AS $$
            AND CASE WHEN f.succeeded + f.failed + f.cancelled >= f.children THEN f.waiting OR f.stopped_to >= f.children
                     WHEN f.stopping THEN f.stopped_to < f.children OR NOT f.waiting
                     ELSE EXISTS (SELECT FROM longhaul.cancel_request c WHERE c.task_id = f.parent_id) END
-           AND f.parent_id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'follower/parents'))
+           AND f.parent_id <> ALL (ARRAY(SELECT longhaul.aside('follower/parents')))
          LIMIT 1000)
 $$;

@@ -4,5 +4,5 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT ARRAY(SELECT f.parent_id FROM longhaul.family f
-                  WHERE f.waiting AND f.parent_id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'follower/progress')))
+                  WHERE f.waiting AND f.parent_id <> ALL (ARRAY(SELECT longhaul.aside('follower/progress'))))
 $$;

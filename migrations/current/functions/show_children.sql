@@ -16,7 +16,7 @@ BEGIN
         SELECT w.id FROM unnest(parents) AS w(id)
     ), part AS (
         SELECT c.parent_id, count(*) AS number, sum(greatest(c.total_elements, 1)) AS total,
-               sum(c.processed_elements) AS processed, sum(c.fraction) AS fraction
+               sum(c.processed_elements) AS processed, sum(c.fraction::float8) AS fraction
           FROM at_work a JOIN longhaul.task c ON c.id = a.id
          WHERE c.parent_id = ANY (parents) AND c.finished_at IS NULL
          GROUP BY c.parent_id
@@ -31,7 +31,7 @@ BEGIN
          WHERE f.parent_id = ANY (parents) AND f.waiting
     ), news AS (
         SELECT t.id, w.total, least(greatest(w.processed, t.processed_elements), w.total) AS processed,
-               least(greatest(w.fraction::real, t.fraction), 1) AS fraction,
+               least(greatest(least(w.fraction, 1)::real, t.fraction), 1) AS fraction,
                format('%s of %s tasks done', w.over, w.children)
                    || CASE WHEN w.failed > 0 THEN format(', %s failed', w.failed) ELSE '' END AS message
           FROM whole w JOIN longhaul.task t ON t.id = w.parent_id

@@ -6,7 +6,7 @@ SELECT s.name,
        s.time_zone,
        s.type,
        CASE WHEN NOT s.paused THEN s.next_at END AS next_at,
-       CASE WHEN NOT s.paused THEN s.next_at - now() END AS next_in,
+       CASE WHEN NOT s.paused AND isfinite(s.next_at) THEN s.next_at - now() END AS next_in,
        s.last_fired_at,
        (SELECT coalesce(y.id_prefix, lower(s.type) || '-') || f.task_id
           FROM longhaul.firing f LEFT JOIN longhaul.task_type y ON y.name = s.type
@@ -22,9 +22,9 @@ SELECT s.name,
        s.changed_at,
        s.key,
        substr(s.unique_key, length(s.type) + 4) AS unique_key,
-       s.unique_seconds * interval '1 second' AS unique_for,
+       CASE WHEN s.unique_seconds BETWEEN 0 AND 1e9 THEN s.unique_seconds * interval '1 second' END AS unique_for,
        s.max_attempts,
-       s.timeout_seconds * interval '1 second' AS timeout,
+       CASE WHEN s.timeout_seconds BETWEEN 0 AND 1e9 THEN s.timeout_seconds * interval '1 second' END AS timeout,
        s.tags
   FROM longhaul.schedule s;
 

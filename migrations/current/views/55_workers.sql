@@ -10,7 +10,7 @@ SELECT w.id,
        -- As in at_work, for one worker.
        least((SELECT count(*) FROM longhaul.lease l CROSS JOIN unnest(l.task_ids) AS u(id) JOIN longhaul.task t USING (id)
                WHERE l.worker_id = w.id AND t.state NOT IN ('Succeeded', 'Failed', 'Cancelled')), w.slots) AS running,
-       now() - w.heartbeat_at AS last_heartbeat,
+       CASE WHEN isfinite(w.heartbeat_at) THEN now() - w.heartbeat_at END AS last_heartbeat,
        w.version,
        w.started_at,
        w.stopped_at,

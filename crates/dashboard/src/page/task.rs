@@ -52,7 +52,7 @@ pub(crate) async fn show(
     let only_live = request.headers().contains_key(REFRESH);
     let detail = find(&app, &caller, &id).await?;
     let guid = detail.listed.task.id;
-    let from = (detail.listed.task.logged - i64::from(TAIL)).max(0);
+    let from = detail.listed.task.logged.saturating_sub(i64::from(TAIL)).max(0);
     let (mut before, mut after, mut children, log) = tokio::try_join!(
         prerequisites(app.pool(), guid, Uuid::nil(), RELATIVES),
         dependents(app.pool(), guid, Uuid::nil(), RELATIVES),

@@ -36,7 +36,8 @@ pub(crate) struct Doctor {
     /// Report transactions that have been open for this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     long_transaction: u32,
-    /// Also check the place of every task against its row. Reads all tasks; not available with --url.
+    /// Also look for contradictions between the queue's tables, such as a task in no place. Reads all
+    /// tasks.
     #[arg(long)]
     all_places: bool,
 }
@@ -61,7 +62,7 @@ impl Doctor {
                     report.problem("connection", format!("{error:#}"), "Fix DATABASE_URL, or start PostgreSQL.")
                 }
             },
-            None => check_api(&mut report, &host, &self.connect.client(way, &host).await?).await,
+            None => check_api(&mut report, &host, &self.connect.client(way, &host).await?, self.all_places).await,
         }
         let (problems, warnings) = (report.count(Level::Problem), report.count(Level::Warning));
         if self.connect.json {
@@ -129,7 +130,7 @@ fn check_configuration(report: &mut Report, host: &Host, configuration: &Configu
     );
 }
 
-async fn check_api(report: &mut Report, host: &Host, client: &Client) {
+async fn check_api(report: &mut Report, host: &Host, client: &Client, all_places: bool) {
     if let Err(error) = client.get(&["health", "live"]).await {
         return report.problem("connection", format!("{error:#}"), format!("{} serve, or fix LONGHAUL_URL", host.name));
     }
@@ -150,7 +151,9 @@ async fn check_api(report: &mut Report, host: &Host, client: &Client) {
         }
         Err(error) => report.problem("versions", format!("{error:#}"), "Check that this is the address of the API."),
     }
-    match client.get(&["api", "findings"]).await {
+    // Without it, the address is that of earlier releases, which know no query.
+    let whole: &[_] = if all_places { &[("allPlaces", "true".to_owned())] } else { &[] };
+    match client.get_url(client.at(&["api", "findings"], whole)).await {
         Ok(found) => {
             report.ok("access", "the API accepts the key");
             for finding in found["Findings"].as_array().into_iter().flatten() {

@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
+use super::stored::{StoredTexts, StoredTime, StoredTimeOption};
+
 /// A key to be stored.
 #[derive(Debug, Clone)]
 pub struct NewApiKey<'a> {
@@ -38,18 +40,23 @@ pub struct ApiKey {
     /// `valid`, `expired` or `revoked`.
     pub state: String,
     /// What it may do.
+    #[sqlx(try_from = "StoredTexts")]
     pub permissions: Vec<String>,
     /// Where; everywhere if absent.
     pub projects: Option<Vec<Uuid>>,
     /// When it was made.
+    #[sqlx(try_from = "StoredTime")]
     pub created_at: DateTime<Utc>,
     /// By whom.
     pub created_by: String,
     /// From when on it is refused.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub expires_at: Option<DateTime<Utc>>,
     /// To the minute.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub last_used_at: Option<DateTime<Utc>>,
     /// Since when it is refused for good.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub revoked_at: Option<DateTime<Utc>>,
     /// Who revoked it.
     pub revoked_by: Option<String>,
@@ -65,6 +72,7 @@ pub struct KeyRow {
     /// Which of the servers' secrets it is keyed with.
     pub hashed_with: Option<String>,
     /// What it may do.
+    #[sqlx(try_from = "StoredTexts")]
     pub permissions: Vec<String>,
     /// Where; everywhere if absent.
     pub projects: Option<Vec<Uuid>>,

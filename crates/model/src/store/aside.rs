@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgExecutor, PgPool};
 
 use super::failure::Failure;
+use super::stored::StoredTime;
 use super::whole_micros;
 use crate::bounded_text;
 
@@ -156,7 +157,7 @@ async fn note(
          SELECT $1, r.id, r.error, now() + $5 * interval '1 microsecond'
            FROM unnest($3::text[], $4::text[]) AS r(id, error)
          ON CONFLICT (id, service) DO UPDATE
-            SET error = excluded.error, tries = a.tries + 1,
+            SET error = excluded.error, tries = least(a.tries, 2147483646) + 1,
                 next_at = now() + least($5 * power(2, least(a.tries, 30)), $6) * interval '1 microsecond'
           WHERE $7",
     )
@@ -204,10 +205,12 @@ pub struct SetAside {
     /// What the database said last.
     pub error: String,
     /// When it was set aside.
+    #[sqlx(try_from = "StoredTime")]
     pub since: DateTime<Utc>,
     /// How often it was tried.
     pub tries: i32,
     /// When it is tried again.
+    #[sqlx(try_from = "StoredTime")]
     pub next_at: DateTime<Utc>,
 }
 

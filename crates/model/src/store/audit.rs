@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgExecutor};
 
-use super::stored::ShownOption;
+use super::stored::{ShownOption, StoredTime};
 use super::whole_micros;
 use crate::bounded_text;
 
@@ -32,6 +32,7 @@ pub struct RecordedEntry {
     /// Later ones have larger numbers, but for those of the same moment.
     pub number: i64,
     /// When.
+    #[sqlx(try_from = "StoredTime")]
     pub at: DateTime<Utc>,
     /// See [`AuditEntry::who`].
     pub who: String,

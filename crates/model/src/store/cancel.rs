@@ -232,7 +232,7 @@ pub async fn requested_of_all(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sq
         "SELECT c.task_id FROM longhaul.cancel_request c
           WHERE c.task_id = ANY (ARRAY(
                 SELECT i.id FROM unnest($1::uuid[]) AS i(id)
-                 WHERE i.id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'canceller'))))",
+                 WHERE i.id <> ALL (ARRAY(SELECT longhaul.aside('canceller')))))",
     )
     .bind(ids)
     .fetch_all(executor)

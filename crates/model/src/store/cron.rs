@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgExecutor, PgPool};
 
-use super::stored::ShownJson;
+use super::stored::{ShownJson, StoredTexts, StoredTime, StoredTimeOption};
 use crate::{CronSchedule, Missed, TaskOptions};
 
 /// A schedule to be stored.
@@ -66,16 +66,20 @@ pub struct Schedule {
     /// See [`TaskOptions::timeout`], in seconds.
     pub timeout_seconds: Option<f64>,
     /// See [`TaskOptions::tags`].
+    #[sqlx(try_from = "StoredTexts")]
     pub tags: Vec<String>,
     /// The name of a [`Missed`].
     pub missed: String,
     /// `active`, `paused`, `over` (no date matches any more) or `broken`.
     pub state: String,
     /// When it fires next, unless it is paused.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub next_at: Option<DateTime<Utc>>,
     /// The last due time that was fired.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub last_fired_at: Option<DateTime<Utc>>,
     /// The last due time that was skipped, by the policy for missed firings.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub last_skipped_at: Option<DateTime<Utc>>,
     /// The public id of the last task that it started.
     pub last_task: Option<String>,
@@ -222,6 +226,7 @@ pub struct Starts {
     /// As they are stored: secrets are sealed.
     #[sqlx(try_from = "ShownJson")]
     pub parameters: Value,
+    #[sqlx(try_from = "StoredTime")]
     changed_at: DateTime<Utc>,
 }
 
@@ -309,6 +314,7 @@ struct DueRow {
     cron: String,
     time_zone: String,
     missed: String,
+    #[sqlx(try_from = "StoredTime")]
     next_at: DateTime<Utc>,
     now: DateTime<Utc>,
 }
@@ -366,7 +372,7 @@ const FIRE: &str = "
            SET next_at = m.next_at,
                last_fired_at = coalesce((SELECT max(f.due_at) FROM fired f WHERE f.name = s.name), s.last_fired_at),
                last_skipped_at = coalesce(m.skipped_at, s.last_skipped_at),
-               fired = s.fired + (SELECT count(*) FROM wanted w WHERE w.name = s.name),
+               fired = least(s.fired::numeric + (SELECT count(*) FROM wanted w WHERE w.name = s.name), 9223372036854775807),
                problem = m.problem
           FROM unnest($4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[])
                AS m(name, next_at, skipped_at, problem)

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::list::{Listed, More};
 use super::read::{Sight, TaskRow, read_task};
-use super::stored::ShownJson;
+use super::stored::{ShownJson, StoredTime};
 use super::why::Reason;
 
 /// One task and what lists have no room for.
@@ -34,6 +34,7 @@ pub struct Failure {
     /// Who ran it.
     pub worker: Option<String>,
     /// When it completed.
+    #[sqlx(try_from = "StoredTime")]
     pub failed_at: DateTime<Utc>,
     /// How long it ran, if that is known.
     pub duration_ms: Option<i64>,

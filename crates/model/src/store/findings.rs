@@ -133,7 +133,7 @@ pub struct Examination<'a> {
     migrators: Vec<&'a Migrator>,
     /// Report transactions that have been open for this long. Default 300 s.
     pub long_transaction: Duration,
-    /// Whether to compare where all tasks are, which reads all of them. Default false.
+    /// Whether to look for contradictions between the queue's tables, which reads all tasks. Default false.
     pub all_places: bool,
 }
 
@@ -321,14 +321,14 @@ impl<'a> Examination<'a> {
             );
         }
         if self.all_places {
-            for wrong in repair::misplaced(pool, WRONG_PLACES).await? {
+            for wrong in repair::contradictions(pool, WRONG_PLACES).await? {
                 report.problem(
                     "places",
                     format!("task {}: {}", wrong.id, wrong.problem),
                     format!("{} work   (a worker queues stranded tasks again; please report it)", self.program),
                 );
             }
-            report.otherwise_ok("places", "every open task is in exactly one place");
+            report.otherwise_ok("places", "every open task is in exactly one place, and nothing is left of the others");
         }
         report.otherwise_ok("places", "no task was stranded in the last day");
         Ok(())

@@ -204,7 +204,7 @@ macro_rules! missed {
 const FINISH: &str = concat!(
     ended!(
         ",
-               interruptions = CASE WHEN i.interrupted THEN coalesce(t.interruptions, 0) + 1 END",
+               interruptions = CASE WHEN i.interrupted THEN least(greatest(coalesce(t.interruptions, 0), 0) + 1, 32767) END",
         ", unnest($19::boolean[]) AS interrupted",
         ""
     ),

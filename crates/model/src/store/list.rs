@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::filter::{Range, TaskFilter};
 use super::read::{Task, tasks};
+use super::stored::{StoredTexts, StoredTimeOption};
 use super::unsuccessful::{self, tells};
 use crate::State;
 use crate::clock::{id_floor, id_ms};
@@ -58,10 +59,12 @@ pub struct More {
     /// The worker that runs it, or ran it last.
     pub worker: Option<String>,
     /// When its last attempt started.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub started_at: Option<DateTime<Utc>>,
     /// The error of its last failed attempt.
     pub last_error: Option<String>,
     /// Words by which people find it.
+    #[sqlx(try_from = "StoredTexts")]
     pub tags: Vec<String>,
     /// The longest that an attempt may take, in seconds, if that is not what its type says.
     pub timeout_seconds: Option<f64>,

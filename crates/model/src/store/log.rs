@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
+use super::stored::StoredTime;
 use crate::LogLevel;
 
 /// A line of a task's log, as it is stored.
@@ -25,6 +26,7 @@ pub struct StoredLine {
 #[derive(FromRow)]
 struct LineRow {
     number: i64,
+    #[sqlx(try_from = "StoredTime")]
     logged_at: DateTime<Utc>,
     attempt: i16,
     level: i16,

@@ -116,7 +116,7 @@ use uuid::Uuid;
 pub use deadline::{DEADLINE, SERVICE_DEADLINE, within};
 pub use failure::{Failure, is_passing, is_refusal, waited_for_lock};
 pub use sticky_connection::StickyConnection;
-pub use stored::ShownJson;
+pub use stored::{ShownJson, StoredTexts, StoredTextsOption, StoredTime, StoredTimeOption};
 
 use crate::{Progress, TraceContext};
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sqlx::{FromRow, PgExecutor};
 
 use super::failure::detail;
+use super::stored::StoredTimeOption;
 use crate::{ParameterError, has_nul};
 
 /// Settings of a queue, changeable while it runs.
@@ -36,6 +37,7 @@ pub struct Queue {
     /// Running tasks, without those that a worker has claimed ahead of its free slots.
     pub running: i64,
     /// Since when it is paused, if it is.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub paused_at: Option<DateTime<Utc>>,
     /// See [`QueueSettings::max_running`].
     pub max_running: Option<i32>,

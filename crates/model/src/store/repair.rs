@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgExecutor, PgPool};
 use uuid::Uuid;
 
-use super::unsuccessful::mend;
+use super::aside::process_apart;
+use super::is_passing;
+use super::unsuccessful::{amiss, mend};
 use crate::clock::id_floor;
 
 /// Where the walks through the tasks are. Ids grow with the time of acceptance. One walk goes
@@ -22,13 +24,20 @@ pub struct Inspection {
 }
 
 /// What one step did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Inspected {
     /// Tasks that were returned to the queue.
     pub repaired: i32,
     /// Both walks have reached their end and will begin anew.
     pub done: bool,
+    /// What kept it from repairing anything, and is no row's fault: the walks went on all the same.
+    pub failed: Option<sqlx::Error>,
 }
+
+/// Under which name tasks are set aside that can't be queued …
+pub const STRANDED_SERVICE: &str = "repairer";
+/// … and those of which it can't be written down that they failed or were cancelled.
+pub const UNSUCCESSFUL_SERVICE: &str = "repairer/unsuccessful";
 
 const RECENT: Duration = Duration::from_secs(3600);
 
@@ -40,49 +49,72 @@ const NEXT: &str = "
     SELECT (SELECT count(*) FROM part), (SELECT id FROM part ORDER BY id DESC LIMIT 1),
            ARRAY(SELECT id FROM part WHERE state NOT IN ('Succeeded', 'Failed', 'Cancelled'))";
 
-const STRANDED: &str = "SELECT id FROM longhaul.places($1) WHERE cardinality(places) = 0";
+const STRANDED: &str = "
+    SELECT id FROM longhaul.places($1)
+     WHERE cardinality(places) = 0
+       AND id <> ALL (ARRAY(SELECT longhaul.aside($2)))";
 
 impl Inspection {
     /// Looks at the next `limit` tasks (1 or more) of both walks, puts back those that are
-    /// open and in no place, and mends what is written of those that failed or were cancelled. `now_ms` is the database's time in milliseconds since 1970.
+    /// open and in no place, and mends what is written of those that failed or were cancelled. Tasks
+    /// that the database refuses to change are set aside ([`super::aside`]), and the walks go on.
+    /// `now_ms` is the database's time in milliseconds since 1970.
     ///
     /// # Errors
-    /// If the database fails; nothing has changed then.
+    /// If the database does not answer; the walks stay where they are then.
     pub async fn step(&mut self, pool: &PgPool, now_ms: i64, limit: i64) -> sqlx::Result<Inspected> {
         let hour_ago = id_floor(now_ms - i64::try_from(RECENT.as_millis()).unwrap_or(0));
         let now = id_floor(now_ms);
-        let (recent, recent_ended) = walk(pool, self.recent.max(hour_ago), now, limit).await?;
-        let (all, all_ended) = walk(pool, self.all, now, limit).await?;
-        let repaired = recent.repaired + all.repaired;
-        self.recent = if recent_ended { Uuid::nil() } else { recent.last };
-        self.all = if all_ended { Uuid::nil() } else { all.last };
-        Ok(Inspected { repaired, done: recent_ended && all_ended })
+        let mut inspected = Inspected::default();
+        let (recent, recent_ended) = walk(pool, self.recent.max(hour_ago), now, limit, &mut inspected).await?;
+        let (all, all_ended) = walk(pool, self.all, now, limit, &mut inspected).await?;
+        self.recent = if recent_ended { Uuid::nil() } else { recent };
+        self.all = if all_ended { Uuid::nil() } else { all };
+        Ok(Inspected { done: recent_ended && all_ended, ..inspected })
     }
 }
 
-struct Part {
-    last: Uuid,
-    repaired: i32,
+impl Inspected {
+    /// The sum of a part's work, of which each half goes on if the other can't.
+    fn sum(&mut self, done: sqlx::Result<(Vec<i32>, usize)>) -> sqlx::Result<i32> {
+        match done {
+            Ok((done, _set_aside)) => Ok(done.iter().sum()),
+            Err(error) if is_passing(&error) => Err(error),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                Ok(0)
+            }
+        }
+    }
 }
 
-async fn walk(pool: &PgPool, after: Uuid, before: Uuid, limit: i64) -> sqlx::Result<(Part, bool)> {
+/// Returns the last task that it looked at, and whether there are no more.
+async fn walk(
+    pool: &PgPool,
+    after: Uuid,
+    before: Uuid,
+    limit: i64,
+    inspected: &mut Inspected,
+) -> sqlx::Result<(Uuid, bool)> {
     let (seen, last, open): (i64, Option<Uuid>, Vec<Uuid>) =
         sqlx::query_as(NEXT).bind(after).bind(before).bind(limit).fetch_one(pool).await?;
-    let mut repaired = 0;
     if !open.is_empty() {
-        let stranded: Vec<Uuid> = sqlx::query_scalar(STRANDED).bind(&open).fetch_all(pool).await?;
-        if !stranded.is_empty() {
-            repaired = repair(pool, &stranded).await?;
-        }
+        let stranded: Vec<Uuid> =
+            sqlx::query_scalar(STRANDED).bind(&open).bind(STRANDED_SERVICE).fetch_all(pool).await?;
+        let put_back = |ids: Vec<Uuid>| async move { repair(pool, &ids).await };
+        let repaired = process_apart(pool, STRANDED_SERVICE, stranded, put_back).await;
+        inspected.repaired += inspected.sum(repaired)?;
     }
     // Up to the end of the walk, where rows of tasks may stand that are gone.
     let ended = seen < limit;
     let reached = last.filter(|_| !ended).unwrap_or(before);
-    let mended = mend(pool, after, reached).await?;
+    let write_down = |ids: Vec<Uuid>| async move { mend(pool, &ids).await };
+    let mended = process_apart(pool, UNSUCCESSFUL_SERVICE, amiss(pool, after, reached).await?, write_down).await;
+    let mended = inspected.sum(mended)?;
     if mended > 0 {
         tracing::info!(tasks = mended, "corrected completions that workers of an earlier release had not recorded");
     }
-    Ok((Part { last: last.unwrap_or(after), repaired }, ended))
+    Ok((last.unwrap_or(after), ended))
 }
 
 /// Queues those of these tasks that are open and in no place (`longhaul.repair`), and writes
@@ -96,20 +128,27 @@ pub async fn repair(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result
 
 /// A contradiction between the queue's tables.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct Misplaced {
+pub struct Contradiction {
     /// The task.
     pub id: Uuid,
     /// What is wrong, in words.
     pub problem: String,
 }
 
-/// The first `limit` contradictions between the queue's tables (`longhaul.misplaced`). Reads
-/// all tasks.
+/// The first `limit` tasks in a wrong place (`longhaul.misplaced`). Reads all tasks.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn misplaced(executor: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Misplaced>> {
+pub async fn misplaced(executor: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Contradiction>> {
     sqlx::query_as("SELECT id, problem FROM longhaul.misplaced() LIMIT $1").bind(limit).fetch_all(executor).await
+}
+
+/// The first `limit` contradictions of any kind (`longhaul.contradictions`). Reads all tasks.
+///
+/// # Errors
+/// If the database fails.
+pub async fn contradictions(executor: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Contradiction>> {
+    sqlx::query_as("SELECT id, problem FROM longhaul.contradictions() LIMIT $1").bind(limit).fetch_all(executor).await
 }
 
 /// The number of tasks that were returned to the queue within the last `within`.

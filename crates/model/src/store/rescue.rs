@@ -72,7 +72,7 @@ const PRESUME: &str = "
                 WHERE w.lost_at IS NULL AND w.stopped_at IS NULL
                   AND (longhaul.silence(w.heartbeat_at, seen.at, seen.gaps) > w.heartbeat_ms * $1 * interval '1 ms'
                        OR (SELECT sum(least(upper(gap) - lower(gap), w.heartbeat_ms * interval '0.5 ms'))
-                             FROM unnest(seen.gaps * tstzmultirange(tstzrange(w.heartbeat_at, seen.at))) AS gap)
+                             FROM unnest(seen.gaps * tstzmultirange(tstzrange(greatest(least(w.heartbeat_at, seen.at), seen.at - interval '1 year'), seen.at))) AS gap)
                           > w.heartbeat_ms * interval '6 ms')
                   FOR UPDATE OF w SKIP LOCKED))
         RETURNING id
@@ -103,7 +103,7 @@ macro_rules! in_gaps {
                  FROM longhaul.lease
                 WHERE lease.worker_id >= gap.first AND lease.worker_id <= gap.last
                   AND NOT (lease.task_ids <> '{}'
-                           AND lease.task_ids <@ ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'rescuer'))
+                           AND lease.task_ids <@ ARRAY(SELECT longhaul.aside('rescuer')))
                 ORDER BY lease.worker_id, lease.number
                 LIMIT ",
             $limit,
@@ -277,7 +277,7 @@ const PUT_BACK: &str = concat!(
     "
     WITH held AS (
         SELECT t.id, t.max_attempts, t.attempt, $2 AND t.state = 'Running' AS begun,
-               CASE WHEN $2 THEN greatest(t.crashes + CASE WHEN t.state = 'Running' THEN 1 ELSE 0 END, 1)
+               CASE WHEN $2 THEN least(greatest(t.crashes + CASE WHEN t.state = 'Running' THEN 1 ELSE 0 END, 1), 32767)
                     ELSE t.crashes END::smallint AS crashes,
                EXISTS (SELECT FROM longhaul.cancel_request c WHERE c.task_id = t.id) AS cancelled
           FROM longhaul.task t

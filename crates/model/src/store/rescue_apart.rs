@@ -25,7 +25,7 @@ pub async fn choose(pool: &PgPool) -> sqlx::Result<Vec<Uuid>> {
         "SELECT DISTINCT u.id FROM longhaul.lease l CROSS JOIN unnest(l.task_ids) AS u(id)
           WHERE NOT ",
         worker_is_at_work!(),
-        " AND u.id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'rescuer'))
+        " AND u.id <> ALL (ARRAY(SELECT longhaul.aside('rescuer')))
           LIMIT $1"
     ))
     .bind(AT_ONCE)

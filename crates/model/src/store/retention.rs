@@ -126,7 +126,7 @@ macro_rules! flush {
 
 const FLUSH: &str = flush!(
     "id >= $4 AND id < $5
-           AND id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'retention'))
+           AND id <> ALL (ARRAY(SELECT longhaul.aside('retention')))
          ORDER BY id LIMIT $6"
 );
 const FLUSH_THESE: &str = flush!("id = ANY ($4::uuid[])");
@@ -179,7 +179,7 @@ impl Walk {
         let window = self.window(retention, now_ms);
         let ids: Vec<Uuid> = sqlx::query_scalar(
             "SELECT id FROM longhaul.task WHERE id >= $1 AND id < $2
-                AND id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'retention'))
+                AND id <> ALL (ARRAY(SELECT longhaul.aside('retention')))
               ORDER BY id LIMIT $3",
         )
         .bind(window.from)

@@ -17,7 +17,7 @@ const PROMOTE: &str = "
         SELECT ctid AS row, id FROM longhaul.scheduled
          WHERE run_at <= (SELECT clock_timestamp())
            AND CASE WHEN $2::uuid[] IS NOT NULL THEN id = ANY ($2)
-                    ELSE id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'promoter')) END
+                    ELSE id <> ALL (ARRAY(SELECT longhaul.aside('promoter'))) END
          ORDER BY run_at, id LIMIT $1
            FOR UPDATE SKIP LOCKED
     ), known AS MATERIALIZED (
@@ -64,7 +64,7 @@ pub async fn due(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar(
         "SELECT s.id FROM longhaul.scheduled s
           WHERE s.run_at <= (SELECT clock_timestamp())
-            AND s.id <> ALL (ARRAY(SELECT a.id::uuid FROM longhaul.set_aside a WHERE a.service = 'promoter'))
+            AND s.id <> ALL (ARRAY(SELECT longhaul.aside('promoter')))
           ORDER BY s.run_at, s.id LIMIT $1",
     )
     .bind(AT_ONCE)

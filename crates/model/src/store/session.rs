@@ -3,6 +3,8 @@
 use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
+use super::stored::StoredTexts;
+
 /// A session that begins.
 #[derive(Debug, Clone)]
 pub struct NewSession<'a> {
@@ -28,6 +30,7 @@ pub struct Session {
     /// What people call them.
     pub name: String,
     /// What they may do: the key's permissions as they are now, if there is one.
+    #[sqlx(try_from = "StoredTexts")]
     pub permissions: Vec<String>,
     /// In which projects; in all if absent.
     pub projects: Option<Vec<Uuid>>,

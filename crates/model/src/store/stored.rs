@@ -30,7 +30,43 @@ pub(super) struct ShownOption(Option<Value>);
 
 /// A `timestamptz`, pulled into the years 1 to 9999, which every reader of times knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StoredTime(pub(super) DateTime<Utc>);
+pub struct StoredTime(pub(super) DateTime<Utc>);
+
+/// The same of a column that may be NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredTimeOption(Option<DateTime<Utc>>);
+
+/// A `text[]`, without elements that are NULL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTexts(Vec<String>);
+
+/// The same of a column that may be NULL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTextsOption(Option<Vec<String>>);
+
+impl From<StoredTime> for DateTime<Utc> {
+    fn from(stored: StoredTime) -> Self {
+        stored.0
+    }
+}
+
+impl From<StoredTimeOption> for Option<DateTime<Utc>> {
+    fn from(stored: StoredTimeOption) -> Self {
+        stored.0
+    }
+}
+
+impl From<StoredTexts> for Vec<String> {
+    fn from(stored: StoredTexts) -> Self {
+        stored.0
+    }
+}
+
+impl From<StoredTextsOption> for Option<Vec<String>> {
+    fn from(stored: StoredTextsOption) -> Self {
+        stored.0
+    }
+}
 
 impl From<ShownJson> for Value {
     fn from(shown: ShownJson) -> Self {
@@ -138,6 +174,54 @@ impl<'r> Decode<'r, Postgres> for StoredTime {
         // Microseconds since 2000-01-01; the extremes stand for infinity.
         let micros = <i64 as Decode<Postgres>>::decode(value)?;
         Ok(Self(time_after(micros)))
+    }
+}
+
+impl Type<Postgres> for StoredTimeOption {
+    fn type_info() -> PgTypeInfo {
+        <StoredTime as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(info: &PgTypeInfo) -> bool {
+        <StoredTime as Type<Postgres>>::compatible(info)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for StoredTimeOption {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(Self(Option::<StoredTime>::decode(value)?.map(DateTime::from)))
+    }
+}
+
+impl Type<Postgres> for StoredTexts {
+    fn type_info() -> PgTypeInfo {
+        <Vec<String> as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(info: &PgTypeInfo) -> bool {
+        <Vec<String> as Type<Postgres>>::compatible(info)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for StoredTexts {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(Self(Vec::<Option<String>>::decode(value)?.into_iter().flatten().collect()))
+    }
+}
+
+impl Type<Postgres> for StoredTextsOption {
+    fn type_info() -> PgTypeInfo {
+        <StoredTexts as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(info: &PgTypeInfo) -> bool {
+        <StoredTexts as Type<Postgres>>::compatible(info)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for StoredTextsOption {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(Self(Option::<StoredTexts>::decode(value)?.map(Vec::from)))
     }
 }
 

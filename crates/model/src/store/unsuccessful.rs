@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgExecutor, Postgres};
 use uuid::Uuid;
 
 use super::filter::{Range, TaskFilter};
+use super::repair::UNSUCCESSFUL_SERVICE;
 use crate::State;
 
 /// How many tasks that are kept failed or were cancelled.
@@ -175,11 +176,28 @@ pub(super) async fn count(executor: impl PgExecutor<'_>, filter: &TaskFilter, ra
     bind!(query, filter, range).fetch_one(executor).await.map(|(tasks,)| tasks)
 }
 
-/// Mends what the table and the tasks with ids after `after`, up to `last`, contradict each
-/// other in (`longhaul.mend_unsuccessful`). Returns how many rows that were.
+/// Tasks with ids after `after`, up to `last`, that the table and their own rows contradict each
+/// other about (`longhaul.unsuccessful_amiss`), but for those that are set aside.
 ///
 /// # Errors
-/// If the database fails; nothing has changed then.
-pub async fn mend(executor: impl PgExecutor<'_>, after: Uuid, last: Uuid) -> sqlx::Result<i32> {
-    sqlx::query_scalar("SELECT longhaul.mend_unsuccessful($1, $2)").bind(after).bind(last).fetch_one(executor).await
+/// If the database does not answer.
+pub async fn amiss(executor: impl PgExecutor<'_>, after: Uuid, last: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar(
+        "SELECT DISTINCT a.id FROM longhaul.unsuccessful_amiss($1, $2) a
+          WHERE a.id <> ALL (ARRAY(SELECT longhaul.aside($3)))",
+    )
+    .bind(after)
+    .bind(last)
+    .bind(UNSUCCESSFUL_SERVICE)
+    .fetch_all(executor)
+    .await
+}
+
+/// Mends what the table and these tasks contradict each other in (`longhaul.mend_unsuccessful`).
+/// Returns how many tasks that were.
+///
+/// # Errors
+/// If the database fails, or refuses one of them; nothing has changed then.
+pub async fn mend(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<i32> {
+    sqlx::query_scalar("SELECT longhaul.mend_unsuccessful($1)").bind(ids).fetch_one(executor).await
 }

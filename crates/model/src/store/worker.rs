@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
+use super::stored::{StoredTexts, StoredTime, StoredTimeOption};
 use crate::{NAME_BYTES, bounded_text, check_text};
 
 /// A worker's description of itself.
@@ -112,18 +113,22 @@ pub struct Worker {
     /// are with others) or `stopped`.
     pub state: String,
     /// The queues it serves.
+    #[sqlx(try_from = "StoredTexts")]
     pub queues: Vec<String>,
     /// How many tasks it runs at once.
     pub slots: i32,
     /// How many it runs now.
     pub running: i64,
     /// Its last heartbeat.
+    #[sqlx(try_from = "StoredTime")]
     pub heartbeat_at: DateTime<Utc>,
     /// Of its program.
     pub version: String,
     /// When it registered.
+    #[sqlx(try_from = "StoredTime")]
     pub started_at: DateTime<Utc>,
     /// When it stopped, or was found lost.
+    #[sqlx(try_from = "StoredTimeOption")]
     pub ended_at: Option<DateTime<Utc>>,
 }
 

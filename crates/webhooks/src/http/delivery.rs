@@ -8,7 +8,7 @@ use longhaul_api::{Access, ApiError, App, Caller, Operation, Resource, Routes, j
 use longhaul_model::ProblemKind;
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
-use longhaul_model::store::ShownJson;
+use longhaul_model::store::{ShownJson, StoredTime, StoredTimeOption};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::FromRow;
@@ -47,7 +47,9 @@ pub(super) struct WebhookDelivery {
     /// The message's content.
     #[sqlx(try_from = "ShownJson")]
     body: Value,
+    #[sqlx(try_from = "StoredTime")]
     created_at: DateTime<Utc>,
+    #[sqlx(try_from = "StoredTimeOption")]
     delivered_at: Option<DateTime<Utc>>,
     /// The last 100 delivery attempts.
     #[schemars(with = "Vec<Attempt>")]
@@ -59,7 +61,7 @@ impl Record for WebhookDelivery {
     const MANY: &'static str = "webhookdeliveries";
     const WORDS: (&'static str, &'static str) = ("a message to a webhook", "messages to webhooks");
     const SELECT: &'static str = "SELECT r.id, r.webhook_id, r.event, r.state, r.body, r.created_at, r.delivered_at, \
-         (SELECT coalesce(jsonb_agg(jsonb_build_object('At', a.at, 'Status', a.status, 'LatencyMs', a.latency_ms, \
+         (SELECT coalesce(jsonb_agg(jsonb_build_object('At', least(greatest(a.at, '0001-01-01Z'), '9999-12-31Z'), 'Status', a.status, 'LatencyMs', a.latency_ms, \
                                                        'Error', a.error) ORDER BY a.number), '[]') \
             FROM (SELECT * FROM records.webhook_attempt t WHERE t.delivery_id = r.id ORDER BY t.number DESC LIMIT 100) a \
          ) AS attempts FROM records.webhook_delivery AS r";

@@ -11,6 +11,7 @@ use longhaul_api::record::{
 use longhaul_api::{Access, ApiError, App, Caller, Operation, Resource, Routes, json_response, must_accept_json};
 use longhaul_model::chrono::{DateTime, Utc};
 use longhaul_model::schemars::JsonSchema;
+use longhaul_model::store::{StoredTexts, StoredTextsOption, StoredTime, StoredTimeOption};
 use longhaul_model::{Keyring, ParameterError, ProblemKind, Shape};
 use longhaul_outbound::Address;
 use serde::{Deserialize, Serialize};
@@ -46,18 +47,24 @@ pub(super) struct Webhook {
     url: String,
     description: String,
     /// Only tasks of these types; null means all types.
+    #[sqlx(try_from = "StoredTextsOption")]
     types: Option<Vec<String>>,
     /// Only tasks of these queues; null means all queues.
+    #[sqlx(try_from = "StoredTextsOption")]
     queues: Option<Vec<String>>,
     #[schemars(with = "Vec<State>")]
+    #[sqlx(try_from = "StoredTexts")]
     states: Vec<String>,
     enabled: bool,
+    #[sqlx(try_from = "StoredTime")]
     created_at: DateTime<Utc>,
     /// Since when no message could be delivered, if the last one failed.
+    #[sqlx(try_from = "StoredTimeOption")]
     failing_since: Option<DateTime<Utc>>,
     /// Why it was disabled automatically.
     disabled_because: Option<String>,
     /// Until when messages are also signed with the previous secret.
+    #[sqlx(try_from = "StoredTimeOption")]
     old_secret_until: Option<DateTime<Utc>>,
 }
 

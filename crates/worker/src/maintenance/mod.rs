@@ -113,7 +113,12 @@ async fn run_again_and_again<S: Service>(service: S, shared: Arc<Shared>, stop: 
             && !S::PARTS.is_empty()
         {
             tracing::warn!(service = S::NAME, %error, "the database refused a batch; processing it in halves");
-            run = within(SERVICE_DEADLINE, run_apart(&service, &shared)).await;
+            match within(SERVICE_DEADLINE, run_apart(&service, &shared)).await {
+                // It has no batch that could be at fault.
+                Ok(None) => {}
+                Ok(Some(wait)) => run = Ok(wait),
+                Err(error) => run = Err(error),
+            }
         }
         if run.is_ok() && began >= again_at {
             again_at = began + AGAIN_EVERY;
@@ -144,11 +149,12 @@ async fn run_again_and_again<S: Service>(service: S, shared: Arc<Shared>, stop: 
 }
 
 /// Processes what the service would work on now by halves. Returns the wait until the next
-/// run: none, since there may be more.
-async fn run_apart<S: Service>(service: &S, shared: &Shared) -> sqlx::Result<Duration> {
-    let (mut processed, mut set_aside) = (0, 0);
+/// run: none, since there may be more. Nothing if there is nothing to work on.
+async fn run_apart<S: Service>(service: &S, shared: &Shared) -> sqlx::Result<Option<Duration>> {
+    let (mut chosen, mut processed, mut set_aside) = (0, 0, 0);
     for part in S::PARTS {
         let batch = service.choose(shared, part).await?;
+        chosen += batch.len();
         let (done, refused) =
             process_apart(&shared.pool, part, batch, |ids| service.process(shared, part, ids)).await?;
         processed += done.len();
@@ -156,7 +162,8 @@ async fn run_apart<S: Service>(service: &S, shared: &Shared) -> sqlx::Result<Dur
     }
     // A batch that was refused as a whole, and not by halves, was another's: it may have
     // been a row that has gone by now.
-    Ok(if processed + set_aside > 0 { Duration::ZERO } else { AFTER_FAILURE })
+    let wait = if processed + set_aside > 0 { Duration::ZERO } else { AFTER_FAILURE };
+    Ok((chosen > 0).then_some(wait))
 }
 
 /// Tries rows again whose time has come.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use longhaul_model::serde_json;
 use longhaul_model::store::leader::{lead, remember};
-use longhaul_model::store::repair::{Inspection, prune};
+use longhaul_model::store::repair::{Inspection, STRANDED_SERVICE, UNSUCCESSFUL_SERVICE, prune, repair};
+use longhaul_model::store::unsuccessful::mend;
 
-use super::Service;
+use super::{Service, tasks};
 use crate::shared::Shared;
 
 /// Walks through the tasks in bounded batches, one worker at a time, and repairs what is
@@ -36,18 +37,37 @@ impl Service for Repairer {
         if let Ok(memo) = serde_json::to_value(inspection) {
             remember(&shared.pool, Self::NAME, worker_id, &memo).await?;
         }
-        if step.repaired > 0 {
-            shared.metrics.worker().repaired(usize::try_from(step.repaired).unwrap_or(0));
-            tracing::error!(
-                tasks = step.repaired,
-                "returned stranded tasks to the queue; this is a defect of Longhaul, please report it \
-                 (longhaul.repaired lists them)"
-            );
+        tell(shared, step.repaired);
+        if let Some(error) = step.failed {
+            return Err(error);
         }
         if step.done {
             prune(&shared.pool).await?;
             return Ok(ROUND.max(rest));
         }
         Ok(rest)
+    }
+
+    /// A step processes its own batches by halves, so that the walk goes on: there is nothing to choose.
+    const PARTS: &'static [&'static str] = &[STRANDED_SERVICE, UNSUCCESSFUL_SERVICE];
+
+    async fn process(&self, shared: &Shared, part: &str, ids: Vec<String>) -> sqlx::Result<()> {
+        let ids = tasks(&ids);
+        if part == UNSUCCESSFUL_SERVICE {
+            return mend(&shared.pool, &ids).await.map(|_mended| ());
+        }
+        tell(shared, repair(&shared.pool, &ids).await?);
+        Ok(())
+    }
+}
+
+fn tell(shared: &Shared, repaired: i32) {
+    if repaired > 0 {
+        shared.metrics.worker().repaired(usize::try_from(repaired).unwrap_or(0));
+        tracing::error!(
+            tasks = repaired,
+            "returned stranded tasks to the queue; this is a defect of Longhaul, please report it \
+             (longhaul.repaired lists them)"
+        );
     }
 }
