@@ -158,10 +158,10 @@ async fn storm(fleet: &Fleet, length: Duration, choice: u64) -> anyhow::Result<(
 
 /// What the fleet's queues are set to.
 const SETTINGS: [&str; 5] = [
-    "SELECT longhaul.set_queue('limited', max_running => 3)",
-    "SELECT longhaul.set_queue('turns', fair => true, max_per_key => 1)",
+    "SELECT longhaul.set_queue('limited', paused => false, max_running => 3)",
+    "SELECT longhaul.set_queue('turns', fair => true, max_per_key => 1, max_running => NULL)",
     "SELECT longhaul.set_queue('rated', rate_count => 10, rate_seconds => 1)",
-    "SELECT longhaul.set_queue('soak')",
+    "SELECT longhaul.set_queue('soak', paused => false, max_running => NULL)",
     "SELECT longhaul.pause_type('Piece', false)",
 ];
 

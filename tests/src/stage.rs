@@ -240,7 +240,10 @@ impl Drop for Stage {
 fn contradictions(url: &str) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let Ok(mut connection) = PgConnection::connect(url).await else { return Vec::new() };
+        // A transaction that the test left open can't end while this waits for its locks.
+        let options: PgConnectOptions = url.parse().expect("an address");
+        let options = options.options([("lock_timeout", "10s")]);
+        let Ok(mut connection) = PgConnection::connect_with(&options).await else { return Vec::new() };
         sqlx::query_scalar(
             "SELECT id || ': ' || problem FROM longhaul.contradictions()
               UNION ALL SELECT task_id || ' was repaired: ' || problem FROM longhaul.repaired",

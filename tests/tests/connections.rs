@@ -221,3 +221,29 @@ async fn small_messages_are_sent_at_once_and_vanished_servers_are_noticed() {
     }
     assert!(seen >= 2, "the stage's and the API's connections: {seen}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_can_not_be_read_is_not_told_as_if_nothing_was_changed() {
+    let stage = stage().await;
+    let first = stage.start(&json!({"Type": "Visit", "Parameters": {"stays": true}})).await;
+    let request = json!({"Type": "Visit", "Parameters": {"stays": false}, "After": [{"Task": first["Id"]}]});
+    // Only what reads a task needs this table: the task is stored, and then its body waits.
+    let mut operator = stage.pool.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE longhaul.worker").execute(&mut *operator).await.expect("a lock");
+    let (posted, ()) = tokio::join!(stage.post(&request), async {
+        until("the reader to be cancelled", async || {
+            let sql = "SELECT bool_or(pg_cancel_backend(pid)) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ILIKE '%longhaul.tasks%'";
+            let cancelled: Option<bool> = sqlx::query_scalar(sql).fetch_one(&stage.pool).await.expect("an answer");
+            cancelled
+        })
+        .await;
+    });
+    assert_eq!(posted.status(), 503);
+    let problem: serde_json::Value = posted.json().await.expect("a problem");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.ends_with("The request was carried out, but its result could not be read."), "{detail}");
+    operator.rollback().await.expect("the end");
+    let stored: i64 = stage.value("SELECT count(*) FROM longhaul.task").await;
+    assert_eq!(stored, 2);
+}

@@ -184,6 +184,7 @@ async fn the_files_of_functions_and_views_make_all_of_them_each_under_its_name()
         before.keys().map(|name| name.split(' ').next()).collect::<std::collections::BTreeSet<_>>().len(),
         "a file is of nothing that there is"
     );
+    transaction.rollback().await.expect("the end");
 }
 
 #[tokio::test]

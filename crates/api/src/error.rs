@@ -7,6 +7,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
+use longhaul_model::store::failure::{DONE, MAY_BE_DONE, NOT_DONE};
 use longhaul_model::{CreateError, ParameterError, Problem, ProblemKind, TraceContext};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -164,6 +165,14 @@ impl ApiError {
         Self::new(UNAVAILABLE, detail)
     }
 
+    /// If it tells what became of the request, it tells this instead.
+    fn telling(mut self, what: &str) -> Self {
+        for other in [NOT_DONE, MAY_BE_DONE] {
+            self.problem.detail = self.problem.detail.replace(other, what);
+        }
+        self
+    }
+
     /// The problem that clients see.
     #[must_use]
     pub fn problem(&self) -> &Problem {
@@ -221,6 +230,32 @@ impl From<sqlx::Error> for ApiError {
         } else {
             Self::internal(error)
         }
+    }
+}
+
+/// For what a request does after it has committed a change: an error must not tell that nothing was
+/// changed.
+pub trait AfterChange<T> {
+    /// The error tells that the request was carried out.
+    ///
+    /// # Errors
+    /// The error, if there is one.
+    fn after_change(self) -> Result<T, ApiError>;
+
+    /// The error tells that the request may have been carried out, at least in part.
+    ///
+    /// # Errors
+    /// The error, if there is one.
+    fn after_some_changes(self) -> Result<T, ApiError>;
+}
+
+impl<T, E: Into<ApiError>> AfterChange<T> for Result<T, E> {
+    fn after_change(self) -> Result<T, ApiError> {
+        self.map_err(|error| error.into().telling(DONE))
+    }
+
+    fn after_some_changes(self) -> Result<T, ApiError> {
+        self.map_err(|error| error.into().telling(MAY_BE_DONE))
     }
 }
 

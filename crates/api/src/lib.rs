@@ -42,7 +42,7 @@ pub use app::App;
 pub use app_builder::AppBuilder;
 pub use body::{Link, TaskBody, TimeLeftBody};
 pub use enqueuer::{EnqueueError, Enqueuer};
-pub use error::{ApiError, KINDS};
+pub use error::{AfterChange, ApiError, KINDS};
 pub use limit::{Limits, Rate};
 pub use manage::TaskAction;
 pub use negotiation::{

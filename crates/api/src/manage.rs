@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::access::permission::MANAGE_TASKS;
 use crate::endpoint::{find_managed, unknown_task};
-use crate::error::FORBIDDEN;
+use crate::error::{AfterChange, FORBIDDEN};
 use crate::{ApiError, App, Caller};
 
 /// What is done to tasks that were chosen.
@@ -100,9 +100,10 @@ impl App {
         }
         transaction.commit().await?;
         for task in found.iter().filter(|task| !free.contains(&task.id)) {
-            let mut transaction = self.pool().begin().await?;
-            changed += usize::from(change(caller, &mut transaction, task, action, &allowed).await?);
-            transaction.commit().await?;
+            let mut transaction = self.pool().begin().await.after_some_changes()?;
+            changed +=
+                usize::from(change(caller, &mut transaction, task, action, &allowed).await.after_some_changes()?);
+            transaction.commit().await.after_some_changes()?;
         }
         Ok(changed)
     }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::access::missing;
 use crate::access::permission::{PLACE_TASKS, VIEW_TASKS};
 use crate::enqueuer::enqueue_error;
-use crate::error::{IDEMPOTENCY_KEY_REUSED, UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE, UNKNOWN_TASK_TYPE};
+use crate::error::{AfterChange, IDEMPOTENCY_KEY_REUSED, UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE, UNKNOWN_TASK_TYPE};
 use crate::negotiation::json_with;
 use crate::task_request::{Wanted, WantedOptions};
 use crate::{ApiError, App, Caller, EnqueueError, TaskBody};
@@ -138,7 +138,7 @@ impl App {
                     self.inner.metrics.api().accepted([task.info.name]);
                     if !dependencies.is_empty() {
                         // It may be ready by now, or given up.
-                        return self.read_task(task.id).await;
+                        return self.read_task(task.id).await.after_change();
                     }
                     Ok(accepted_at)
                 }

@@ -7,7 +7,7 @@ use longhaul_model::store::cancel::Cancelled;
 use longhaul_model::store::read;
 
 use super::get_task::{find_managed, public_id, unknown};
-use crate::error::{FORBIDDEN, TASK_ENDED, UNKNOWN_TASK};
+use crate::error::{AfterChange, FORBIDDEN, TASK_ENDED, UNKNOWN_TASK};
 use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 
 pub(super) fn operation() -> Operation {
@@ -30,7 +30,7 @@ pub(crate) async fn handle(
 ) -> Result<HttpResponse, ApiError> {
     let (task, id_prefix) = find_managed(&app, &caller, &id).await?;
     let outcome = app.cancel_found(&caller, &task, id_prefix).await?.ok_or_else(|| unknown(&id))?;
-    let task = read::task(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))?;
+    let task = read::task(app.pool(), task.id).await.after_change()?.ok_or_else(|| unknown(&id))?;
     let body = TaskBody::new(task, id_prefix, app.base_url());
     match outcome {
         Cancelled::Requested if !body.complete => Ok(json_response(StatusCode::ACCEPTED, &body)),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 
 use super::queues::{QueueBody, one};
 use crate::access::permission::EDIT_QUEUES;
-use crate::error::UNKNOWN_QUEUE;
+use crate::error::{AfterChange, UNKNOWN_QUEUE};
 use crate::negotiation::read_json;
 use crate::openapi::text;
 use crate::{Access, ApiError, App, Caller, Operation};
@@ -59,5 +59,5 @@ pub(crate) async fn handle(
 ) -> Result<HttpResponse, ApiError> {
     let settings = read_json(&app, &request, body)?;
     app.change_queue(&caller, &name, settings).await?;
-    one(app, name).await
+    one(app, name).await.after_change()
 }

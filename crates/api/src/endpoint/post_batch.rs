@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::access::permission::VIEW_TASKS;
 use crate::batch_request::{BatchRequest, WantedBatch, first_of_map};
-use crate::error::{UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE};
+use crate::error::{AfterChange, UNIQUE_TASK_EXISTS, UNKNOWN_PREREQUISITE};
 use crate::negotiation::{json_response, read_json_within};
 use crate::openapi::BATCH_REQUEST;
 use crate::start::{must_be_allowed_to_place, unlinked};
@@ -99,10 +99,10 @@ pub(crate) async fn handle(
         None => (None, None),
         Some(parent) => {
             let then = match &parent.then {
-                Some((then, _)) => Some(app.read_task(then.id).await?),
+                Some((then, _)) => Some(app.read_task(then.id).await.after_change()?),
                 None => None,
             };
-            (Some(app.read_task(parent.task.id).await?), then)
+            (Some(app.read_task(parent.task.id).await.after_change()?), then)
         }
     };
     let tasks = if mapped {
@@ -112,8 +112,8 @@ pub(crate) async fn handle(
         for (task, existing) in together.tasks.into_iter().zip(existing) {
             bodies.push(match existing {
                 None if !tied => app.accepted(task, accepted_at),
-                None => app.read_task(task.id).await?,
-                Some(id) => app.read_task(id).await?,
+                None => app.read_task(task.id).await.after_change()?,
+                Some(id) => app.read_task(id).await.after_change()?,
             });
         }
         Some(bodies)

@@ -6,7 +6,7 @@ use longhaul_model::store::cancel::Retried;
 use longhaul_model::store::read;
 
 use super::get_task::{find_managed, public_id, unknown};
-use crate::error::{TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
+use crate::error::{AfterChange, TASK_ENDED, TASK_OPEN, UNIQUE_TASK_EXISTS, UNKNOWN_TASK};
 use crate::{ApiError, App, Caller, Operation, TaskBody, json_response};
 
 pub(super) fn operation() -> Operation {
@@ -32,7 +32,7 @@ pub(crate) async fn handle(
     let (task, id_prefix) = find_managed(&app, &caller, &id).await?;
     match app.retry_found(&caller, &task, id_prefix).await?.ok_or_else(|| unknown(&id))? {
         Retried::Queued => {
-            let task = read::task(app.pool(), task.id).await?.ok_or_else(|| unknown(&id))?;
+            let task = read::task(app.pool(), task.id).await.after_change()?.ok_or_else(|| unknown(&id))?;
             Ok(json_response(StatusCode::ACCEPTED, &TaskBody::new(task, id_prefix, app.base_url())))
         }
         Retried::Open => {

@@ -25,7 +25,7 @@ use self::page::{DEFAULT_LIMIT, MOST, Page};
 use crate::access::{Access, Caller};
 use crate::app::App;
 use crate::body::Link;
-use crate::error::{self, ApiError};
+use crate::error::{self, AfterChange, ApiError};
 use crate::negotiation::{json_response, must_accept_json, read_json};
 use crate::openapi::{Operation, Resource, Routes, guid as guid_schema, integer};
 
@@ -265,7 +265,7 @@ async fn create<R: Creatable>(
     let id = R::insert(&app, &mut transaction, new).await?;
     note::<R>(&caller, &mut transaction, "create", id).await?;
     transaction.commit().await?;
-    let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
+    let record = find::<R>(app.pool(), id).await.after_change()?.ok_or_else(|| unknown::<R>(id))?;
     created(&app, record)
 }
 
@@ -306,7 +306,7 @@ async fn change<R: Changeable>(
     }
     note::<R>(&caller, &mut transaction, "change", id).await?;
     transaction.commit().await?;
-    let record = find::<R>(app.pool(), id).await?.ok_or_else(|| unknown::<R>(id))?;
+    let record = find::<R>(app.pool(), id).await.after_change()?.ok_or_else(|| unknown::<R>(id))?;
     Ok(json_response(StatusCode::OK, &shown(record, app.base_url())))
 }
 

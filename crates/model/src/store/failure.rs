@@ -120,6 +120,8 @@ pub fn what_became_of_it(error: &sqlx::Error) -> String {
 pub const MAY_BE_DONE: &str = "The request may still have been carried out: check, and try again.";
 /// Told to someone whose request was not carried out.
 pub const NOT_DONE: &str = "Nothing was changed; try again.";
+/// Told to someone whose request was carried out, when what follows can't be read.
+pub const DONE: &str = "The request was carried out, but its result could not be read.";
 
 /// Whether a statement that failed so may have been carried out: its answer was lost. What the
 /// server itself refuses, while it goes on, it has not done; nor has what got no connection.

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::{body, named};
 use crate::negotiation::must_accept_json;
 use crate::schedule::ScheduleBody;
-use crate::{ApiError, App, Caller, Operation, json_response};
+use crate::{AfterChange, ApiError, App, Caller, Operation, json_response};
 
 pub(super) fn operation() -> Operation {
     named("pauseSchedule", "Pauses a schedule.").negotiated().answers::<ScheduleBody>(200, "The changed schedule.")
@@ -21,5 +21,5 @@ pub(super) async fn handle(
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     app.pause_schedule(&caller, &name).await?;
-    Ok(json_response(StatusCode::OK, &body(&app, &name).await?))
+    Ok(json_response(StatusCode::OK, &body(&app, &name).await.after_change()?))
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::body;
 use crate::access::permission::EDIT_SCHEDULES;
-use crate::error::SCHEDULE_EXISTS;
+use crate::error::{AfterChange, SCHEDULE_EXISTS};
 use crate::negotiation::{json_with, read_json};
 use crate::openapi::NEW_SCHEDULE;
 use crate::schedule::{ScheduleBody, ScheduleRequest};
@@ -52,7 +52,7 @@ pub(super) async fn handle(
     let details = json!({"Type": wanted.type_name, "Cron": wanted.cron});
     caller.note(&mut transaction, "createSchedule", &wanted.name, Some(details)).await?;
     transaction.commit().await?;
-    let body = body(&app, &wanted.name).await?;
+    let body = body(&app, &wanted.name).await.after_change()?;
     let mut response = HttpResponse::build(StatusCode::CREATED);
     response.insert_header((LOCATION, body.self_url.as_str()));
     Ok(json_with(&mut response, &body))

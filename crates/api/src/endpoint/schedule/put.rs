@@ -12,7 +12,7 @@ use crate::access::permission::EDIT_SCHEDULES;
 use crate::negotiation::{json_with, read_json};
 use crate::openapi::{NEW_SCHEDULE, text};
 use crate::schedule::{ScheduleBody, ScheduleRequest};
-use crate::{Access, ApiError, App, Caller, Operation};
+use crate::{Access, AfterChange, ApiError, App, Caller, Operation};
 
 pub(super) fn operation() -> Operation {
     Operation::new("Schedules", "putSchedule", "Creates or replaces a schedule.")
@@ -45,7 +45,7 @@ pub(super) async fn handle(
     let details = json!({"Type": wanted.type_name, "Cron": wanted.cron});
     caller.note(&mut transaction, "putSchedule", &wanted.name, Some(details)).await?;
     transaction.commit().await?;
-    let body = body(&app, &wanted.name).await?;
+    let body = body(&app, &wanted.name).await.after_change()?;
     let mut response = HttpResponse::build(if created { StatusCode::CREATED } else { StatusCode::OK });
     if created {
         response.insert_header((LOCATION, body.self_url.as_str()));

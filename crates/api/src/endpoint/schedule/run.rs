@@ -7,7 +7,7 @@ use longhaul_model::store::read::maker;
 use serde_json::json;
 
 use super::named;
-use crate::error::UNIQUE_TASK_EXISTS;
+use crate::error::{AfterChange, UNIQUE_TASK_EXISTS};
 use crate::negotiation::must_accept_json;
 use crate::schedule::just_changed;
 use crate::start::taken_by_other;
@@ -46,5 +46,5 @@ pub(super) async fn handle(
     }
     caller.note(&mut transaction, "runSchedule", &name, Some(json!({"Task": public_id}))).await?;
     transaction.commit().await?;
-    Ok(accepted_response(&app, &app.read_task(id).await?))
+    Ok(accepted_response(&app, &app.read_task(id).await.after_change()?))
 }
