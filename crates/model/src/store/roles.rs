@@ -46,7 +46,7 @@ BEGIN
     -- Nothing is hung on a table between the look at it and its change of hands.
     FOR statement IN
         SELECT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', c.oid::regclass) FROM pg_class c
-         WHERE c.relnamespace = searching AND c.relkind = 'r' ORDER BY c.oid
+         WHERE c.relnamespace = searching AND c.relkind = 'r' AND c.relname ~ '^document_[0-9]+$' ORDER BY c.oid
     LOOP
         EXECUTE statement;
     END LOOP;
