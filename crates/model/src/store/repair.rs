@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::aside::process_apart;
 use super::is_passing;
-use super::unsuccessful::{amiss, mend};
+use super::unsuccessful::{self, amiss, mend};
 use crate::clock::id_floor;
 
 /// Where the walks through the tasks are. Ids grow with the time of acceptance. One walk goes
@@ -34,10 +34,8 @@ pub struct Inspected {
     pub failed: Option<sqlx::Error>,
 }
 
-/// Under which name tasks are set aside that can't be queued …
-pub const STRANDED_SERVICE: &str = "repairer";
-/// … and those of which it can't be written down that they failed or were cancelled.
-pub const UNSUCCESSFUL_SERVICE: &str = "repairer/unsuccessful";
+/// Under which name tasks are set aside that can't be queued.
+pub const SERVICE: &str = "repairer";
 
 const RECENT: Duration = Duration::from_secs(3600);
 
@@ -99,17 +97,16 @@ async fn walk(
     let (seen, last, open): (i64, Option<Uuid>, Vec<Uuid>) =
         sqlx::query_as(NEXT).bind(after).bind(before).bind(limit).fetch_one(pool).await?;
     if !open.is_empty() {
-        let stranded: Vec<Uuid> =
-            sqlx::query_scalar(STRANDED).bind(&open).bind(STRANDED_SERVICE).fetch_all(pool).await?;
+        let stranded: Vec<Uuid> = sqlx::query_scalar(STRANDED).bind(&open).bind(SERVICE).fetch_all(pool).await?;
         let put_back = |ids: Vec<Uuid>| async move { repair(pool, &ids).await };
-        let repaired = process_apart(pool, STRANDED_SERVICE, stranded, put_back).await;
+        let repaired = process_apart(pool, SERVICE, stranded, put_back).await;
         inspected.repaired += inspected.sum(repaired)?;
     }
     // Up to the end of the walk, where rows of tasks may stand that are gone.
     let ended = seen < limit;
     let reached = last.filter(|_| !ended).unwrap_or(before);
     let write_down = |ids: Vec<Uuid>| async move { mend(pool, &ids).await };
-    let mended = process_apart(pool, UNSUCCESSFUL_SERVICE, amiss(pool, after, reached).await?, write_down).await;
+    let mended = process_apart(pool, unsuccessful::SERVICE, amiss(pool, after, reached).await?, write_down).await;
     let mended = inspected.sum(mended)?;
     if mended > 0 {
         tracing::info!(tasks = mended, "corrected completions that workers of an earlier release had not recorded");

@@ -8,7 +8,6 @@ use sqlx::{FromRow, PgExecutor, Postgres};
 use uuid::Uuid;
 
 use super::filter::{Range, TaskFilter};
-use super::repair::UNSUCCESSFUL_SERVICE;
 use crate::State;
 
 /// How many tasks that are kept failed or were cancelled.
@@ -176,6 +175,10 @@ pub(super) async fn count(executor: impl PgExecutor<'_>, filter: &TaskFilter, ra
     bind!(query, filter, range).fetch_one(executor).await.map(|(tasks,)| tasks)
 }
 
+/// Under which name tasks are set aside of which it can't be written down that they failed or were
+/// cancelled.
+pub const SERVICE: &str = "repairer/unsuccessful";
+
 /// Tasks with ids after `after`, up to `last`, that the table and their own rows contradict each
 /// other about (`longhaul.unsuccessful_amiss`), but for those that are set aside.
 ///
@@ -188,7 +191,7 @@ pub async fn amiss(executor: impl PgExecutor<'_>, after: Uuid, last: Uuid) -> sq
     )
     .bind(after)
     .bind(last)
-    .bind(UNSUCCESSFUL_SERVICE)
+    .bind(SERVICE)
     .fetch_all(executor)
     .await
 }

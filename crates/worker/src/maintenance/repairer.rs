@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use longhaul_model::serde_json;
 use longhaul_model::store::leader::{lead, remember};
-use longhaul_model::store::repair::{Inspection, STRANDED_SERVICE, UNSUCCESSFUL_SERVICE, prune, repair};
-use longhaul_model::store::unsuccessful::mend;
+use longhaul_model::store::repair::{Inspection, SERVICE, prune, repair};
+use longhaul_model::store::unsuccessful::{self, mend};
 
 use super::{Service, tasks};
 use crate::shared::Shared;
@@ -49,11 +49,11 @@ impl Service for Repairer {
     }
 
     /// A step processes its own batches by halves, so that the walk goes on: there is nothing to choose.
-    const PARTS: &'static [&'static str] = &[STRANDED_SERVICE, UNSUCCESSFUL_SERVICE];
+    const PARTS: &'static [&'static str] = &[SERVICE, unsuccessful::SERVICE];
 
     async fn process(&self, shared: &Shared, part: &str, ids: Vec<String>) -> sqlx::Result<()> {
         let ids = tasks(&ids);
-        if part == UNSUCCESSFUL_SERVICE {
+        if part == unsuccessful::SERVICE {
             return mend(&shared.pool, &ids).await.map(|_mended| ());
         }
         tell(shared, repair(&shared.pool, &ids).await?);
