@@ -187,7 +187,8 @@ impl<'a> Examination<'a> {
         }
         let long = self.long_transaction.as_secs();
         report.otherwise_ok("transactions", format!("no transaction has been open for {long} s"));
-        for holder in held_locks::holders(pool).await? {
+        let looked = held_locks::holders(pool).await;
+        for holder in report.may_look(looked)?.unwrap_or_default() {
             let says = format!(
                 "{} do not go on: a session of {} holds their lock; `{} docs database-roles` says how to withdraw locks",
                 holder.stopped, holder.login, self.program
