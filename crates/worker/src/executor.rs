@@ -248,7 +248,8 @@ fn jitter(attempt: &Attempt) -> f64 {
     (mixed >> 11) as f64 / (1u64 << 53) as f64
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -21,7 +21,8 @@ SELECT y.queue FROM longhaul.task_type y
  UNION
 SELECT s.name FROM longhaul.queue s
  UNION
-SELECT unnest(w.queues) FROM longhaul.worker w WHERE w.stopped_at IS NULL AND w.lost_at IS NULL
+SELECT u.queue FROM longhaul.worker w CROSS JOIN unnest(w.queues) AS u(queue)
+ WHERE w.stopped_at IS NULL AND w.lost_at IS NULL AND u.queue IS NOT NULL
  UNION
 SELECT w.queue FROM waiting w WHERE w.queue IS NOT NULL
  UNION

@@ -55,7 +55,7 @@ pub(super) async fn execute(stage: &Stage, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(&stage.pool)
         .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        .unwrap_or_else(|error| panic!("{error}: {}", &sql[..sql.len().min(200)]));
 }
 
 /// Gates, failures and whatever services leave; the receiver of the webhooks' messages refuses them.
@@ -95,9 +95,9 @@ const BESIDE: &str = "
     INSERT INTO longhaul.cancel_request (task_id) SELECT gen_random_uuid() FROM generate_series(1, 4);
     INSERT INTO longhaul.sample (at, queue, accepted, ready, held, scheduled, running, oldest_s)
     SELECT date_trunc('minute', now()) - n * interval '1 minute', q, 1, 1, 1, 1, 1, 1
-      FROM generate_series(1, 9) n, unnest(ARRAY['p1', 'p2', 'p3']) q;
+      FROM generate_series(1, 9) n, unnest(ARRAY['p1', 'p2', 'p3']) q ON CONFLICT DO NOTHING;
     INSERT INTO longhaul.pulse (at, worker_id, succeeded)
-    SELECT date_trunc('minute', now()) - n * interval '1 minute', w, 1 FROM generate_series(1, 7) n, generate_series(1, 3) w";
+    SELECT date_trunc('minute', now()) - n * interval '1 minute', w, 1 FROM generate_series(1, 7) n, generate_series(1, 3) w ON CONFLICT DO NOTHING";
 
 /// What a service has set aside that is named otherwise than the rows of its tables are.
 pub(super) const NO_GUIDS: &str = "
@@ -130,7 +130,7 @@ pub(super) async fn prepare(stage: &Stage) {
 
 /// Open tasks of which nothing says why they are open.
 const UNEXPLAINED: &str = "
-    SELECT t.id || ' in ' || left(t.queue, 20) || ' is ' || t.state || ': ' || coalesce(longhaul.why(t.id)::text, '')
+    SELECT t.id || ' in ' || left(t.queue, 20) || ' is ' || t.state
       FROM longhaul.task t
      WHERE t.finished_at IS NULL AND t.type <> 'DeliverWebhook'
        AND NOT EXISTS (SELECT FROM longhaul.set_aside a WHERE a.id IN (t.id::text, t.queue))

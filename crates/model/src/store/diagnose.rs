@@ -266,7 +266,7 @@ pub struct StuckLeases {
 pub async fn stuck_leases(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<StuckLeases>> {
     sqlx::query_as(
         "SELECT coalesce(w.name, format('worker %s', l.worker_id)) AS worker, sum(cardinality(l.task_ids))::bigint AS tasks,
-                extract(epoch FROM now() - greatest(least(coalesce(max(w.heartbeat_at), min(l.claimed_at)), now()), '0001-01-01Z'))::float8 AS seconds
+                extract(epoch FROM now() - longhaul.heard(coalesce(max(w.heartbeat_at), min(l.claimed_at)), now()))::float8 AS seconds
            FROM longhaul.lease l LEFT JOIN longhaul.worker w ON w.id = l.worker_id
           WHERE (w.heartbeat_at < now() - w.heartbeat_ms * 5 * interval '1.7 ms'
                  AND (SELECT v.state FROM longhaul.workers v WHERE v.id = w.id) <> 'alive')

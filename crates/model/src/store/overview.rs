@@ -158,28 +158,46 @@ async fn glances(pool: &PgPool, counted: i64) -> sqlx::Result<Vec<Glance>> {
     Ok(queues)
 }
 
-/// The last 60 minutes, oldest first; the last one is not over. Counts stop at 2^53, which is more
-/// than anything has.
+/// A sum of counts of the past, which stops at 2^53.
+macro_rules! summed {
+    ($counts:literal) => {
+        concat!("least(sum(greatest(", $counts, ", 0)), 9007199254740992)::bigint")
+    };
+}
+
+/// The last 60 minutes, oldest first; the last one is not over.
 ///
 /// # Errors
 /// If the database does not answer.
 pub async fn last_hour(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Minute>> {
-    sqlx::query_as(
+    sqlx::query_as(concat!(
         "SELECT m.at, coalesce(p.succeeded, 0) AS succeeded, coalesce(p.failed, 0) AS failed,
                 coalesce(p.cancelled, 0) AS cancelled, coalesce(p.retried, 0) AS retried,
                 s.accepted, s.waiting, s.running, s.oldest_waiting
            FROM generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()),
                                 interval '1 minute') AS m(at)
-           LEFT JOIN (SELECT at, least(sum(greatest(succeeded, 0)), 9007199254740992)::bigint AS succeeded, least(sum(greatest(failed, 0)), 9007199254740992)::bigint AS failed,
-                             least(sum(greatest(cancelled, 0)), 9007199254740992)::bigint AS cancelled, least(sum(greatest(retried, 0)), 9007199254740992)::bigint AS retried
+           LEFT JOIN (SELECT at, ",
+        summed!("succeeded"),
+        " AS succeeded, ",
+        summed!("failed"),
+        " AS failed, ",
+        summed!("cancelled"),
+        " AS cancelled, ",
+        summed!("retried"),
+        " AS retried
                         FROM longhaul.pulse WHERE at >= date_trunc('minute', now()) - interval '59 minutes' GROUP BY at) p
                   ON p.at = m.at
-           LEFT JOIN (SELECT at, least(sum(greatest(accepted, 0)), 9007199254740992)::bigint AS accepted, least(sum(greatest(ready, 0)::numeric + greatest(held, 0)), 9007199254740992)::bigint AS waiting,
-                             least(sum(greatest(running, 0)), 9007199254740992)::bigint AS running, max(oldest_s) AS oldest_waiting
+           LEFT JOIN (SELECT at, ",
+        summed!("accepted"),
+        " AS accepted, ",
+        summed!("ready::numeric + held"),
+        " AS waiting, ",
+        summed!("running"),
+        " AS running, max(oldest_s) AS oldest_waiting
                         FROM longhaul.sample WHERE at >= date_trunc('minute', now()) - interval '59 minutes' GROUP BY at) s
                   ON s.at = m.at
           ORDER BY m.at",
-    )
+    ))
     .fetch_all(executor)
     .await
 }
@@ -194,8 +212,8 @@ pub async fn add(executor: impl PgExecutor<'_>, worker_id: i32, ended: Ended) ->
          SELECT date_trunc('minute', now()), $1, $2, $3, $4, $5
           WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
          ON CONFLICT (at, worker_id) DO UPDATE
-            SET succeeded = least(p.succeeded, 9007199254740992) + excluded.succeeded, failed = least(p.failed, 9007199254740992) + excluded.failed,
-                cancelled = least(p.cancelled, 9007199254740992) + excluded.cancelled, retried = least(p.retried, 9007199254740992) + excluded.retried",
+            SET succeeded = p.succeeded + excluded.succeeded, failed = p.failed + excluded.failed,
+                cancelled = p.cancelled + excluded.cancelled, retried = p.retried + excluded.retried",
     )
     .bind(worker_id)
     .bind(ended.succeeded)

@@ -72,7 +72,7 @@ const PRESUME: &str = "
                 WHERE w.lost_at IS NULL AND w.stopped_at IS NULL
                   AND (longhaul.silence(w.heartbeat_at, seen.at, seen.gaps) > w.heartbeat_ms * $1 * interval '1 ms'
                        OR (SELECT sum(least(upper(gap) - lower(gap), w.heartbeat_ms * interval '0.5 ms'))
-                             FROM unnest(seen.gaps * tstzmultirange(tstzrange(greatest(least(w.heartbeat_at, seen.at), seen.at - interval '1 year'), seen.at))) AS gap)
+                             FROM unnest(seen.gaps * tstzmultirange(tstzrange(longhaul.heard(w.heartbeat_at, seen.at), seen.at))) AS gap)
                           > w.heartbeat_ms * interval '6 ms')
                   FOR UPDATE OF w SKIP LOCKED))
         RETURNING id

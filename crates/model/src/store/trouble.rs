@@ -65,7 +65,8 @@ pub async fn is_over(executor: impl PgExecutor<'_>, worker_id: i32, part: &str) 
 /// If the database does not answer.
 pub async fn list(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Trouble>> {
     sqlx::query_as(
-        "SELECT w.name AS worker, t.part, t.failures, extract(epoch FROM now() - greatest(least(t.since, now()), '0001-01-01Z'))::float8 AS seconds, t.error
+        "SELECT w.name AS worker, t.part, t.failures, t.error,
+                extract(epoch FROM now() - greatest(least(t.since, now()), '0001-01-01Z'))::float8 AS seconds
            FROM longhaul.trouble t JOIN longhaul.worker w ON w.id = t.worker_id
           WHERE w.lost_at IS NULL AND w.stopped_at IS NULL
           ORDER BY t.failures DESC, w.id, t.part LIMIT 100",

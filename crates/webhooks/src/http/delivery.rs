@@ -61,8 +61,8 @@ impl Record for WebhookDelivery {
     const MANY: &'static str = "webhookdeliveries";
     const WORDS: (&'static str, &'static str) = ("a message to a webhook", "messages to webhooks");
     const SELECT: &'static str = "SELECT r.id, r.webhook_id, r.event, r.state, r.body, r.created_at, r.delivered_at, \
-         (SELECT coalesce(jsonb_agg(jsonb_build_object('At', least(greatest(a.at, '0001-01-01Z'), '9999-12-31Z'), 'Status', a.status, 'LatencyMs', a.latency_ms, \
-                                                       'Error', a.error) ORDER BY a.number), '[]') \
+         (SELECT coalesce(jsonb_agg(jsonb_build_object('At', least(greatest(a.at, '0001-01-01Z'), '9999-12-31Z'), 'Status', a.status, \
+                                                       'LatencyMs', a.latency_ms, 'Error', a.error) ORDER BY a.number), '[]') \
             FROM (SELECT * FROM records.webhook_attempt t WHERE t.delivery_id = r.id ORDER BY t.number DESC LIMIT 100) a \
          ) AS attempts FROM records.webhook_delivery AS r";
     const DELETE: Option<&'static str> = None;

@@ -20,9 +20,11 @@ mod scheduler;
 mod streak;
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use longhaul_model::store::aside::{due, process_again, process_apart};
 use longhaul_model::store::{SERVICE_DEADLINE, is_passing, within};
 use longhaul_model::uuid::Uuid;
@@ -40,6 +42,7 @@ pub(crate) use scheduler::Scheduler;
 
 use streak::Streak;
 
+use crate::executor::panic_text;
 use crate::shared::Shared;
 
 /// A maintenance service.
@@ -107,7 +110,7 @@ async fn run_again_and_again<S: Service>(service: S, shared: Arc<Shared>, stop: 
     loop {
         pulse.beat(LONGEST_RUN);
         let began = Instant::now();
-        let mut run = within(SERVICE_DEADLINE, service.run_once(&shared)).await;
+        let mut run = within(SERVICE_DEADLINE, caught(service.run_once(&shared))).await;
         if let Err(error) = &run
             && !is_passing(error)
             && !S::PARTS.is_empty()
@@ -148,15 +151,25 @@ async fn run_again_and_again<S: Service>(service: S, shared: Arc<Shared>, stop: 
     }
 }
 
+/// A panic would end the service for good, in each worker that meets the same row. So it is an error
+/// like that of a value that can't be read: the row is found by halves.
+async fn caught<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        tracing::error!(panic = text, "a maintenance service panicked; this is a defect of Longhaul, please report it");
+        Err(sqlx::Error::Decode(format!("a panic: {text}").into()))
+    })
+}
+
 /// Processes what the service would work on now by halves. Returns the wait until the next
 /// run: none, since there may be more. Nothing if there is nothing to work on.
 async fn run_apart<S: Service>(service: &S, shared: &Shared) -> sqlx::Result<Option<Duration>> {
     let (mut chosen, mut processed, mut set_aside) = (0, 0, 0);
     for part in S::PARTS {
-        let batch = service.choose(shared, part).await?;
+        let batch = caught(service.choose(shared, part)).await?;
         chosen += batch.len();
         let (done, refused) =
-            process_apart(&shared.pool, part, batch, |ids| service.process(shared, part, ids)).await?;
+            process_apart(&shared.pool, part, batch, |ids| caught(service.process(shared, part, ids))).await?;
         processed += done.len();
         set_aside += refused;
     }
@@ -174,7 +187,7 @@ async fn try_again<S: Service>(service: &S, shared: &Shared) -> sqlx::Result<()>
     let again = due(&shared.pool, S::PARTS).await?;
     for part in S::PARTS {
         let rows = again.iter().filter(|(of, _)| of == part).map(|(_, id)| id.clone()).collect();
-        process_again(&shared.pool, part, rows, |ids| service.process(shared, part, ids)).await?;
+        process_again(&shared.pool, part, rows, |ids| caught(service.process(shared, part, ids))).await?;
     }
     Ok(())
 }
@@ -186,4 +199,17 @@ fn tasks(ids: &[String]) -> Vec<Uuid> {
 
 fn texts(ids: Vec<Uuid>) -> Vec<String> {
     ids.iter().map(Uuid::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_model::store::is_refusal;
+
+    use super::caught;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_the_row_that_was_met() {
+        let error = caught(async { panic!("as told") as sqlx::Result<()> }).await.expect_err("an error");
+        assert!(is_refusal(&error) && error.to_string().contains("a panic: as told"), "{error}");
+    }
 }
