@@ -27,7 +27,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How long a client may take to read the rest of a response after which the connection closes.
 /// The default, one second, cuts off the last bytes of a stream for a slow reader.
-const LAST_BYTES: Duration = Duration::from_secs(10);
+const LAST_BYTES: Duration = Duration::from_secs(30);
 
 /// How long requests under way may take once the server stops.
 const DRAIN_SECONDS: u64 = 10;
