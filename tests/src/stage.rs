@@ -410,5 +410,8 @@ async fn connect(url: &str, connections: u32) -> PgPool {
 async fn connect_with(url: &str, connections: u32, session: &[(&str, &str)]) -> PgPool {
     let options: PgConnectOptions = url.parse().expect("an address");
     let options = options.options([("search_path", "public")]).options(session.iter().copied());
-    longhaul_model::connect::pool_options(connections).connect_with(options).await.expect("the database answers")
+    longhaul_model::connect::pool_options(connections, &options)
+        .connect_with(options)
+        .await
+        .expect("the database answers")
 }

@@ -1,5 +1,6 @@
 //! Connections to the database that fall silent, and statements that meet errors which pass.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use longhaul_api::Enqueuer;
@@ -13,6 +14,8 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 /// Runs until it is cancelled if it `stays`.
@@ -105,7 +108,8 @@ async fn requests_go_on_after_the_connection_that_stores_them_fell_silent() {
     let stage = stage().await;
     let proxy = proxy(&stage).await;
     let through = proxy.through(&stage.logins().api);
-    let pool = pool_options(2).connect(&through).await.expect("a pool");
+    let server: PgConnectOptions = through.parse().expect("an address");
+    let pool = pool_options(2, &server).connect_with(server).await.expect("a pool");
     // While another one rests, the writer of requests keeps its connection.
     drop(tokio::join!(pool.acquire(), pool.acquire()));
     until("both connections to rest", async || (pool.num_idle() == 2).then_some(())).await;
@@ -197,29 +201,57 @@ async fn a_post_that_meets_an_error_which_passes_is_told_to_come_again() {
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task").await, 0);
 }
 
+/// The sockets of this process that are connected to this port.
+fn sockets_to(port: u16) -> Vec<OwnedFd> {
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).expect("this process");
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors");
+    let numbers = descriptors.map(|entry| {
+        let name = entry.expect("a descriptor").file_name();
+        name.to_str().and_then(|name| name.parse().ok()).expect("a number")
+    });
+    let sockets = numbers.filter_map(|number| pidfd_getfd(&own, number, PidfdGetfdFlags::empty()).ok());
+    let leads_there = |socket: &OwnedFd| {
+        let peer = getpeername(socket).ok().flatten().and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+        peer.is_some_and(|peer| peer.port() == port)
+    };
+    sockets.filter(leads_there).collect()
+}
+
 #[tokio::test]
 async fn small_messages_are_sent_at_once_and_vanished_servers_are_noticed() {
     let stage = stage().await;
     let port: i32 = stage.value("SELECT inet_server_port()").await;
-    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")));
-    let own = pidfd_open(getpid(), PidfdFlags::empty()).expect("this process");
-    let mut seen = 0;
-    for entry in std::fs::read_dir("/proc/self/fd").expect("descriptors") {
-        let name = entry.expect("a descriptor").file_name();
-        let number = name.to_str().and_then(|name| name.parse().ok()).expect("a number");
-        let Ok(socket) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else { continue };
-        let Ok(Some(address)) = getpeername(&socket) else { continue };
-        if std::net::SocketAddr::try_from(address) == Ok(peer) {
-            // The first connection of a pool is tuned before any that is made after it.
-            seen += i32::from(
-                sockopt::tcp_nodelay(&socket).expect("an option")
-                    && sockopt::socket_keepalive(&socket).expect("an option")
-                    && sockopt::tcp_user_timeout(&socket).expect("an option") > 0
-                    && sockopt::tcp_keepidle(&socket).expect("an option") == Duration::from_secs(10),
-            );
-        }
-    }
+    let tuned = |socket: &OwnedFd| {
+        sockopt::tcp_nodelay(socket).expect("an option")
+            && sockopt::socket_keepalive(socket).expect("an option")
+            && sockopt::tcp_user_timeout(socket).expect("an option") > 0
+            && sockopt::tcp_keepidle(socket).expect("an option") == Duration::from_secs(10)
+    };
+    // The first connection of a pool is tuned before any that is made after it.
+    let seen = sockets_to(u16::try_from(port).expect("a port")).iter().filter(|socket| tuned(socket)).count();
     assert!(seen >= 2, "the stage's and the API's connections: {seen}");
+}
+
+/// With the settings of database connections, a client that reads nothing for 20 s would lose
+/// its stream.
+#[tokio::test]
+async fn connections_of_clients_keep_the_settings_of_the_system() {
+    let stage = stage().await;
+    let address: std::net::SocketAddr =
+        stage.base_url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("an address");
+    let mut client = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    client.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("a request");
+    client.readable().await.expect("an answer");
+    // A connection to the database is made after both ends of it are there.
+    let server: PgConnectOptions = stage.database_url().parse().expect("an address");
+    drop(pool_options(1, &server).connect_with(server).await.expect("a connection"));
+    let accepted = sockets_to(client.local_addr().expect("an address").port());
+    assert_eq!(accepted.len(), 1, "the server's end");
+    for socket in accepted.iter().chain(&sockets_to(address.port())) {
+        assert_eq!(sockopt::tcp_user_timeout(socket), Ok(0));
+        assert_eq!(sockopt::socket_keepalive(socket), Ok(false));
+    }
+    assert_eq!(sockopt::tcp_nodelay(&accepted[0]), Ok(true), "what streams tell is sent at once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

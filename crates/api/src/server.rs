@@ -1,11 +1,13 @@
 //! The HTTP server.
 
+use std::any::Any;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::dev::{Extensions, Server};
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
 use actix_web::{App as ActixApp, HttpServer};
 use longhaul_telemetry::Vitals;
@@ -25,9 +27,10 @@ pub struct BoundServer {
 /// meets a connection as the server closes it is lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a client may take to read the rest of a response after which the connection closes.
-/// The default, one second, cuts off the last bytes of a stream for a slow reader.
-const LAST_BYTES: Duration = Duration::from_secs(30);
+/// How long the server goes on to read a body that was refused before it had arrived. A connection
+/// that closes while bytes arrive is reset, and the client may never see the answer; with the
+/// default, one second, a slow upload often doesn't.
+const REFUSED_BODY: Duration = Duration::from_secs(10);
 
 /// How long requests under way may take once the server stops.
 const DRAIN_SECONDS: u64 = 10;
@@ -61,15 +64,25 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
     .workers(workers)
     .max_connections(connections)
     // Before it listens: later it is not heard of.
-    .on_connect(crate::limit::on_connect)
+    .on_connect(on_connect)
     .listen(listener)?
     .client_request_timeout(head_patience)
     .keep_alive(KEEP_ALIVE)
-    .client_disconnect_timeout(LAST_BYTES)
+    .client_disconnect_timeout(REFUSED_BODY)
     .shutdown_timeout(DRAIN_SECONDS)
     .disable_signals()
     .run();
     Ok(BoundServer { server, app })
+}
+
+/// Small writes, such as the lines of a stream, are sent at once; actix-web sets no option of its
+/// sockets.
+fn on_connect(socket: &dyn Any, connection: &mut Extensions) {
+    if let Some(socket) = socket.downcast_ref::<TcpStream>() {
+        // Without it they are sent some milliseconds later.
+        let _ = socket.set_nodelay(true);
+    }
+    crate::limit::on_connect(connection);
 }
 
 /// Shows that this thread of the server goes on, for as long as it does.
@@ -100,11 +113,11 @@ pub fn bind_unix(app: App, listener: UnixListener) -> std::io::Result<BoundServe
         }
     })
     .workers(1)
-    .on_connect(crate::limit::on_connect)
+    .on_connect(on_connect)
     .listen_uds(listener)?
     .client_request_timeout(head_patience)
     .keep_alive(KEEP_ALIVE)
-    .client_disconnect_timeout(LAST_BYTES)
+    .client_disconnect_timeout(REFUSED_BODY)
     .shutdown_timeout(0)
     .disable_signals()
     .run();

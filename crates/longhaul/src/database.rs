@@ -107,7 +107,7 @@ async fn open(hosts: &Hosts, connections: u32, patience: Duration) -> sqlx::Resu
     let options = first.map_err(|_| {
         sqlx::Error::Io(Error::new(ErrorKind::TimedOut, format!("no answer within {} s", patience.as_secs())))
     })??;
-    let pool = pool_options(connections).acquire_timeout(patience).connect_with(options).await?;
+    let pool = pool_options(connections, &options).acquire_timeout(patience).connect_with(options).await?;
     hosts.follow(&pool);
     Ok(pool)
 }

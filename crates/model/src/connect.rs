@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::hosts::is_outdated;
@@ -29,9 +29,10 @@ const PING: Duration = Duration::from_secs(2);
 /// there.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// What all pools have in common, for at most `connections`.
+/// What all pools have in common, for at most `connections` to this server.
 #[must_use]
-pub fn pool_options(connections: u32) -> PgPoolOptions {
+pub fn pool_options(connections: u32, server: &PgConnectOptions) -> PgPoolOptions {
+    crate::socket::lead_to(server.get_port());
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
@@ -69,7 +70,8 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
 /// good, so that others do not go short.
 #[must_use]
 pub fn own_connection(pool: &PgPool) -> PgPool {
-    pool_options(1).connect_lazy_with((*pool.connect_options()).clone())
+    let options = (*pool.connect_options()).clone();
+    pool_options(1, &options).connect_lazy_with(options)
 }
 
 /// Asks whether a connection is still there.

@@ -234,6 +234,7 @@ fn is_watched(names: &str) -> bool {
 
 /// New connections of the pools lead to this server from here on.
 fn lead_to(names: &str, server: &PgConnectOptions) {
+    crate::socket::lead_to(server.get_port());
     let watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
     let mut changed = false;
     for pool in watches.get(names).into_iter().flatten() {

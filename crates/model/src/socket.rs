@@ -1,7 +1,21 @@
 //! Options of the sockets under database connections, which sqlx does not give out.
 
+use std::collections::BTreeSet;
+use std::sync::{PoisonError, RwLock};
+
 #[cfg(target_os = "linux")]
 pub(crate) use linux::tune;
+
+/// The ports of the database servers that pools of this process lead to.
+static SERVERS: RwLock<BTreeSet<u16>> = RwLock::new(BTreeSet::new());
+
+/// Connections to this port are to a database from here on.
+pub(crate) fn lead_to(port: u16) {
+    let known = SERVERS.read().unwrap_or_else(PoisonError::into_inner).contains(&port);
+    if !known {
+        SERVERS.write().unwrap_or_else(PoisonError::into_inner).insert(port);
+    }
+}
 
 /// Elsewhere the system's own settings stay.
 ///
@@ -15,10 +29,12 @@ pub(crate) fn tune() -> std::io::Result<()> {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
+    use std::net::SocketAddr;
     use std::os::fd::OwnedFd;
+    use std::sync::PoisonError;
     use std::time::Duration;
 
-    use rustix::net::{SocketAddrAny, getpeername, sockopt};
+    use rustix::net::{SocketAddrAny, SocketType, getpeername, sockopt};
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
     /// A connection that rests is probed after this time …
@@ -30,11 +46,11 @@ mod linux {
     /// TCP_USER_TIMEOUT), in milliseconds.
     const UNACKNOWLEDGED_MS: u32 = 20_000;
 
-    /// Sets the options of every TCP connection that this process has made. sqlx keeps its
-    /// sockets to itself, so they are found among the process's descriptors; a descriptor that
-    /// the kernel duplicates for us shares its options with the original. Sockets of others
-    /// than the database profit from the same settings: small writes are sent at once
-    /// (TCP_NODELAY), and a peer that vanished is noticed.
+    /// Sets the options of every TCP connection of this process to a port that [`super::lead_to`]
+    /// knows. sqlx keeps its sockets to itself, so they are found among the process's
+    /// descriptors; a descriptor that the kernel duplicates for us shares its options with the
+    /// original. Other sockets keep their settings: a client of the API that reads a stream
+    /// slowly leaves data unacknowledged for as long as it likes.
     ///
     /// # Errors
     /// If the system does not allow it (Linux before 5.6, or a sandbox).
@@ -46,15 +62,16 @@ mod linux {
             // Closed meanwhile, or not allowed.
             let Ok(socket) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else { continue };
             let Ok(Some(peer)) = getpeername(&socket) else { continue };
-            if is_tcp(&peer) && sockopt::socket_type(&socket) == Ok(rustix::net::SocketType::STREAM) {
+            if leads_to_database(peer) && sockopt::socket_type(&socket) == Ok(SocketType::STREAM) {
                 set(&socket)?;
             }
         }
         Ok(())
     }
 
-    fn is_tcp(peer: &SocketAddrAny) -> bool {
-        matches!(peer.address_family(), rustix::net::AddressFamily::INET | rustix::net::AddressFamily::INET6)
+    fn leads_to_database(peer: SocketAddrAny) -> bool {
+        let servers = super::SERVERS.read().unwrap_or_else(PoisonError::into_inner);
+        SocketAddr::try_from(peer).is_ok_and(|peer| servers.contains(&peer.port()))
     }
 
     fn set(socket: &OwnedFd) -> io::Result<()> {

@@ -6,7 +6,6 @@
 //! are malformed. So a chunked request is the last of its connection: nothing that follows
 //! it is carried out, whoever is right about where it ends.
 
-use std::any::Any;
 use std::cell::Cell;
 
 use actix_web::dev::{Extensions, ServiceRequest};
@@ -23,9 +22,8 @@ struct Connection {
     is_over: Cell<bool>,
 }
 
-/// Gives each connection of a server what [`check`] asks; see
-/// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect).
-pub(crate) fn on_connect(_stream: &dyn Any, connection: &mut Extensions) {
+/// Gives a new connection what [`check`] asks.
+pub(crate) fn on_connect(connection: &mut Extensions) {
     connection.insert(Connection::default());
 }
 
