@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::statements::{Answer, Fault, Piece, Pieces, Statements, failing};
+
 /// Passes TCP connections on to a server. Connections can be made to fall silent: they stay
 /// open, and whatever is sent over them is swallowed, as behind a firewall that has forgotten
 /// them. New connections are passed on all the same.
@@ -22,6 +24,7 @@ pub struct Proxy {
     delay: watch::Sender<Duration>,
     /// The number of the next connection.
     next: Arc<AtomicU64>,
+    statements: Arc<Statements>,
 }
 
 impl Proxy {
@@ -34,21 +37,24 @@ impl Proxy {
         let (delay, delayed) = watch::channel(Duration::ZERO);
         let next = Arc::new(AtomicU64::new(0));
         let numbers = Arc::clone(&next);
+        let statements = Arc::<Statements>::default();
+        let watched = Arc::clone(&statements);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let number = numbers.fetch_add(1, Ordering::SeqCst);
                 let (silenced, delayed, mut cut) = (silenced.clone(), delayed.clone(), cut.clone());
+                let watched = Arc::clone(&watched);
                 tokio::spawn(async move {
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await {
                         tokio::select! {
-                            () = pass_on(client, server, number, silenced, delayed) => {}
+                            () = pass_on(client, server, number, silenced, delayed, &watched) => {}
                             _ = cut.wait_for(|below| number < *below) => {}
                         }
                     }
                 });
             }
         });
-        Self { port, silent_below, cut_below, delay, next }
+        Self { port, silent_below, cut_below, delay, next, statements }
     }
 
     /// In front of the server of this database.
@@ -90,6 +96,11 @@ impl Proxy {
         self.delay.send_replace(delay);
     }
 
+    /// Faults at single statements.
+    pub fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
     /// This address of a database, through this proxy.
     ///
     /// # Panics
@@ -110,35 +121,64 @@ async fn pass_on(
     number: u64,
     mut silenced: watch::Receiver<u64>,
     delayed: watch::Receiver<Duration>,
+    statements: &Statements,
 ) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let copy = async {
-        let (mut up, mut down) = ([0; 16_384], [0; 16_384]);
-        loop {
-            tokio::select! {
-                read = from_client.read(&mut up) => match read {
-                    Ok(0) | Err(_) => return,
-                    Ok(bytes) => {
-                        wait(&delayed).await;
-                        if to_server.write_all(&up[..bytes]).await.is_err() { return }
-                    }
-                },
-                read = from_server.read(&mut down) => match read {
-                    Ok(0) | Err(_) => return,
-                    Ok(bytes) => {
-                        wait(&delayed).await;
-                        if to_client.write_all(&down[..bytes]).await.is_err() { return }
-                    }
-                },
-            }
-        }
-    };
     tokio::select! {
-        () = copy => return,
+        _ = copy(client, server, &delayed, statements) => return,
         _ = silenced.wait_for(|below| number < *below) => {}
     }
     std::future::pending::<()>().await;
+}
+
+/// Copies in both directions until one of the sides or a fault ends it.
+async fn copy(
+    client: TcpStream,
+    server: TcpStream,
+    delayed: &watch::Receiver<Duration>,
+    statements: &Statements,
+) -> std::io::Result<()> {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let (mut up, mut down) = ([0; 16_384], [0; 16_384]);
+    let mut pieces = Pieces::default();
+    loop {
+        tokio::select! {
+            read = from_client.read(&mut up) => {
+                let bytes = read?;
+                if bytes == 0 {
+                    return Ok(());
+                }
+                pieces.push(&up[..bytes]);
+                while let Some(piece) = pieces.next() {
+                    wait(delayed).await;
+                    let Piece { statement, bytes } = piece;
+                    match statement.as_deref().and_then(|text| statements.fault(text)) {
+                        None => to_server.write_all(&bytes).await?,
+                        Some(Fault::Error(sqlstate)) => to_server.write_all(&failing(statement.as_deref(), sqlstate)).await?,
+                        Some(Fault::Before) => return Ok(()),
+                        Some(Fault::AnswerLost) => {
+                            to_server.write_all(&bytes).await?;
+                            let mut answer = Answer::default();
+                            loop {
+                                let bytes = from_server.read(&mut down).await?;
+                                if bytes == 0 || answer.is_complete_with(&down[..bytes]) {
+                                    return Ok(());
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            read = from_server.read(&mut down) => {
+                let bytes = read?;
+                if bytes == 0 {
+                    return Ok(());
+                }
+                wait(delayed).await;
+                to_client.write_all(&down[..bytes]).await?;
+            }
+        }
+    }
 }
 
 async fn wait(delayed: &watch::Receiver<Duration>) {

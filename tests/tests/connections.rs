@@ -14,6 +14,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::Connection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
@@ -173,6 +174,30 @@ async fn an_api_whose_connections_swallow_everything_says_so_in_time_and_goes_on
     tokio::time::timeout(longhaul_tests::DEADLINE, rest).await.expect("the stream ends");
     assert!(heard.contains("Succeeded"), "{heard}");
     worker.stop().await;
+}
+
+/// As a request whose client goes away just then, or a handler whose time is over: what others do
+/// over the same connection must not become part of that transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_was_given_up_as_it_began_is_nobodys() {
+    let stage = stage().await;
+    let proxy = proxy(&stage).await;
+    sqlx::raw_sql("CREATE TABLE public.kept (number integer)").execute(&stage.pool).await.expect("a table");
+    let server: PgConnectOptions = proxy.through(stage.database_url()).parse().expect("an address");
+    let pool = pool_options(1, &server).connect_with(server).await.expect("a pool");
+    for number in 1..=3 {
+        let mut connection = pool.acquire().await.expect("a connection");
+        proxy.delay(Duration::from_millis(100));
+        tokio::time::timeout(Duration::from_millis(50), connection.begin()).await.expect_err("it was given up");
+        drop(connection);
+        proxy.delay(Duration::ZERO);
+        if number == 2 {
+            // An error would abort that transaction.
+            sqlx::query("SELECT 1 / 0").execute(&pool).await.expect_err("a division by zero");
+        }
+        sqlx::query("INSERT INTO public.kept VALUES ($1)").bind(number).execute(&pool).await.expect("stored");
+        assert_eq!(stage.value::<Option<i32>>("SELECT max(number) FROM public.kept").await, Some(number));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

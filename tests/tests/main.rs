@@ -75,6 +75,7 @@ mod set_aside;
 mod silence;
 mod smuggling;
 mod sql_callers;
+mod statements;
 mod stolen_logins;
 mod stranded;
 mod strangers;

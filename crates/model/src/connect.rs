@@ -4,7 +4,7 @@
 //! client then hears nothing, not even an error. So every connection of Longhaul is made
 //! here: the operating system probes connections that rest and gives up those whose data is
 //! not acknowledged; a connection that rested is asked before it is used, and one that is
-//! given back is asked before it is kept, both with a time limit. Statements have a deadline
+//! given back is asked before it is kept, also whether a transaction is open, both with a time limit. Statements have a deadline
 //! of their own ([`crate::store::within`]).
 
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub fn pool_options(connections: u32, server: &PgConnectOptions) -> PgPoolOption
         // A statement that was given up may have left it waiting for an answer that never
         // comes; an error closes it.
         .after_release(|connection, used| {
-            Box::pin(async move { Ok(!is_outdated(used.age) && ping(connection).await.map(|()| true)?) })
+            Box::pin(async move { Ok(!is_outdated(used.age) && !within(PING, is_in_transaction(connection)).await?) })
         })
 }
 
@@ -80,6 +80,20 @@ pub fn own_connection(pool: &PgPool) -> PgPool {
 /// If it is broken, or does not answer within two seconds.
 pub async fn ping(connection: &mut PgConnection) -> sqlx::Result<()> {
     within(PING, connection.ping()).await
+}
+
+/// Whether a transaction is open over this connection, though nobody has it in hand. sqlx 0.9.0
+/// leaves one behind if a `begin` is dropped before its answer came
+/// (<https://github.com/transact-rs/sqlx/issues/4393>): what the next owner of the connection does
+/// would be part of it, and be lost with it.
+///
+/// A statement of its own has the time of its transaction, if it is sent as a simple query.
+///
+/// # Errors
+/// If the connection is broken, or that transaction is aborted.
+async fn is_in_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let older = sqlx::raw_sql("SELECT WHERE transaction_timestamp() < statement_timestamp()");
+    Ok(older.fetch_optional(connection).await?.is_some())
 }
 
 /// A listening connection that notices when the server has fallen silent.

@@ -152,7 +152,10 @@ BEGIN
                       FROM (SELECT unnest(ids) AS id, unnest(priorities) AS priority, unnest(keys) AS key,
                                    (extract(epoch FROM now_at) * 4096000)::bigint + generate_subscripts(ids, 1) AS moment) AS c
                 ), counted AS (
-                    INSERT INTO longhaul.admitted (id, queue, key, place) SELECT p.id, queue_name, p.key, p.place FROM placed p
+                    -- It is there already if the count added it just as it went back (count_admitted.sql).
+                    INSERT INTO longhaul.admitted (id, queue, key, place)
+                    SELECT p.id, queue_name, p.key, p.place FROM placed p
+                        ON CONFLICT (id) DO UPDATE SET queue = excluded.queue, key = excluded.key, place = excluded.place
                 )
                 INSERT INTO longhaul.ready (queue, priority, id, task_id)
                 SELECT queue_name, p.priority + 10, p.place, p.id FROM placed p;

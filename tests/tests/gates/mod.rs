@@ -166,6 +166,27 @@ async fn what_goes_back_gives_its_place_up_and_is_admitted_anew() {
     assert_eq!(hand.claim(&stage.pool, 10).await.len(), 1);
 }
 
+/// The count of what runs may add a task just as it goes back to its queue.
+#[tokio::test]
+async fn a_task_that_was_counted_as_it_went_back_is_admitted_all_the_same() {
+    let stage = stage().await;
+    set(&stage.pool, "limited", &limit(2)).await.expect("set");
+    kept_all(&stage).await;
+    let both = limited(&stage, 2).await;
+    sqlx::query("INSERT INTO longhaul.admitted (id, queue, key) VALUES ($1, 'limited', '')")
+        .bind(both[0])
+        .execute(&stage.pool)
+        .await
+        .expect("a count");
+    // The place that was counted is taken until the task has it or the next count.
+    assert_eq!(kept_all(&stage).await, 1);
+    let mut hand = Hand::new(&stage).await;
+    assert_eq!(ids(&hand.claim(&stage.pool, 10).await), [both[0]]);
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.admitted WHERE place IS NOT NULL").await, 1);
+    assert_eq!(kept_all(&stage).await, 1);
+    assert_eq!(ids(&hand.claim(&stage.pool, 10).await), [both[1]]);
+}
+
 #[tokio::test]
 async fn a_place_that_was_lost_is_found_again() {
     let stage = stage().await;
