@@ -64,6 +64,8 @@ async fn the_answer_has_what_the_page_has() {
     assert!(text.starts_with(r#"{"Complete":false,"TotalElements":"#), "the contract's members come first: {text}");
     assert_eq!(waiting["FailedAttempts"], json!([]));
     assert_eq!(waiting["WaitsBecause"][0]["Code"], "no-worker");
+    // As if a key had asked for it.
+    sqlx::query("UPDATE longhaul.task SET created_by = 'key:ada'").execute(&stage.pool).await.expect("an update");
     let _worker = stage.worker(quick_worker()).await;
     let ended = stage.ended(&started).await;
     assert_eq!(ended["State"], State::Succeeded.name(), "{ended}");
@@ -72,6 +74,7 @@ async fn the_answer_has_what_the_page_has() {
         ("Queue", json!("pumps")),
         ("Priority", json!(3)),
         ("Key", json!("acme")),
+        ("CreatedBy", json!("key:ada")),
         ("Attempt", json!(3)),
         ("MaxAttempts", json!(4)),
         ("Checkpoint", json!({"attempt": 3})),
@@ -92,9 +95,16 @@ async fn the_answer_has_what_the_page_has() {
         assert_eq!(failure["Error"].get("cause"), None, "that is for operators");
     }
     let page = page(&stage, &ended).await;
-    for shown in
-        ["pumps", "acme", "3 of 4", &worker, "Attempt 2", "attempt-failed", "&quot;tenant&quot;: &quot;acme&quot;"]
-    {
+    for shown in [
+        "pumps",
+        "acme",
+        "key:ada",
+        "3 of 4",
+        &worker,
+        "Attempt 2",
+        "attempt-failed",
+        "&quot;tenant&quot;: &quot;acme&quot;",
+    ] {
         assert!(page.contains(shown), "{shown}");
     }
     // In a list, too, no member comes twice.

@@ -427,6 +427,8 @@ async fn an_open_task_in_no_place_is_queued_again_and_written_down() {
     let text = stage.http.get(format!("{}/metrics", stage.base_url)).send().await.expect("metrics").text().await;
     let told = Scrape::read(&text.expect("a text")).sum("longhaul_repaired_tasks_total", &[]);
     assert_eq!(told, 2.0);
+    let (_, report) = stage.get("/api/findings").await;
+    assert!(report.to_string().contains("2 tasks were stranded in the last day and returned to the queue"), "{report}");
     worker.stop().await;
     assert_eq!(misplaced(&stage.pool, 10).await.expect("a look"), []);
     stage.strands_tasks();

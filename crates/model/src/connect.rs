@@ -3,9 +3,9 @@
 //! A server may freeze, and a firewall may forget a connection and swallow what is sent. The
 //! client then hears nothing, not even an error. So every connection of Longhaul is made
 //! here: the operating system probes connections that rest and gives up those whose data is
-//! not acknowledged; a connection that rested is asked before it is used, and one that is
-//! given back is asked before it is kept, also whether a transaction is open, both with a time limit. Statements have a deadline
-//! of their own ([`crate::store::within`]).
+//! not acknowledged; a connection that rested is asked before it is used, and one that is given
+//! back is asked before it is kept, also whether a transaction is open, both with a time limit.
+//! Statements have a deadline of their own ([`crate::store::within`]).
 
 use std::time::Duration;
 

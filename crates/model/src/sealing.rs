@@ -151,10 +151,25 @@ pub(crate) fn each_sealed<E>(
     Ok(())
 }
 
+fn holds_sealed(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => {
+            (members.len() == 1 && members.contains_key(SEALED)) || members.values().any(holds_sealed)
+        }
+        Value::Array(items) => items.iter().any(holds_sealed),
+        _ => false,
+    }
+}
+
 /// Opens what is sealed in the parameters of one task or schedule.
 pub(crate) struct Opener {
     keyring: Option<Keyring>,
     type_name: &'static str,
+    /// `None` if nothing is sealed, as in most tasks: there is no need to digest their parameters.
+    sealed: Option<Sealed>,
+}
+
+struct Sealed {
     /// What was sealed for the task or for the schedule is bound to this.
     task: Option<String>,
     schedule: Option<String>,
@@ -164,13 +179,8 @@ pub(crate) struct Opener {
     places: HashMap<String, Option<String>>,
 }
 
-impl Opener {
-    pub(crate) fn new(
-        keyring: Option<Keyring>,
-        type_name: &'static str,
-        holder: Holder<'_>,
-        stored: &mut Value,
-    ) -> Self {
+impl Sealed {
+    fn new(holder: Holder<'_>, stored: &mut Value) -> Self {
         let mut places = HashMap::new();
         let mut note = |place: &str, text: &mut String| {
             let place = Some(place.to_owned());
@@ -185,7 +195,23 @@ impl Opener {
             }
             Holder::Schedule(name) => (None, Some(for_schedule(name))),
         };
-        Self { keyring, type_name, task, schedule, beside: beside(stored), places }
+        Self { task, schedule, beside: beside(stored), places }
+    }
+
+    fn place(&self, sealed: &str) -> Option<&str> {
+        self.places.get(sealed)?.as_deref()
+    }
+}
+
+impl Opener {
+    pub(crate) fn new(
+        keyring: Option<Keyring>,
+        type_name: &'static str,
+        holder: Holder<'_>,
+        stored: &mut Value,
+    ) -> Self {
+        let sealed = holds_sealed(stored).then(|| Sealed::new(holder, stored));
+        Self { keyring, type_name, sealed }
     }
 
     pub(crate) fn open(&self, value: Value) -> Result<Value, String> {
@@ -196,14 +222,14 @@ impl Opener {
             .keyring
             .as_ref()
             .ok_or("a secret can't be decrypted: this worker has no key; set LONGHAUL_SECRET_KEY")?;
-        let place = self
-            .places
-            .get(sealed)
-            .and_then(Option::as_deref)
+        let (context, place) = self
+            .sealed
+            .as_ref()
+            .and_then(|context| Some((context, context.place(sealed)?)))
             .ok_or("a secret can't be decrypted: its object has other members")?;
-        let opened = match (sealed.split(':').next(), &self.task, &self.schedule) {
+        let opened = match (sealed.split(':').next(), &context.task, &context.schedule) {
             (Some(form @ FOR_TASK), Some(holder), _) | (Some(form @ FOR_SCHEDULE), _, Some(holder)) => {
-                keyring.open_as(form, &bound_to(self.type_name, place, holder, &self.beside), sealed)
+                keyring.open_as(form, &bound_to(self.type_name, place, holder, &context.beside), sealed)
             }
             _ => self.open_as_before(keyring, place, sealed),
         };

@@ -124,7 +124,7 @@ fn settings(name: &str) -> Settings {
     Settings {
         name: name.to_owned(),
         queues: vec!["acts".to_owned(), "limited".to_owned()],
-        heartbeat: Duration::from_secs(1),
+        heartbeat: Duration::from_secs(2),
         ..quick_worker()
     }
 }
