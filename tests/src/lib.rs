@@ -27,5 +27,5 @@ pub use proxy::Proxy;
 pub use records::{Project, fill_project, index_as_formerly};
 pub use scrape::Scrape;
 pub use stage::{RunningWorker, Stage, StageBuilder, finish, mortal_worker, quick_worker};
-pub use statements::{Fault, Plan, Statements};
+pub use statements::{Fault, Statements};
 pub use wait::{DEADLINE, until, until_or_tell};

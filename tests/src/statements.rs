@@ -18,30 +18,23 @@ pub enum Fault {
     Error(&'static str),
 }
 
-/// Which statements meet a fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
-    /// Each, at this time that it comes; the first is 1.
-    Each(u32),
-    /// One alone, at this time that it comes.
-    Only(String, u32),
-}
-
 /// What a proxy knows of the statements that went through it.
 #[derive(Debug, Default)]
 pub struct Statements(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    planned: Option<(Plan, Fault)>,
+    /// The time at which each statement meets a fault, the first being 1.
+    planned: Option<(u32, Fault)>,
     seen: BTreeMap<String, u32>,
     struck: Vec<String>,
 }
 
 impl Statements {
-    /// From now on statements are counted anew, and meet this fault.
-    pub fn plan(&self, plan: Plan, fault: Fault) {
-        *self.lock() = State { planned: Some((plan, fault)), ..State::default() };
+    /// From now on statements are counted anew, and each meets this fault when it comes for the
+    /// `time`th time; the first is 1.
+    pub fn plan(&self, time: u32, fault: Fault) {
+        *self.lock() = State { planned: Some((time, fault)), ..State::default() };
     }
 
     /// From now on statements are counted anew, and none meets a fault.
@@ -64,13 +57,9 @@ impl Statements {
         let times = state.seen.entry(statement.to_owned()).or_default();
         *times += 1;
         let times = *times;
-        let (plan, fault) = state.planned.clone()?;
-        let strikes = match plan {
-            Plan::Each(at) => at == times,
-            Plan::Only(only, at) => only == statement && at == times,
-        };
+        let (at, fault) = state.planned?;
         // PostgreSQL refuses no ROLLBACK.
-        let strikes = strikes && !(statement == "run ROLLBACK" && matches!(fault, Fault::Error(_)));
+        let strikes = at == times && !(statement == "run ROLLBACK" && matches!(fault, Fault::Error(_)));
         if strikes {
             state.struck.push(statement.to_owned());
         }

@@ -189,12 +189,12 @@ async fn a_transaction_that_was_given_up_as_it_began_is_nobodys() {
         let mut connection = pool.acquire().await.expect("a connection");
         proxy.delay(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_millis(50), connection.begin()).await.expect_err("it was given up");
+        if number == 2 {
+            // An error aborts that transaction.
+            sqlx::query("SELECT 1 / 0").execute(&mut *connection).await.expect_err("a division by zero");
+        }
         drop(connection);
         proxy.delay(Duration::ZERO);
-        if number == 2 {
-            // An error would abort that transaction.
-            sqlx::query("SELECT 1 / 0").execute(&pool).await.expect_err("a division by zero");
-        }
         sqlx::query("INSERT INTO public.kept VALUES ($1)").bind(number).execute(&pool).await.expect("stored");
         assert_eq!(stage.value::<Option<i32>>("SELECT max(number) FROM public.kept").await, Some(number));
     }
