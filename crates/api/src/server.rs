@@ -78,9 +78,10 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
 /// Small writes, such as the lines of a stream, are sent at once; actix-web sets no option of its
 /// sockets.
 fn on_connect(socket: &dyn Any, connection: &mut Extensions) {
-    if let Some(socket) = socket.downcast_ref::<TcpStream>() {
-        // Without it they are sent some milliseconds later.
-        let _ = socket.set_nodelay(true);
+    if let Some(socket) = socket.downcast_ref::<TcpStream>()
+        && let Err(error) = socket.set_nodelay(true)
+    {
+        tracing::debug!(%error, "what this connection sends may come some milliseconds late");
     }
     crate::limit::on_connect(connection);
 }
