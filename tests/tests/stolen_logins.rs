@@ -48,7 +48,7 @@ const TABLE: &str = "
            AND t.typelem = 0 AND coalesce(c.relkind, 'c') = 'c'
         UNION ALL
         SELECT 4, format('%s.%s()', p.pronamespace::regnamespace, p.proname), r.place,
-               string_agg(DISTINCT CASE WHEN has_function_privilege(r.role, p.oid, 'EXECUTE') THEN 'call' || CASE WHEN p.prosecdef THEN '' ELSE ', with its own rights' END END, '; ')
+               string_agg(DISTINCT CASE WHEN has_function_privilege(r.role, p.oid, 'EXECUTE') AND has_schema_privilege(r.role, p.pronamespace, 'USAGE') THEN 'call' || CASE WHEN p.prosecdef THEN '' ELSE ', with its own rights' END END, '; ')
           FROM pg_proc p
          CROSS JOIN unnest($1::text[]) WITH ORDINALITY AS r(role, place)
          WHERE p.pronamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)
@@ -127,7 +127,7 @@ const TRY: &str = "
                 RAISE EXCEPTION 'undone' USING ERRCODE = 'LH000';
             EXCEPTION WHEN OTHERS THEN
                 denied := SQLSTATE IN ('55000', '0A000') OR SQLERRM ~ '^permission denied for schema '
-                          OR (SQLERRM ~ '^permission denied for (table|view|sequence) ' AND SQLERRM ~ (' ' || tried.name || '$'));
+                          OR (SQLERRM ~ '^permission denied for (table|view|sequence|function) ' AND SQLERRM ~ (' ' || tried.name || '$'));
             END;
             IF denied = tried.may THEN
                 wrong := wrong || tried.sql;
@@ -180,16 +180,51 @@ async fn each_role_reads_and_writes_what_the_table_says_and_nothing_else() {
             }
         }
         assert!(statements.len() > 1_000, "{}", statements.len());
-        let mut connection = PgConnection::connect(url).await.expect("the login works");
-        sqlx::query("SELECT set_config('test.statements', $1, false)")
-            .bind(Value::Array(statements).to_string())
-            .execute(&mut connection)
-            .await
-            .expect("set");
-        let tried = sqlx::raw_sql(TRY).execute(&mut connection).await;
-        assert!(tried.is_ok(), "{url}: {}", tried.expect_err("refused"));
+        try_all(url, statements).await;
     }
     application.remove(&stage.pool).await;
+}
+
+/// Tried, not asked: every function is called.
+#[tokio::test]
+async fn each_role_calls_what_the_table_says_and_nothing_else() {
+    let stage = Stage::new().await;
+    let functions: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT format('%s.%s()', p.pronamespace::regnamespace, p.proname), p.proname::text,
+                format('SELECT %I.%I(%s)', p.pronamespace::regnamespace, p.proname,
+                       (SELECT string_agg(CASE WHEN p.provariadic <> 0 AND place = p.pronargs THEN 'VARIADIC ' ELSE '' END
+                                          || 'NULL::' || t::regtype, ', ' ORDER BY place)
+                          FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a(t, place)))
+           FROM pg_proc p
+          WHERE p.pronamespace IN ('longhaul'::regnamespace, 'records'::regnamespace, 'search'::regnamespace)
+            AND p.prorettype <> 'trigger'::regtype",
+    )
+    .fetch_all(&stage.pool)
+    .await
+    .expect("functions");
+    let table = permitted();
+    let logins = stage.logins();
+    for (place, url) in [&logins.api, &logins.worker, &logins.reader, &logins.tenant_reader].into_iter().enumerate() {
+        let call = |(row, name, sql): &(String, String, String)| {
+            let cell = table.get(row).and_then(|cells| cells.get(place)).map_or("–", String::as_str);
+            json!({"sql": sql, "name": name, "may": cell.starts_with("call")})
+        };
+        let statements: Vec<Value> = functions.iter().map(call).collect();
+        assert!(statements.len() > 50, "{}", statements.len());
+        try_all(url, statements).await;
+    }
+}
+
+/// Tries each as [`TRY`] does, over this login.
+async fn try_all(url: &str, statements: Vec<Value>) {
+    let mut connection = PgConnection::connect(url).await.expect("the login works");
+    sqlx::query("SELECT set_config('test.statements', $1, false)")
+        .bind(Value::Array(statements).to_string())
+        .execute(&mut connection)
+        .await
+        .expect("set");
+    let tried = sqlx::raw_sql(TRY).execute(&mut connection).await;
+    assert!(tried.is_ok(), "{url}: {}", tried.expect_err("refused"));
 }
 
 /// Tried, not asked: nothing can be made in any schema that is ours, nor altered.
