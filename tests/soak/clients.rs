@@ -254,17 +254,18 @@ impl<'a> Client<'a> {
     /// Looks how far the tasks are that run.
     async fn look(&mut self) {
         for _ in 0..6 {
-            let running: sqlx::Result<Vec<(Uuid, i16, i64, i64)>> = sqlx::query_as(
-                "SELECT id, attempt, processed_elements, (extract(epoch FROM pg_postmaster_start_time()) * 1e6)::bigint
+            let running: sqlx::Result<Vec<(Uuid, i16, i16, i64, i64)>> = sqlx::query_as(
+                "SELECT id, attempt, coalesce(interruptions, 0::smallint), processed_elements, (extract(epoch FROM pg_postmaster_start_time()) * 1e6)::bigint
                    FROM longhaul.task t WHERE state = 'Running'
                     AND NOT EXISTS (SELECT FROM longhaul.family f WHERE f.parent_id = t.id)",
             )
             .fetch_all(&self.fleet.admin)
             .await;
-            let seen = running.unwrap_or_default().into_iter().map(|(task, attempt, processed, server)| {
-                let attempt = u32::from(attempt.unsigned_abs());
-                Seen { task, attempt, server, processed }
-            });
+            let seen =
+                running.unwrap_or_default().into_iter().map(|(task, attempt, interruptions, processed, server)| {
+                    let attempt = u32::from(attempt.unsigned_abs());
+                    Seen { task, attempt, interruptions, server, processed }
+                });
             self.record.seen.lock().expect("a lock").extend(seen);
             tokio::time::sleep(Duration::from_millis(30)).await;
         }

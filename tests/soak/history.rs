@@ -133,6 +133,8 @@ pub(crate) struct RunEnd {
 pub(crate) struct Seen {
     pub(crate) task: Uuid,
     pub(crate) attempt: u32,
+    /// How often the database has interrupted it: it begins again then, under the same number.
+    pub(crate) interruptions: i16,
     /// The start of the server: progress is not durable, a crash of the server may take it back.
     pub(crate) server: Micros,
     pub(crate) processed: i64,

@@ -70,9 +70,10 @@ fn one_after_the_other(task: &Task, effects: &[&Effect], found: &mut Vec<Violati
 }
 
 fn progress(history: &History, found: &mut Vec<Violation>) {
-    let mut highest: HashMap<(Uuid, u32, Micros), i64> = HashMap::new();
+    let mut highest: HashMap<(Uuid, u32, i16, Micros), i64> = HashMap::new();
     for seen in &history.seen {
-        let before = highest.entry((seen.task, seen.attempt, seen.server)).or_insert(seen.processed);
+        let before =
+            highest.entry((seen.task, seen.attempt, seen.interruptions, seen.server)).or_insert(seen.processed);
         if seen.processed < *before {
             let says = format!("{} after {before} in attempt {}", seen.processed, seen.attempt);
             found.push(Violation::of_task(Kind::ProgressFell, seen.task, says));

@@ -107,7 +107,7 @@ fn sound() -> History {
         tasks: tasks.into_iter().chain(sole).chain(LIMITED.map(|id| task(id, "limited"))).collect(),
         effects,
         ends: vec![RunEnd { task: PLAIN, outcome: "done".to_owned() }],
-        seen: [1, 2].map(|processed| Seen { task: PLAIN, attempt: 1, server: 1, processed }).to_vec(),
+        seen: [1, 2].map(|processed| Seen { task: PLAIN, attempt: 1, interruptions: 0, server: 1, processed }).to_vec(),
         limits: BTreeMap::from([("limited".to_owned(), 1)]),
         limits_per_key: BTreeMap::new(),
         rates: BTreeMap::from([("soak".to_owned(), Rate { burst: 8.0, a_second: 0.0 })]),
@@ -166,7 +166,10 @@ const PLANTS: [(Kind, &[Plant]); 17] = [
             |history| history.effects.push(effect(PLAIN, 1, "effect", 3, 60_000_000)),
         ],
     ),
-    (Kind::ProgressFell, &[|history| history.seen.push(Seen { task: PLAIN, attempt: 1, server: 1, processed: 1 })]),
+    (
+        Kind::ProgressFell,
+        &[|history| history.seen.push(Seen { task: PLAIN, attempt: 1, interruptions: 0, server: 1, processed: 1 })],
+    ),
     (
         Kind::LimitBroken,
         &[
@@ -220,7 +223,7 @@ fn every_planted_violation_is_found() {
 
 #[test]
 fn what_may_happen_is_no_violation() {
-    let plants: [Plant; 6] = [
+    let plants: [Plant; 7] = [
         |history| {
             of(history, LIMITED[0]).end = Some(End::Cancelled);
             of(history, LIMITED[0]).plan.may_be_cancelled = true;
@@ -236,8 +239,9 @@ fn what_may_happen_is_no_violation() {
             of(history, LIMITED[0]).error = Some("poison-task".to_owned());
             of(history, LIMITED[0]).attempt_errors = BTreeMap::from([("worker-lost".to_owned(), 3)]);
         },
-        |history| history.seen.push(Seen { task: PLAIN, attempt: 1, server: 2, processed: 1 }),
-        |history| history.seen.push(Seen { task: PLAIN, attempt: 2, server: 1, processed: 1 }),
+        |history| history.seen.push(Seen { task: PLAIN, attempt: 1, interruptions: 0, server: 2, processed: 1 }),
+        |history| history.seen.push(Seen { task: PLAIN, attempt: 1, interruptions: 1, server: 1, processed: 1 }),
+        |history| history.seen.push(Seen { task: PLAIN, attempt: 2, interruptions: 0, server: 1, processed: 1 }),
         |history| history.requests[0].answers = vec![Answer::Unknown, Answer::Refused, Answer::Accepted(vec![PLAIN])],
     ];
     for (number, plant) in plants.iter().enumerate() {
