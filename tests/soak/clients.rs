@@ -254,7 +254,7 @@ impl<'a> Client<'a> {
     /// Looks how far the tasks are that run.
     async fn look(&mut self) {
         for _ in 0..6 {
-            let running: sqlx::Result<Vec<(Uuid, i16, i16, i64, i64)>> = sqlx::query_as(
+            let running: sqlx::Result<Vec<Look>> = sqlx::query_as(
                 "SELECT id, attempt, coalesce(interruptions, 0::smallint), processed_elements, (extract(epoch FROM pg_postmaster_start_time()) * 1e6)::bigint
                    FROM longhaul.task t WHERE state = 'Running'
                     AND NOT EXISTS (SELECT FROM longhaul.family f WHERE f.parent_id = t.id)",
@@ -271,6 +271,9 @@ impl<'a> Client<'a> {
         }
     }
 }
+
+/// Task, attempt, interruptions, progress, start of the server.
+type Look = (Uuid, i16, i16, i64, i64);
 
 /// What an answer says about what was asked for.
 fn judge(status: Option<u16>, body: &Value, ids: impl Fn(&Value) -> Vec<Uuid>) -> Answer {
