@@ -1,20 +1,17 @@
 //! Options of the sockets under database connections, which sqlx does not give out.
 
 use std::collections::BTreeSet;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError};
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::tune;
 
 /// The ports of the database servers that pools of this process lead to.
-static SERVERS: RwLock<BTreeSet<u16>> = RwLock::new(BTreeSet::new());
+static SERVERS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// Connections to this port are to a database from here on.
 pub(crate) fn lead_to(port: u16) {
-    let known = SERVERS.read().unwrap_or_else(PoisonError::into_inner).contains(&port);
-    if !known {
-        SERVERS.write().unwrap_or_else(PoisonError::into_inner).insert(port);
-    }
+    SERVERS.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
 }
 
 /// Elsewhere the system's own settings stay.
@@ -70,7 +67,7 @@ mod linux {
     }
 
     fn leads_to_database(peer: SocketAddrAny) -> bool {
-        let servers = super::SERVERS.read().unwrap_or_else(PoisonError::into_inner);
+        let servers = super::SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
         SocketAddr::try_from(peer).is_ok_and(|peer| servers.contains(&peer.port()))
     }
 

@@ -1,6 +1,6 @@
-//! Every statement of API and worker meets a fault, at its first, second and third time: it does not
-//! reach the server, its answer is lost, or the server refuses it. Whatever it is, all that was
-//! accepted ends as it should, once.
+//! Every statement that the API or a worker sends meets a fault. The first, second and third time, it does
+//! not reach the server, or its answer is lost; the first time, the server refuses it. Every accepted
+//! task ends as it should, once.
 
 mod act;
 mod scene;

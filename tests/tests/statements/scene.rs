@@ -214,7 +214,7 @@ impl<'a> Round<'a> {
         .await;
     }
 
-    /// Waits until every task of the round has ended.
+    /// Waits until no task of the stage is open.
     pub(super) async fn all_end(&self) {
         let open = async || -> Vec<(String, String, i16)> {
             let sql = "SELECT coalesce(parameters ->> 'name', type), state::text, attempt FROM longhaul.task
