@@ -15,10 +15,11 @@ import psycopg
 from cluster import PASSWORD, Cluster, free_port, wait
 
 PRODUCERS = 8
+WORKERS = 3
 
 
 class Fleet:
-    """An API and two workers over one address."""
+    """An API and workers over one address."""
 
     def __init__(self, program, cluster, address):
         self.program, self.cluster, self.address = program, cluster, address
@@ -31,7 +32,7 @@ class Fleet:
     def start(self):
         subprocess.run([self.program, "migrate"], env=self.environment(), check=True, stdout=subprocess.DEVNULL)
         listen = self.base_url.removeprefix("http://")
-        for number, arguments in enumerate([["serve", "--listen", listen], ["work"], ["work"]]):
+        for number, arguments in enumerate([["serve", "--listen", listen], *[["work"]] * WORKERS]):
             log = (self.cluster.directory / f"{arguments[0]}{number}.log").open("ab")
             self.processes.append(
                 subprocess.Popen([self.program, *arguments], env=self.environment(), stdout=log, stderr=log)
@@ -158,6 +159,11 @@ def play(name, program, cluster):
         ).fetchone()
         (failures,) = connection.execute("SELECT count(*) FROM longhaul.tasks WHERE state = 'Failed'").fetchone()
         (attempts,) = connection.execute("SELECT count(*) FROM longhaul.tasks WHERE attempt > 1").fetchone()
+        # Every worker has come over, not only those that claimed.
+        (workers,) = connection.execute(
+            "SELECT count(*) FROM longhaul.worker WHERE lost_at IS NULL AND stopped_at IS NULL AND heartbeat_at > to_timestamp(%s)",
+            [promoted],
+        ).fetchone()
         (misplaced,) = connection.execute("SELECT count(*) FROM longhaul.misplaced()").fetchone()
         (repaired,) = connection.execute("SELECT count(*) FROM longhaul.repaired").fetchone()
     fleet.stop()
@@ -172,7 +178,9 @@ def play(name, program, cluster):
         f"| {promoted - failed:.1f} | {first - promoted:.2f} | {claimed - promoted:.2f} |",
         flush=True,
     )
-    return not (stranded or misplaced or repaired or failures or attempts) and (lost == 0 or not synchronous)
+    if workers < WORKERS:
+        print(f"only {workers} of {WORKERS} workers are back", flush=True)
+    return workers >= WORKERS and not (stranded or misplaced or repaired or failures or attempts) and (lost == 0 or not synchronous)
 
 
 def main():

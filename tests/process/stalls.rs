@@ -72,6 +72,47 @@ async fn what_stands_still_is_told_by_database_and_by_http_alike() {
     assert!(overdue >= 3_600.0, "{overdue}");
 }
 
+/// New sessions meet what was changed about the database.
+async fn end_other_sessions(stage: &Stage) {
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    execute(stage, &[sql]).await;
+}
+
+async fn is_told_both_ways(stage: &Stage, check: &str, words: &str) {
+    for found in found(stage).await {
+        assert!(found.iter().any(|(other, says)| other == check && says.starts_with(words)), "{words}: {found:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_accepts_no_writes_is_told_by_database_and_by_http_alike() {
+    let stage = Stage::new().await;
+    let database: String = stage.value("SELECT current_database()::text").await;
+    execute(&stage, &[&format!("ALTER DATABASE \"{database}\" SET default_transaction_read_only = on")]).await;
+    end_other_sessions(&stage).await;
+    is_told_both_ways(&stage, "server", "default_transaction_read_only is on: nothing can be stored").await;
+    execute(&stage, &["SET default_transaction_read_only = off", &format!("ALTER DATABASE \"{database}\" RESET ALL")])
+        .await;
+    end_other_sessions(&stage).await;
+}
+
+#[tokio::test]
+async fn an_encoding_that_cant_store_every_text_is_told_by_database_and_by_http_alike() {
+    let stage = Stage::new().await;
+    let change = async |encoding: &str| {
+        let sql = format!(
+            "UPDATE pg_database SET encoding = pg_char_to_encoding('{encoding}') WHERE datname = current_database()"
+        );
+        execute(&stage, &[&sql]).await;
+        end_other_sessions(&stage).await;
+    };
+    // Where the schema is there already: `migrate` refuses such a database.
+    change("LATIN1").await;
+    is_told_both_ways(&stage, "server", "the database's encoding is LATIN1: not every text can be stored").await;
+    change("UTF8").await;
+}
+
 #[tokio::test]
 async fn a_service_that_fails_again_and_again_is_told_until_it_succeeds() {
     let stage = Stage::new().await;

@@ -156,6 +156,7 @@ async fn copy(
                         None => to_server.write_all(&bytes).await?,
                         Some(Fault::Error(sqlstate)) => to_server.write_all(&failing(statement.as_deref(), sqlstate)).await?,
                         Some(Fault::Before) => return Ok(()),
+                        Some(Fault::Silence) => return std::future::pending().await,
                         Some(Fault::AnswerLost) => {
                             to_server.write_all(&bytes).await?;
                             let mut answer = Answer::default();

@@ -1,6 +1,6 @@
 //! Reading what `/metrics` shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Series by name and labels, as they stand in the text.
 #[derive(Debug, Clone)]
@@ -27,6 +27,13 @@ impl Scrape {
             .filter(|(series, _)| series.split('{').next() == Some(name) && labels.iter().all(|l| series.contains(l)))
             .map(|(_, value)| value)
             .sum()
+    }
+
+    /// The values of this label in the series with this name.
+    pub fn values_of(&self, name: &str, label: &str) -> BTreeSet<&str> {
+        let of_series = self.series.keys().filter(|series| series.split('{').next() == Some(name));
+        let start = format!("{label}=\"");
+        of_series.filter_map(|series| series.split_once(&start)?.1.split('"').next()).collect()
     }
 
     /// The names of its series, each with the names of its labels.

@@ -16,6 +16,8 @@ pub enum Fault {
     AnswerLost,
     /// The server answers with an error of this SQLSTATE, and does nothing.
     Error(&'static str),
+    /// The connection swallows it and all that follows, and stays open.
+    Silence,
 }
 
 /// What a proxy knows of the statements that went through it.
@@ -24,17 +26,31 @@ pub struct Statements(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The time at which each statement meets a fault, the first being 1.
-    planned: Option<(u32, Fault)>,
+    planned: Option<Plan>,
     seen: BTreeMap<String, u32>,
     struck: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    /// The time at which each statement meets the fault, the first being 1.
+    time: u32,
+    fault: Fault,
+    /// What a statement that meets it contains.
+    part: String,
 }
 
 impl Statements {
     /// From now on statements are counted anew, and each meets this fault when it comes for the
     /// `time`th time; the first is 1.
     pub fn plan(&self, time: u32, fault: Fault) {
-        *self.lock() = State { planned: Some((time, fault)), ..State::default() };
+        self.plan_for("", time, fault);
+    }
+
+    /// The same, but only for statements that contain this.
+    pub fn plan_for(&self, part: &str, time: u32, fault: Fault) {
+        let planned = Some(Plan { time, fault, part: part.to_owned() });
+        *self.lock() = State { planned, ..State::default() };
     }
 
     /// From now on statements are counted anew, and none meets a fault.
@@ -57,9 +73,11 @@ impl Statements {
         let times = state.seen.entry(statement.to_owned()).or_default();
         *times += 1;
         let times = *times;
-        let (at, fault) = state.planned?;
+        let Plan { time, fault, part } = state.planned.as_ref()?;
+        let fault = *fault;
         // PostgreSQL refuses no ROLLBACK.
-        let strikes = at == times && !(statement == "run ROLLBACK" && matches!(fault, Fault::Error(_)));
+        let refuses_rollback = statement == "run ROLLBACK" && matches!(fault, Fault::Error(_));
+        let strikes = *time == times && statement.contains(part) && !refuses_rollback;
         if strikes {
             state.struck.push(statement.to_owned());
         }

@@ -77,6 +77,32 @@ async fn a_worker_whose_connections_fall_silent_makes_new_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_worker_behind_a_firewall_that_forgets_beats_again() {
+    let stage = stage().await;
+    let proxy = proxy(&stage).await;
+    let workers = [
+        stage.worker_through(&proxy, quick_worker()).await,
+        stage.worker_through(&proxy, quick_worker()).await,
+        stage.worker_through(&proxy, quick_worker()).await,
+    ];
+    until("all to be there", async || {
+        (stage.value::<i64>("SELECT count(*) FROM longhaul.worker").await == 3).then_some(())
+    })
+    .await;
+    proxy.silence_existing();
+    let silent: chrono::DateTime<chrono::Utc> = stage.value("SELECT clock_timestamp()").await;
+    until("all to have beaten since", async || {
+        let sql = "SELECT count(*) FROM longhaul.worker WHERE heartbeat_at > $1 AND lost_at IS NULL";
+        let beaten: i64 = sqlx::query_scalar(sql).bind(silent).fetch_one(&stage.pool).await.expect("a count");
+        (beaten == 3).then_some(())
+    })
+    .await;
+    for worker in workers {
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_far_from_its_database_beats_in_time_and_is_not_presumed_dead() {
     let stage = stage().await;
     let proxy = proxy(&stage).await;

@@ -8,7 +8,7 @@ use longhaul::{
     TaskType,
 };
 use longhaul_devdb::{Options, Server};
-use longhaul_tests::until;
+use longhaul_tests::{signal_server, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -138,6 +138,41 @@ async fn api_and_worker_follow_the_server_that_takes_writes() {
     stop.cancel();
     serving.await.expect("it ends").expect("in order");
     working.await.expect("it ends").expect("in order");
+}
+
+/// All connections swallow what is sent: nobody is told that the server has gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_worker_of_a_frozen_server_goes_on_with_the_one_that_takes_writes() {
+    let (first, _second, second_pool, address) = pair().await;
+    let stop = CancellationToken::new();
+    let workers = [(); 3].map(|()| {
+        let (host, address, stop) = (host(), address.clone(), stop.clone());
+        tokio::spawn(async move { host.work(&address, Settings::default(), stop).await })
+    });
+    let first_pool = longhaul::connect(&address, 1, "hosts").await.expect("one of them takes writes");
+    until("all to have registered", async || {
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM longhaul.worker").fetch_one(&first_pool).await.expect("a count");
+        (count == 3).then_some(())
+    })
+    .await;
+
+    signal_server(&first, "-STOP");
+    take_writes(&second_pool, true).await;
+    let promoted = Instant::now();
+    until("all to beat there", async || {
+        let sql = "SELECT count(*) FROM longhaul.workers WHERE state = 'alive'";
+        let alive: i64 = sqlx::query_scalar(sql).fetch_one(&second_pool).await.expect("a count");
+        (alive == 3).then_some(())
+    })
+    .await;
+    println!("all workers were there {:?} after the other server took writes", promoted.elapsed());
+
+    signal_server(&first, "-CONT");
+    stop.cancel();
+    for worker in workers {
+        worker.await.expect("it ends").expect("in order");
+    }
 }
 
 #[tokio::test]

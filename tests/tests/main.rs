@@ -73,6 +73,7 @@ mod search;
 mod secret;
 mod set_aside;
 mod silence;
+mod silent_services;
 mod smuggling;
 mod sql_callers;
 mod statements;
