@@ -308,7 +308,7 @@ try {
   for (const [scheme, options] of [
     ["light", { colorScheme: "light" }],
     ["dark", { colorScheme: "dark" }],
-    ["mobile", { colorScheme: "light", viewport: { width: 360, height: 780 }, hasTouch: true, isMobile: true }],
+    ["mobile", { colorScheme: "light", viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true }],
     ["mobile-dark", { colorScheme: "dark", viewport: { width: 360, height: 780 }, hasTouch: true, isMobile: true }],
   ]) {
     await step(`axe finds nothing grave on any page, nothing is cut off: ${scheme}`, async () => {
