@@ -4,6 +4,7 @@
 //! `cargo test -p longhaul-tests --test suite stranded::` runs those of one file.
 
 mod access;
+mod advisories;
 mod advisory_locks;
 mod answers;
 mod audit;
