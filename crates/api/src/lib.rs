@@ -27,6 +27,8 @@ mod patience;
 mod percent;
 mod query_string;
 mod reading;
+#[cfg(test)]
+mod reading_cost;
 pub mod record;
 mod return_path;
 mod schedule;
