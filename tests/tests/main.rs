@@ -45,6 +45,7 @@ mod log_stream;
 mod metrics;
 mod modules;
 mod monitoring;
+mod not_http;
 mod oauth;
 mod odd_values;
 mod openapi;

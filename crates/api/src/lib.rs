@@ -10,6 +10,7 @@ mod app_builder;
 mod batch_request;
 mod body;
 mod complaints;
+mod connection;
 mod control;
 mod ending;
 mod endpoint;
