@@ -94,30 +94,6 @@ async fn a_stream_over_http_1_0_ends_with_its_connection() {
     assert_eq!(bodies.last().expect("a body")["State"], "Cancelled");
 }
 
-/// actix-http answers what it can't parse itself, with no body: docs/errors.md says so. Once
-/// that changes, both can say more.
-#[tokio::test]
-async fn what_is_no_http_is_refused_without_a_problem() {
-    let stage = Stage::new().await;
-    let large = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "y".repeat(140_000));
-    for (status, bytes) in [
-        ("400 Bad Request", "NONSENSE\r\n\r\n"),
-        ("400 Bad Request", "GET / HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n"),
-        ("431 Request Header Fields Too Large", &large),
-    ] {
-        let mut stream = connect(&stage).await;
-        let _all_or_not = stream.write_all(bytes.as_bytes()).await;
-        let answer = rest(&mut stream).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
-        assert!(answer.ends_with("\r\n\r\n") && answer.contains("content-length: 0"), "{answer}");
-    }
-    // A head that is parsed and too large has one.
-    let headers: String = (0..80).map(|number| format!("x-{number}: y\r\n")).collect();
-    let answer =
-        sent(&stage, &format!("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("headers-too-large"), "{answer}");
-}
-
 #[tokio::test]
 async fn a_file_is_not_taken_as_a_part_of_a_form() {
     let stage = Stage::new().await;

@@ -134,21 +134,18 @@ async fn heads_that_are_too_large_are_refused() {
         format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n")
     };
     let cases = [
-        ("a long address", head(&format!("/{}", "a".repeat(9_000)), ""), "414", Some("uri-too-long")),
-        ("a long query", head(&format!("/api/queues?{}", "a=b&".repeat(3_000)), ""), "414", Some("uri-too-long")),
-        ("many headers", head("/api/queues", &headers(70, 1)), "431", Some("headers-too-large")),
-        ("large headers", head("/api/queues", &headers(10, 4_000)), "431", Some("headers-too-large")),
+        ("a long address", head(&format!("/{}", "a".repeat(9_000)), ""), "414", "uri-too-long"),
+        ("a long query", head(&format!("/api/queues?{}", "a=b&".repeat(3_000)), ""), "414", "uri-too-long"),
+        ("many headers", head("/api/queues", &headers(70, 1)), "431", "headers-too-large"),
+        ("large headers", head("/api/queues", &headers(10, 4_000)), "431", "headers-too-large"),
         // Where the parser of actix-web itself gives up.
-        ("very many headers", head("/api/queues", &headers(2_000, 1)), "4", None),
-        ("very large headers", head("/api/queues", &headers(50, 20_000)), "4", None),
-        ("no head at all", "\0".repeat(1_000) + "\r\n\r\n", "4", None),
+        ("very many headers", head("/api/queues", &headers(2_000, 1)), "431", "headers-too-large"),
+        ("very large headers", head("/api/queues", &headers(50, 20_000)), "431", "headers-too-large"),
+        ("no head at all", "\0".repeat(1_000) + "\r\n\r\n", "400", "malformed-request"),
     ];
     for (what, request, status, code) in cases {
         let answer = answer(&stage, request.as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{what}: {answer}");
-        if let Some(code) = code {
-            assert!(answer.contains(code), "{what}: {answer}");
-        }
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(code), "{what}: {answer}");
     }
     is_well(&stage).await;
 }

@@ -4,6 +4,7 @@
 //! `cargo test -p longhaul-tests --test suite stranded::` runs those of one file.
 
 mod access;
+mod advisories;
 mod advisory_locks;
 mod answers;
 mod audit;
@@ -44,6 +45,7 @@ mod log_stream;
 mod metrics;
 mod modules;
 mod monitoring;
+mod not_http;
 mod oauth;
 mod odd_values;
 mod openapi;

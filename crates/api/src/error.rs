@@ -26,6 +26,7 @@ macro_rules! kinds {
 
 kinds! {
     NOT_JSON = ("not-json", 400, "The body is not JSON");
+    MALFORMED_REQUEST = ("malformed-request", 400, "The request is not HTTP/1.1");
     AMBIGUOUS_REQUEST = ("ambiguous-request", 400, "The end of the request is ambiguous");
     INVALID_REQUEST = ("invalid-request", 400, "The request is invalid");
     UNKNOWN_TASK_TYPE = ("unknown-task-type", 400, "There is no such task type");
@@ -42,6 +43,7 @@ kinds! {
     UNKNOWN_ROUTE = ("unknown-route", 404, "Not found");
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed");
     NOT_ACCEPTABLE = ("not-acceptable", 406, "The response is not available in an accepted format");
+    HEAD_TOO_SLOW = ("head-too-slow", 408, "The head of the request came too slowly");
     BODY_TOO_SLOW = ("body-too-slow", 408, "The body came too slowly");
     TASK_ENDED = ("task-ended", 409, "The task has completed");
     TASK_OPEN = ("task-open", 409, "The task has not completed");
@@ -297,6 +299,11 @@ tokio::task_local! {
 /// What is refused meanwhile says where this public address explains it.
 pub(crate) async fn answered_by<T>(base_url: Arc<str>, answering: impl Future<Output = T>) -> T {
     ANSWERED_BY.scope(base_url, answering).await
+}
+
+/// The same at once.
+pub(crate) fn answered_by_sync<T>(base_url: Arc<str>, answer: impl FnOnce() -> T) -> T {
+    ANSWERED_BY.sync_scope(base_url, answer)
 }
 
 /// Where the API at this public address explains an error code, if it does.

@@ -10,6 +10,7 @@ mod app_builder;
 mod batch_request;
 mod body;
 mod complaints;
+mod connection;
 mod control;
 mod ending;
 mod endpoint;
@@ -27,6 +28,8 @@ mod patience;
 mod percent;
 mod query_string;
 mod reading;
+#[cfg(test)]
+mod reading_cost;
 pub mod record;
 mod return_path;
 mod schedule;

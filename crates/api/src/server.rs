@@ -1,19 +1,18 @@
 //! The HTTP server.
 
-use std::any::Any;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use actix_web::dev::{Extensions, Server};
+use actix_web::App as ActixApp;
+use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
-use actix_web::{App as ActixApp, HttpServer};
 use longhaul_telemetry::Vitals;
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
+use crate::connection;
 use crate::observe::observe;
 
 /// A server that has its address and is ready to run.
@@ -21,16 +20,6 @@ pub struct BoundServer {
     server: Server,
     app: App,
 }
-
-/// How long a connection stays open without a request. Reverse proxies close theirs after 60 s
-/// (nginx' `keepalive_timeout` of an upstream) and expect the server to wait longer: a request that
-/// meets a connection as the server closes it is lost.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// How long the server goes on to read a body that was refused before it had arrived. A connection
-/// that closes while bytes arrive is reset, and the client may never see the answer; with the
-/// default, one second, a slow upload often doesn't.
-const REFUSED_BODY: Duration = Duration::from_secs(10);
 
 /// How long requests under way may take once the server stops.
 const DRAIN_SECONDS: u64 = 10;
@@ -48,42 +37,34 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
     let head_patience = app.inner.settings.limits.head_patience;
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let connections = app.inner.settings.limits.connections.div_ceil(workers).max(1);
-    let server = HttpServer::new({
+    let server = Server::build();
+    let draining = server.graceful_shutdown_signal();
+    let service = {
         let app = app.clone();
         move || {
             let metrics = app.inner.metrics.clone();
             actix_web::rt::spawn(beat(metrics.vitals().clone()));
-            let routes = |config: &mut ServiceConfig| app.configure(config);
-            ActixApp::new()
-                .configure(routes)
+            let routes = ActixApp::new()
+                .configure(|config: &mut ServiceConfig| app.configure(config))
                 .wrap(from_fn(crate::patience::answer_in_time))
                 .wrap(from_fn(crate::limit::guard))
-                .wrap(from_fn(move |request, next| observe(metrics.clone(), request, next)))
+                .wrap(from_fn(move |request, next| observe(metrics.clone(), request, next)));
+            let draining = draining.clone();
+            let draining = move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            };
+            connection::service(routes, app.base_url().into(), head_patience, draining)
         }
-    })
-    .workers(workers)
-    .max_connections(connections)
-    // Before it listens: later it is not heard of.
-    .on_connect(on_connect)
-    .listen(listener)?
-    .client_request_timeout(head_patience)
-    .keep_alive(KEEP_ALIVE)
-    .client_disconnect_timeout(REFUSED_BODY)
-    .shutdown_timeout(DRAIN_SECONDS)
-    .disable_signals()
-    .run();
+    };
+    let server = server
+        .workers(workers)
+        .max_concurrent_connections(connections)
+        .shutdown_timeout(DRAIN_SECONDS)
+        .disable_signals()
+        .listen("api", listener, service)?
+        .run();
     Ok(BoundServer { server, app })
-}
-
-/// Small writes, such as the lines of a stream, are sent at once; actix-web sets no option of its
-/// sockets.
-fn on_connect(socket: &dyn Any, connection: &mut Extensions) {
-    if let Some(socket) = socket.downcast_ref::<TcpStream>()
-        && let Err(error) = socket.set_nodelay(true)
-    {
-        tracing::debug!(%error, "what this connection sends may come some milliseconds late");
-    }
-    crate::limit::on_connect(connection);
 }
 
 /// Shows that this thread of the server goes on, for as long as it does.
@@ -103,25 +84,24 @@ async fn beat(vitals: Vitals) {
 /// If the operating system refuses the listener.
 pub fn bind_unix(app: App, listener: UnixListener) -> std::io::Result<BoundServer> {
     let head_patience = app.inner.settings.limits.head_patience;
-    let server = HttpServer::new({
+    let server = Server::build();
+    let draining = server.graceful_shutdown_signal();
+    let service = {
         let app = app.clone();
         move || {
-            let routes = |config: &mut ServiceConfig| app.configure(config);
-            ActixApp::new()
-                .configure(routes)
+            let routes = ActixApp::new()
+                .configure(|config: &mut ServiceConfig| app.configure(config))
                 .wrap(from_fn(crate::patience::answer_in_time))
-                .wrap(from_fn(crate::limit::guard))
+                .wrap(from_fn(crate::limit::guard));
+            let draining = draining.clone();
+            let draining = move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            };
+            connection::service(routes, app.base_url().into(), head_patience, draining)
         }
-    })
-    .workers(1)
-    .on_connect(on_connect)
-    .listen_uds(listener)?
-    .client_request_timeout(head_patience)
-    .keep_alive(KEEP_ALIVE)
-    .client_disconnect_timeout(REFUSED_BODY)
-    .shutdown_timeout(0)
-    .disable_signals()
-    .run();
+    };
+    let server = server.workers(1).shutdown_timeout(0).disable_signals().listen_uds("api", listener, service)?.run();
     Ok(BoundServer { server, app })
 }
 

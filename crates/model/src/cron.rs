@@ -241,6 +241,68 @@ mod tests {
         );
     }
 
+    /// The days of November 2026 on which it fires. The 1st is a Sunday.
+    fn days(expression: &str) -> Vec<u32> {
+        let times = between(&schedule(expression, "UTC"), "2026-10-31T23:59:59Z", "2026-11-30T23:59:59Z");
+        times.iter().map(|time| time[8..10].parse().expect("a day")).collect()
+    }
+
+    #[test]
+    fn either_day_is_enough_unless_a_field_is_just_a_star_or_the_weekday_has_a_plus() {
+        const EVERY_DAY: &[u32] = &[
+            1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
+            30,
+        ];
+        const MONDAYS: &[u32] = &[2, 9, 16, 23, 30];
+        const ODD_DAYS_AND_MONDAYS: &[u32] = &[1, 2, 3, 5, 7, 9, 11, 13, 15, 16, 17, 19, 21, 23, 25, 27, 29, 30];
+        const ODD_MONDAYS: &[u32] = &[9, 23];
+        // The same, and Sunday, Tuesday, Thursday and Saturday.
+        const THE_12TH_AND_EVERY_OTHER_WEEKDAY: &[u32] =
+            &[1, 3, 5, 7, 8, 10, 12, 14, 15, 17, 19, 21, 22, 24, 26, 28, 29];
+        for (expression, ours, vixie) in [
+            // Both fields are given, in either cron.
+            ("0 0 13 * MON", &[2, 9, 13, 16, 23, 30][..], Some(&[2, 9, 13, 16, 23, 30][..])),
+            ("0 0 1-31 * MON", EVERY_DAY, Some(EVERY_DAY)),
+            ("0 0 1-31/2 * MON", ODD_DAYS_AND_MONDAYS, Some(ODD_DAYS_AND_MONDAYS)),
+            // One of them is just a star.
+            ("0 0 * * MON", MONDAYS, Some(MONDAYS)),
+            ("0 0 13 * *", &[13], Some(&[13])),
+            ("0 0 * * *", EVERY_DAY, Some(EVERY_DAY)),
+            // One of them begins with a star: Vixie cron requires both days.
+            ("0 0 */2 * MON", ODD_DAYS_AND_MONDAYS, Some(ODD_MONDAYS)),
+            ("0 0 */1 * MON", EVERY_DAY, Some(MONDAYS)),
+            ("0 0 12 * */2", THE_12TH_AND_EVERY_OTHER_WEEKDAY, Some(&[12])),
+            // Not in Vixie cron.
+            ("0 0 ? * MON", MONDAYS, None),
+            ("0 0 13 * ?", &[13], None),
+            ("0 0 */2 * +MON", ODD_MONDAYS, None),
+            ("0 0 12 * +*/2", &[12], None),
+            ("0 0 * * +MON", MONDAYS, None),
+            ("0 0 13 * +MON", &[], None),
+            ("0 0 13 * +FRI", &[13], None),
+        ] {
+            assert_eq!(days(expression), ours, "{expression}");
+            if let Some(vixie) = vixie {
+                assert_eq!(vixie_days(expression), vixie, "{expression} in Vixie cron");
+            }
+        }
+    }
+
+    /// The days of November 2026 on which Vixie cron starts the command: it requires both days if
+    /// a field begins with a star (`DOM_STAR` and `DOW_STAR` in its `entry.c`), and else either one.
+    fn vixie_days(expression: &str) -> Vec<u32> {
+        let fields: Vec<&str> = expression.split(' ').collect();
+        let (day, weekday) = (fields[2], fields[4]);
+        // Each field alone, which both crons read in the same way.
+        let (of_day, of_weekday) = (days(&format!("0 0 {day} * *")), days(&format!("0 0 * * {weekday}")));
+        let both = day.starts_with('*') || weekday.starts_with('*');
+        let fires = |day: &u32| match (of_day.contains(day), of_weekday.contains(day)) {
+            (day, weekday) if both => day && weekday,
+            (day, weekday) => day || weekday,
+        };
+        (1..=30).filter(fires).collect()
+    }
+
     #[test]
     fn the_last_day_and_the_last_weekday_of_a_month_stand_in_one_list() {
         // The last day of January and of February 2026 is a Saturday, that of March a Tuesday.

@@ -26,6 +26,7 @@ mod number;
 mod options;
 mod outcome;
 mod plan;
+pub mod pointer;
 pub mod problem;
 mod progress;
 mod registry;
@@ -77,7 +78,7 @@ pub use task_id::{PublicId, split_public_id};
 pub use task_type::{DEFAULT_PRIORITY, TaskAddress, TaskType, TaskTypeInfo, same_parameters};
 pub use time_left::TimeLeft;
 pub use trace::TraceContext;
-pub use validate::{ParameterError, Shape, X_EXPECTED, closed, escape, has_nul};
+pub use validate::{ParameterError, Shape, X_EXPECTED, closed, has_nul};
 
 // The crates whose types stand in our signatures, for authors of task types.
 pub use {chrono, schemars, serde, serde_json, sqlx, tokio_util::sync::CancellationToken, uuid};

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::Keyring;
 use crate::keyring::NotOpened;
+use crate::pointer::escape;
 
 /// Whose parameters are sealed or opened: what they are sealed for opens nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +133,7 @@ pub(crate) fn each_sealed<E>(
                     Value::String(text) if alone && name == SEALED => call(place, text)?,
                     _ => {
                         place.push('/');
-                        place.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                        place.push_str(&escape(name));
                         each_sealed(value, place, call)?;
                         place.truncate(above);
                     }

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::pointer::{escape, unescape};
+
 /// One complaint about a request's parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ParameterError {
@@ -150,7 +152,7 @@ impl<T: DeserializeOwned + JsonSchema> Shape<T> {
         let here = members.iter().filter(|(name, _)| !self.left.contains(name));
         for (name, value) in here.filter(|(name, value)| name.contains('\0') || has_nul(value)) {
             let message = "The character U+0000 can't be stored; omit it.".to_owned();
-            errors.push(ParameterError { pointer: format!("{place}/{}", escape(name)), message });
+            errors.push(ParameterError { pointer: format!("{place}/{}", shown_name(name)), message });
             if value.is_string() {
                 wrong.insert(name.clone());
             }
@@ -204,7 +206,7 @@ impl Subject<'_> {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let message = format!("Unknown {noun}; the known ones are {}.", known(object));
                 let complaint = |name: &String| ParameterError {
-                    pointer: format!("{place}/{}", escape(name)),
+                    pointer: format!("{place}/{}", shown_name(name)),
                     message: message.clone(),
                 };
                 return unexpected.iter().take(COMPLAINTS_AT_MOST).map(complaint).collect();
@@ -214,7 +216,7 @@ impl Subject<'_> {
                 let expected = object["properties"][name][X_EXPECTED].as_str();
                 let message =
                     format!("This {noun} is required. {}", expected.unwrap_or_default()).trim_end().to_owned();
-                return vec![ParameterError { pointer: format!("{place}/{}", escape(name)), message }];
+                return vec![ParameterError { pointer: format!("{place}/{}", shown_name(name)), message }];
             }
             _ if expected.is_some() => expected.unwrap_or_default().to_owned(),
             ValidationErrorKind::Type { .. } if object["properties"].is_object() => {
@@ -275,14 +277,7 @@ fn cut(text: &str, characters: usize) -> String {
     }
 }
 
-/// The name that a part of a JSON pointer stands for.
-fn unescape(token: &str) -> String {
-    token.replace("~1", "/").replace("~0", "~")
-}
-
-/// A member's name as a part of a JSON pointer (RFC 6901: `~` is `~0`, `/` is
-/// `~1`), cut where it is very long.
-#[must_use]
-pub fn escape(name: &str) -> String {
-    bounded(&name.replace('~', "~0").replace('/', "~1"))
+/// A member's name as a part of a pointer that an answer shows.
+fn shown_name(name: &str) -> String {
+    bounded(&escape(name))
 }

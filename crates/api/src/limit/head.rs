@@ -24,8 +24,13 @@ pub(super) fn check(request: &HttpRequest) -> Result<(), ApiError> {
         bytes += name.as_str().len() + value.len();
     }
     if count > HEADERS || bytes > HEADER_BYTES {
-        let detail = format!("A request may have at most {HEADERS} headers, of at most {HEADER_BYTES} bytes in total.");
-        return Err(ApiError::new(HEADERS_TOO_LARGE, detail));
+        return Err(too_large());
     }
     Ok(())
+}
+
+/// A head has too many or too long headers.
+pub(crate) fn too_large() -> ApiError {
+    let detail = format!("A request may have at most {HEADERS} headers, of at most {HEADER_BYTES} bytes in total.");
+    ApiError::new(HEADERS_TOO_LARGE, detail)
 }

@@ -22,6 +22,7 @@ use crate::error::answered_by;
 
 pub(crate) use body::is_late;
 pub(crate) use framing::on_connect;
+pub(crate) use head::too_large as head_too_large;
 pub(crate) use rate::{Attempt, Limiter};
 pub(crate) use share::{Share, Shares};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use longhaul_model::Permission;
+use longhaul_model::pointer::unescape;
 use serde_json::{Map, Value};
 
 /// One rule: a scope or a claim's value, and the permission that it gives.
@@ -82,7 +83,7 @@ fn scopes(claims: &Map<String, Value>) -> Vec<&str> {
 
 fn found<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let Some(pointer) = name.strip_prefix('/') else { return claims.get(name) };
-    let mut parts = pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
+    let mut parts = pointer.split('/').map(unescape);
     let first = claims.get(&parts.next()?)?;
     parts.try_fold(first, |value, part| value.get(part))
 }

@@ -70,6 +70,10 @@ impl Kind {
         if field.split(',').any(str::is_empty) {
             return Err(format!("The {} is a list with an empty item.", self.name));
         }
+        // croner says no more than that it is no number.
+        if let Some(alone) = field.split(',').find(|item| ["*", "?"].contains(item) && *item != field) {
+            return Err(format!("The {} has '{alone}' in a list; it stands alone.", self.name));
+        }
         let odd = |mark: &char| {
             !mark.is_ascii_alphanumeric() && !['*', '/', '-', ','].contains(mark) && !self.marks.contains(mark)
         };
@@ -111,6 +115,8 @@ mod tests {
             ("0 0 * *", "The expression has 4 fields."),
             ("@reboot", "'@reboot' is not a nickname; they are @yearly"),
             ("1,,2 * * * *", "The minute is a list with an empty item."),
+            ("*,13 * * * *", "The minute has '*' in a list; it stands alone."),
+            ("0 0 13,? * *", "The day of month has '?' in a list; it stands alone."),
         ] {
             let error = read(bad).expect_err(bad);
             assert!(error.starts_with(said), "{bad}: {error}");
