@@ -136,7 +136,7 @@ pub(super) async fn fetch(registry: &str, major: u32, directory: &Path) -> Resul
 }
 
 async fn get(address: &str, version: &str) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-    let client = reqwest::Client::builder()
+    let client = longhaul_outbound::http_client()
         .connect_timeout(std::time::Duration::from_secs(10))
         .read_timeout(std::time::Duration::from_secs(30))
         .build()?;
