@@ -63,7 +63,7 @@ async fn every_recipe_does_what_the_cookbook_says() {
     let database = TestDatabase::new("empty", async |_url| Ok::<_, std::io::Error>(())).await.expect("a database");
     let (_process, line) =
         Process::start_until(&["dev", "--listen", "127.0.0.1:0"], database.url(), "the API listens").await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let api = Api { http, base_url: address_in(&line) };
 
     let mut started: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -136,7 +136,7 @@ async fn a_declined_card_cancels_the_shipment() {
     let database = TestDatabase::new("empty", async |_url| Ok::<_, std::io::Error>(())).await.expect("a database");
     let (_process, line) =
         Process::start_until(&["dev", "--listen", "127.0.0.1:0"], database.url(), "the API listens").await;
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let api = Api { http, base_url: address_in(&line) };
     let (_, _, chain) = requests().into_iter().find(|(_, path, _)| path.ends_with("/batch")).expect("the chain");
     let mut chain = chain.expect("a body");

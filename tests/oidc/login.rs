@@ -80,7 +80,7 @@ async fn a_person_logs_in_at_the_provider_and_may_do_what_their_groups_permit() 
         .start()
         .await;
     for (name, status) in [("ann", 200), ("bob", 403)] {
-        let client = Client::builder().redirect(Policy::none()).build().expect("a client");
+        let client = longhaul_tests::http_client().redirect(Policy::none()).build().expect("a client");
         let mut browser = Browser { client, cookies: BTreeMap::new() };
         let start = Url::parse(&format!("{}/login/oidc", stage.base_url)).expect("an address");
         let response = browser.send(Method::GET, &start, None).await;

@@ -7,13 +7,13 @@ mod provider;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use longhaul_api::Authenticators;
 use longhaul_api::oauth::{ALGORITHMS, OauthSettings, Patience, ResourceServer, Rules, Tokens};
 use longhaul_tests::{Stage, shipped, until};
 use provider::{Provider, keys};
+use ring::hmac;
 use serde_json::{Value, json};
 
 const AUDIENCE: &str = "https://longhaul.example";

@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 
-use reqwest::Client;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -73,7 +72,9 @@ impl Provider {
     /// An access token for a machine.
     pub(crate) async fn token(&self, scope: &str, audience: &str) -> String {
         let form = format!("grant_type=client_credentials&scope={scope}&resource={audience}");
-        let response = Client::new()
+        let response = longhaul_tests::http_client()
+            .build()
+            .expect("a client")
             .post(format!("{}/token", self.issuer()))
             .basic_auth("machine", Some("of%20the%20machine"))
             .header("content-type", "application/x-www-form-urlencoded")
@@ -87,7 +88,13 @@ impl Provider {
 
     /// Its public key as everyone can write it.
     pub(crate) async fn public_key_pem(&self) -> String {
-        let set = Client::new().get(format!("{}/jwks", self.issuer())).send().await.expect("the provider answers");
+        let set = longhaul_tests::http_client()
+            .build()
+            .expect("a client")
+            .get(format!("{}/jwks", self.issuer()))
+            .send()
+            .await
+            .expect("the provider answers");
         let set: Value = set.json().await.expect("JSON");
         let script = "
             const { createPublicKey } = require('node:crypto');

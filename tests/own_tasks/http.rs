@@ -16,7 +16,7 @@ impl Api {
     /// From the line of its log that says where it listens.
     pub(crate) fn of(line: &str) -> Self {
         let base_url = address_in(line);
-        Self { http: reqwest::Client::builder().no_proxy().build().expect("a client"), base_url }
+        Self { http: longhaul_tests::http_client().no_proxy().build().expect("a client"), base_url }
     }
 
     pub(crate) async fn post(&self, request: &Value) -> (u16, Value) {

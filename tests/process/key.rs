@@ -21,7 +21,7 @@ async fn serve(database_url: &str) -> (Process, String) {
 }
 
 async fn status(base_url: &str, key: &str) -> u16 {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = longhaul_tests::http_client().no_proxy().build().expect("a client");
     client.get(format!("{base_url}/api/queues")).bearer_auth(key).send().await.expect("an answer").status().as_u16()
 }
 

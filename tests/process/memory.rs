@@ -7,7 +7,6 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use longhaul_tests::Stage;
-use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::program::{Process, address_in};
@@ -40,7 +39,7 @@ async fn no_request_of_a_few_bytes_becomes_many_in_memory() {
     let (serve, line) =
         Process::start_until(&["serve", "--listen", "127.0.0.1:0"], stage.database_url(), "the API listens").await;
     let address = address_in(&line);
-    let client = Client::builder().no_proxy().build().expect("a client");
+    let client = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let post = async |path: &str, headers: &[(&str, &str)], body: Vec<u8>| {
         let request = client.post(format!("{address}{path}")).body(body);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));

@@ -33,7 +33,7 @@ async fn from_migrate_to_the_logout_each_process_has_the_rights_it_needs() {
     let (worker, _) = Process::start_until(&["work"], &logins.worker, "worker").await;
 
     // A person logs in, works, and leaves.
-    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
+    let client = longhaul_tests::http_client().no_proxy().redirect(Policy::none()).build().expect("a client");
     let send = async |method: &str, path: &str, cookie: &str, form: Option<String>, body: Option<Value>| {
         let request = client.request(method.parse().expect("a method"), format!("{base_url}{path}"));
         let mut request = request.header("sec-fetch-site", "same-origin").header("cookie", cookie);

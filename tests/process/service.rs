@@ -17,7 +17,7 @@ async fn a_worker_shows_its_metrics_at_an_address_of_its_own() {
     let address: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
     let get = async |path: &str| {
         // The worker's own listener is no part of the API that the stage's client knows.
-        let answer = reqwest::get(format!("http://{address}{path}")).await.expect("an answer");
+        let answer = longhaul_tests::get(format!("http://{address}{path}")).await.expect("an answer");
         assert_eq!(answer.status(), 200, "{path}");
         answer.text().await.expect("text")
     };

@@ -90,7 +90,7 @@ async fn a_database_that_was_read_only_for_a_while_is_used_again_without_a_resta
     let (_api, line) = Process::start_until(&["serve", "--listen", "127.0.0.1:0"], &url, "the API listens").await;
     let (_worker, _) = Process::start_until(&["work"], &url, "worker started").await;
     let api = address_in(&line);
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let ready = async || {
         let answer = client.get(format!("{api}/health/ready")).send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("text"))

@@ -52,7 +52,7 @@ async fn prometheus_scrapes_a_live_server_and_takes_every_rule() {
         .kill_on_drop(true)
         .spawn()
         .expect("prometheus is installed");
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let ask = async |path: &str| -> Option<Value> {
         http.get(format!("http://127.0.0.1:{port}/api/v1/{path}")).send().await.ok()?.json().await.ok()
     };

@@ -83,7 +83,7 @@ impl Redmine {
     }
 
     async fn answers(&mut self) {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = longhaul_tests::http_client().no_proxy().build().expect("a client");
         until("Redmine to answer", async || {
             let ended = self.child.try_wait().expect("a child");
             assert!(ended.is_none(), "the server ended; its server.log says why: {}", self.instance.log());

@@ -128,7 +128,7 @@ impl Fleet {
             let log = logs.join(format!("{name}.log"));
             members.push(Member { name, base_url, proxy, arguments, database_url, log, child: Mutex::new(None) });
         }
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(12)).build()?;
+        let http = longhaul_tests::http_client().no_proxy().timeout(Duration::from_secs(12)).build()?;
         let fleet = Self { server: Mutex::new(server), admin, members, http };
         for member in &fleet.members {
             member.start().await?;

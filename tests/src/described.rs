@@ -238,8 +238,11 @@ fn read_json(body: &[u8]) -> Result<Value, String> {
 /// A client without proxies and redirects that panics when an answer is not as `document`
 /// describes it.
 pub fn strict_client(document: &Value) -> ClientWithMiddleware {
-    let client =
-        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let client = longhaul_outbound::http_client()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client");
     reqwest_middleware::ClientBuilder::new(client).with(Strict(Described::shared(document))).build()
 }
 

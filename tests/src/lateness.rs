@@ -23,7 +23,8 @@ impl Lateness {
     pub fn measured(stage: &Stage) -> Self {
         let stop = CancellationToken::new();
         let (pool, stopped) = (stage.pool.clone(), stop.clone());
-        let (client, url) = (reqwest::Client::new(), format!("{}/health/live", stage.base_url));
+        let (client, url) =
+            (longhaul_outbound::http_client().build().expect("a client"), format!("{}/health/live", stage.base_url));
         let measuring = tokio::spawn(async move {
             let mut most = Duration::ZERO;
             while !stopped.is_cancelled() {

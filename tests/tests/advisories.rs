@@ -6,7 +6,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use tempfile::TempDir;
 
 const SCRIPT: &str = ".ci/advisories";
@@ -34,7 +33,7 @@ impl Copy {
     fn checked(days_ago: u32) -> Self {
         let copy = Self::new();
         let lock = fs::read_to_string(copy.path(LOCK)).expect(LOCK);
-        let record = format!("{} {} 0123456789abcdef\n", digest_of_versions(&lock), date(days_ago));
+        let record = format!("{} 0123456789abcdef\n{}", date(days_ago), versions(&lock));
         fs::write(copy.path(RECORD), record).expect(RECORD);
         copy
     }
@@ -98,16 +97,20 @@ impl Copy {
 }
 
 /// What a record has of the packages that others made.
-fn digest_of_versions(lock: &str) -> String {
-    let mut versions = String::new();
+fn versions(lock: &str) -> String {
+    let mut versions = Vec::new();
     for package in lock.split("[[package]]\n").skip(1) {
-        let value = |name: &str| package.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")));
+        let value = |name: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")));
+            line.map(|value| value.trim_matches('"').to_owned())
+        };
         if let Some(checksum) = value("checksum") {
             let (name, version) = (value("name").expect("a name"), value("version").expect("a version"));
-            versions.push_str(&format!("{name}{version} {checksum}\n"));
+            versions.push(format!("{name} {version} {checksum}\n"));
         }
     }
-    digest(&SHA256, versions.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    versions.sort();
+    versions.concat()
 }
 
 /// The day that was so many days ago. It is for the script alone, which compares it with the same
@@ -139,10 +142,15 @@ fn a_version_that_nobody_checked_is_refused() {
     for package in ["actix-http", "zmij"] {
         let copy = Copy::checked(0);
         copy.bump(package);
-        copy.must_fail(&[], "versions in Cargo.lock have changed since the last check");
+        copy.must_fail(&[], &format!("did not see these versions of Cargo.lock: {package} 99."));
     }
     let copy = Copy::checked(0);
     copy.bump("longhaul");
+    copy.must_pass(&[], "These versions were checked");
+    // One that is taken away was checked.
+    let lock = fs::read_to_string(copy.path(LOCK)).expect(LOCK);
+    let packages: Vec<&str> = lock.split("[[package]]\n").filter(|package| !package.contains("\"zmij\"\n")).collect();
+    fs::write(copy.path(LOCK), packages.join("[[package]]\n")).expect(LOCK);
     copy.must_pass(&[], "These versions were checked");
 }
 
@@ -150,13 +158,15 @@ fn a_version_that_nobody_checked_is_refused() {
 fn a_record_that_cannot_be_read_is_refused() {
     let copy = Copy::checked(0);
     let record = fs::read_to_string(copy.path(RECORD)).expect(RECORD);
-    let digest = record.split(' ').next().expect("a digest");
-    for record in ["", "\n", &format!("{digest}\n"), &format!("{digest} 0123456789abcdef\n")] {
-        fs::write(copy.path(RECORD), record).expect(RECORD);
-        copy.must_fail(&[], "must have a digest, a date and a commit");
+    let (_, versions) = record.split_once('\n').expect("two lines");
+    for first in ["", "2026-08-21"] {
+        fs::write(copy.path(RECORD), format!("{first}\n{versions}")).expect(RECORD);
+        copy.must_fail(&[], "must begin with a date and a commit");
     }
-    fs::write(copy.path(RECORD), format!("{digest} yesteryear 0123456789abcdef\n")).expect(RECORD);
+    fs::write(copy.path(RECORD), format!("yesteryear 0123456789abcdef\n{versions}")).expect(RECORD);
     copy.must_fail(&[], "invalid date");
+    fs::write(copy.path(RECORD), "").expect(RECORD);
+    copy.must_fail(&[], "must begin with a date and a commit");
 }
 
 #[test]

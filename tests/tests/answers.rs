@@ -28,7 +28,7 @@ async fn sent(stage: &Stage, bytes: &str) -> String {
 #[tokio::test]
 async fn whatever_answers_get_answers_head_alike() {
     let stage = Stage::new().await;
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    let client = longhaul_tests::http_client().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
     let client = client.expect("a client");
     let ask = async |method: Method, path: &str| {
         let response = client.request(method, format!("{}{path}", stage.base_url)).send().await.expect("an answer");

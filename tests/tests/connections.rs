@@ -158,7 +158,7 @@ async fn an_api_whose_connections_swallow_everything_says_so_in_time_and_goes_on
     let addresses = ids.iter().map(|id| format!("{}/api/backgroundtask/visit-{id}", stage.base_url));
     let [task, other] = addresses.collect::<Vec<_>>().try_into().expect("two");
     let page = format!("{}/tasks", stage.base_url);
-    let client = reqwest::Client::new();
+    let client = longhaul_tests::http_client().build().expect("a client");
     let status = async |url: &str| {
         let began = Instant::now();
         let answer = client.get(url).send().await.expect("an answer");

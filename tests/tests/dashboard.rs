@@ -59,7 +59,7 @@ async fn stage() -> Stage {
 }
 
 fn browser() -> Client {
-    Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client")
+    longhaul_tests::http_client().no_proxy().redirect(Policy::none()).build().expect("a client")
 }
 
 async fn jobs(stage: &Stage, jobs: &[Job]) -> Vec<String> {

@@ -34,7 +34,7 @@ pub(crate) struct Browser<'a> {
 
 impl<'a> Browser<'a> {
     pub(crate) async fn of(stage: &'a Stage, name: &str, permissions: &[&str]) -> Self {
-        let client = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
+        let client = longhaul_tests::http_client().no_proxy().redirect(Policy::none()).build().expect("a client");
         let key = make_key(&stage.pool, name, permissions, None, Some(SERVER_SECRET)).await;
         let mut browser = Self { stage, client, cookie: String::new() };
         let response = browser.form("/login", &format!("key={}", key.expose())).await;

@@ -48,7 +48,7 @@ async fn stage() -> Stage {
 
 async fn page(stage: &Stage, body: &Value) -> String {
     let address = format!("{}/tasks/{}", stage.base_url, body["Id"].as_str().expect("an id"));
-    reqwest::get(address).await.expect("a page").text().await.expect("text")
+    longhaul_tests::get(address).await.expect("a page").text().await.expect("text")
 }
 
 #[tokio::test]

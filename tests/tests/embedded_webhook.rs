@@ -22,7 +22,7 @@ async fn a_program_of_ones_own_tells_webhooks_of_the_ends_of_its_tasks() {
     let dev = ["dev", "--listen", "127.0.0.1:0", "--allow-private-webhooks", &key];
     let (_dev, line) = Process::start_until(&dev, database.url(), "the API listens").await;
     let base_url = address_in(&line);
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let post = async |path: &str, body: Value| -> Value {
         let answer = http.post(format!("{base_url}{path}")).json(&body).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.text().await.expect("text"));

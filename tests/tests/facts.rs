@@ -86,7 +86,7 @@ async fn newer(stage: &Stage, count: i32) {
 }
 
 async fn text(stage: &Stage, path: &str) -> String {
-    let browser = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let browser = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let response = browser.get(format!("{}{path}", stage.base_url)).send().await.expect("an answer");
     assert_eq!(response.status(), 200, "{path}");
     response.text().await.expect("text")

@@ -121,7 +121,7 @@ async fn api_and_worker_follow_the_server_that_takes_writes() {
         let (host, address, stop) = (host(), address.clone(), stop.clone());
         async move { host.work(&address, Settings::default(), stop).await }
     });
-    let http = reqwest::Client::new();
+    let http = longhaul_tests::http_client().build().expect("a client");
     ended(&http, &accepted(&http, &base_url).await).await;
 
     first.halt_immediate().await.expect("halted");

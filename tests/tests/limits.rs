@@ -7,7 +7,7 @@ use longhaul_api::access::Keys;
 use longhaul_api::session::{Login, SessionSettings};
 use longhaul_api::{AppSettings, Authenticators, Rate};
 use longhaul_tests::{DEADLINE, Stage, shipped};
-use reqwest::{Client, Response};
+use reqwest::Response;
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +42,7 @@ async fn answer(stage: &Stage, bytes: &[u8]) -> String {
 }
 
 async fn get(stage: &Stage, path: &str, headers: &[(&str, &str)]) -> Response {
-    let mut request = Client::new().get(format!("{}{path}", stage.base_url));
+    let mut request = longhaul_tests::http_client().build().expect("a client").get(format!("{}{path}", stage.base_url));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -111,7 +111,7 @@ async fn an_address_that_guesses_keys_at_the_login_is_not_listened_to_and_seen_i
         .login(move |pool| Login::new(pool.clone(), SessionSettings::default(), Some(keys(pool)), None))
         .start()
         .await;
-    let (mut answers, client) = (Vec::new(), Client::new());
+    let (mut answers, client) = (Vec::new(), longhaul_tests::http_client().build().expect("a client"));
     for _ in 0..200 {
         let request = client.post(format!("{}/login", stage.base_url)).header("sec-fetch-site", "same-origin");
         answers.push(request.body("key=lh_guess").send().await.expect("an answer").status().as_u16());

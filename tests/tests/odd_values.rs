@@ -18,7 +18,7 @@ const ODD: [&str; 9] = [
 #[tokio::test]
 async fn no_odd_value_in_an_address_is_an_internal_error() {
     let stage = Stage::new().await;
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    let client = longhaul_tests::http_client().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
     let client = client.expect("a client");
     let mut faults = Vec::new();
     let mut asked = 0;

@@ -30,7 +30,7 @@ async fn the_document_is_served_and_has_what_the_server_has() {
         {
             let url = format!("{}{}", stage.base_url, address(&document, path));
             // A client of its own: what is said here is what the server does.
-            let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+            let client = longhaul_tests::http_client().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
             let response = client.expect("a client").request(method.clone(), url).send().await.expect("an answer");
             let (status, allow) = (response.status().as_u16(), response.headers().get("allow").cloned());
             let text = response.text().await.unwrap_or_default();

@@ -339,7 +339,7 @@ async fn lists_find_tasks_by_tag_exactly_a_page_at_a_time() {
         assert_eq!((status, ids(&page).len()), (200, found), "{query}");
     }
     // A client of its own: pages are not described.
-    let browser = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let browser = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let html = browser.get(format!("{}/tasks?tag=rare", stage.base_url)).send().await.expect("a page");
     let html = html.text().await.expect("a page");
     assert!(rare.iter().all(|id| html.contains(id.as_str())) && html.contains("5 tasks"), "{html}");

@@ -181,7 +181,7 @@ async fn a_row_with_an_extreme_value_ends_alone_and_the_others_as_if_it_were_not
                 assert_eq!(status, 200, "{when}: {column} {value}: {body}");
             }
             let page = format!("{}/tasks/echo-{id}", stage.base_url);
-            let answer = reqwest::get(&page).await.expect("an answer");
+            let answer = longhaul_tests::get(&page).await.expect("an answer");
             assert_ne!(answer.status(), 500, "{when}: {column} {value}");
             assert!(detail(&stage.pool, *id).await.expect(column).is_some());
         }
@@ -193,7 +193,7 @@ async fn a_row_with_an_extreme_value_ends_alone_and_the_others_as_if_it_were_not
             assert_eq!(answer.status(), 200, "{when}: {page}");
         }
         for page in ["/tasks", "/", "/queues"] {
-            let answer = reqwest::get(format!("{}{page}", stage.base_url)).await.expect("an answer");
+            let answer = longhaul_tests::get(format!("{}{page}", stage.base_url)).await.expect("an answer");
             assert_eq!(answer.status(), 200, "{when}: {page}");
         }
     };
@@ -390,7 +390,10 @@ async fn names_and_keys_have_the_same_limits_in_sql_and_rust() {
         let stored = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&stage.pool).await;
         assert_eq!(stored.is_ok(), fits, "{number}: {stored:?}");
         // The document describes the members of parameters that there are.
-        let answer = reqwest::Client::new().post(format!("{}/api/backgroundtasks", stage.base_url));
+        let answer = longhaul_tests::http_client()
+            .build()
+            .expect("a client")
+            .post(format!("{}/api/backgroundtasks", stage.base_url));
         let answer = answer.header("content-type", "application/json");
         let answer = answer.body(format!("{{\"Type\": \"Echo\", \"Parameters\": {{\"odd\": {number}}}}}"));
         let answer = answer.send().await.expect("an answer");

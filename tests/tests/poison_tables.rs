@@ -60,7 +60,7 @@ async fn stored(stage: &Stage, number: usize, parameters: &Value) -> Vec<Uuid> {
 }
 
 async fn status(stage: &Stage, path: &str) -> u16 {
-    let answer = reqwest::get(format!("{}{path}", stage.base_url)).await.expect("an answer");
+    let answer = longhaul_tests::get(format!("{}{path}", stage.base_url)).await.expect("an answer");
     answer.status().as_u16()
 }
 

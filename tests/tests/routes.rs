@@ -213,7 +213,7 @@ async fn every_operation_asks_for_what_its_row_says() {
         }
     }
     // What answers look like is held against the document elsewhere.
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    let client = longhaul_tests::http_client().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
     let client = client.expect("a client");
     let answer = async |method: &str, path: &str, key: Option<&str>| {
         let request = client.request(method.parse().expect("a method"), format!("{}{path}", stage.base_url));
@@ -286,7 +286,7 @@ async fn every_operation_refuses_other_sites_and_names_and_nobody_locks_callers_
         .start()
         .await;
     let key = make_key(&stage.pool, "all", &["*"], None, Some(SERVER_SECRET)).await;
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    let client = longhaul_tests::http_client().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
     let client = client.expect("a client");
     let form = client.post(format!("{}/login", stage.base_url)).header("sec-fetch-site", "same-origin");
     let opened = form.body(format!("key={}", key.expose())).send().await.expect("an answer");

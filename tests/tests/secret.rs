@@ -201,7 +201,7 @@ async fn a_secret_reaches_the_handler_and_nothing_else() {
             bodies.push_str(&body.to_string());
         }
         // Parameters and failed attempts are shown as on the page, by the same rule.
-        let page = reqwest::get(format!("{}/tasks/{id}", stage.base_url)).await.expect("a page");
+        let page = longhaul_tests::get(format!("{}/tasks/{id}", stage.base_url)).await.expect("a page");
         bodies.push_str(&page.text().await.expect("text"));
         let shown: Value = sqlx::query_scalar("SELECT parameters FROM longhaul.tasks WHERE public_id = $1")
             .bind(&id)

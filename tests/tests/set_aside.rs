@@ -137,7 +137,7 @@ async fn the_promoter_passes_over_a_row_that_it_cant_make_ready() {
     .expect("a problem");
     assert!(problem.starts_with("promoter: ") && problem.contains("a planted row"), "{problem}");
     assert_eq!(public_id, format!("echo-{id}"));
-    let page = reqwest::get(&stage.base_url).await.expect("a page").text().await.expect("a text");
+    let page = longhaul_tests::get(&stage.base_url).await.expect("a page").text().await.expect("a text");
     assert!(page.contains("Set aside") && page.contains(&public_id), "the overview tells");
     // Tried again in vain, it waits for twice as long.
     execute(&stage, "UPDATE longhaul.set_aside SET next_at = now()").await;
@@ -429,8 +429,12 @@ async fn a_missing_right_is_no_rows_fault() {
     execute(&stage, "ALTER TABLE longhaul.scheduled RENAME TO hidden").await;
     let worker = stage.worker(quick_worker()).await;
     until("some runs to fail", async || {
-        let text =
-            reqwest::get(format!("{}/metrics", stage.base_url)).await.expect("an answer").text().await.expect("text");
+        let text = longhaul_tests::get(format!("{}/metrics", stage.base_url))
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("text");
         let failures = Scrape::read(&text).sum("longhaul_maintenance_failures_total", &["service=\"promoter\""]);
         (failures >= 2.0).then_some(())
     })

@@ -44,7 +44,7 @@ impl TaskType for Item {
 }
 
 pub(crate) fn client() -> Client {
-    Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+    longhaul_tests::http_client().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client")
 }
 
 pub(crate) fn with_login(builder: StageBuilder) -> StageBuilder {

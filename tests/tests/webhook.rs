@@ -4,12 +4,12 @@ mod passing;
 
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use longhaul_model::{Keyring, Resources, SecretKey};
 use longhaul_tests::{Stage, mortal_worker, quick_worker, shipped, until};
 use longhaul_webhooks::{WebhookSettings, Webhooks};
+use ring::hmac;
 use serde_json::{Value, json};
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};

@@ -51,7 +51,7 @@ struct Client(reqwest::Client);
 
 impl Client {
     fn new() -> Self {
-        Self(reqwest::Client::builder().no_proxy().build().expect("a client"))
+        Self(longhaul_tests::http_client().no_proxy().build().expect("a client"))
     }
 
     async fn post(&self, base_url: &str, path: &str, body: &Value) -> Value {

@@ -38,6 +38,7 @@ pub mod session;
 mod settings;
 mod start;
 mod stream;
+mod swagger_ui;
 mod task_request;
 
 pub use access::{Access, Authenticators, Caller};

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 impl Client {
     pub(crate) fn new(base_url: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+        let http = longhaul_outbound::http_client().timeout(TIMEOUT).no_proxy().build()?;
         Ok(Self { http, base_url: base_url.to_owned() })
     }
 

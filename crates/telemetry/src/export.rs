@@ -108,7 +108,7 @@ impl Export {
         if let Some(other) = protocol.filter(|protocol| protocol != "http/protobuf") {
             return Err(ExportError::Protocol(other));
         }
-        let client = OnRuntime { http: reqwest::Client::builder().build()?, runtime: Handle::current() };
+        let client = OnRuntime { http: longhaul_outbound::http_client().build()?, runtime: Handle::current() };
         let mut exporter = SpanExporter::builder().with_http().with_http_client(client);
         if let Some(endpoint) = settings.endpoint.filter(|_| !of_traces) {
             exporter = exporter.with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')));

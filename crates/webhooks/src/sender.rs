@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use longhaul_model::Keyring;
@@ -10,6 +9,7 @@ use longhaul_outbound::{Address, ConnectionFailure, GuardedResolver, Patience, Q
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use reqwest::redirect::Policy;
+use ring::hmac;
 use uuid::Uuid;
 
 /// A receiver is left alone for so long at most, whatever its `Retry-After` asks for.
@@ -72,7 +72,7 @@ impl Webhooks {
     /// # Errors
     /// If the system's certificates can't be read.
     pub fn new(settings: WebhookSettings) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
+        let http = longhaul_outbound::http_client()
             .dns_resolver(GuardedResolver { allow_private: settings.allow_private })
             // A proxy would resolve names for us, past the guard.
             .no_proxy()

@@ -20,7 +20,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn at(stage: &Stage) -> Self {
-        let client = Client::builder().redirect(Policy::none()).build().expect("a client");
+        let client = longhaul_tests::http_client().redirect(Policy::none()).build().expect("a client");
         Self { client, base_url: stage.base_url.clone(), cookie: None }
     }
 

@@ -123,7 +123,7 @@ async fn someone_who_logs_in_at_the_provider_has_a_session_with_what_their_claim
         (asked(&form, "code"), asked(&form, "grant_type")),
         ("c0de".to_owned(), "authorization_code".to_owned())
     );
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, asked(&form, "code_verifier").as_bytes());
+    let hash = ring::digest::digest(&ring::digest::SHA256, asked(&form, "code_verifier").as_bytes());
     assert_eq!(super::issuer::encode(hash), asked(&address, "code_challenge"));
 }
 

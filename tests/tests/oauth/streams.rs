@@ -42,7 +42,14 @@ impl Scene {
         claims["exp"] = expires_at.into();
         let token = self.pen.token(&header("ES256", "k"), &claims);
         let address = format!("{}{}{query}", self.stage.base_url, self.path);
-        let mut stream = reqwest::Client::new().get(address).bearer_auth(token).send().await.expect("an answer");
+        let mut stream = longhaul_tests::http_client()
+            .build()
+            .expect("a client")
+            .get(address)
+            .bearer_auth(token)
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(stream.status(), 200);
         assert!(stream.chunk().await.expect("a first state").is_some());
         stream

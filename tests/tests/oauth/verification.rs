@@ -1,5 +1,7 @@
 //! What is taken and what is refused.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use longhaul_api::oauth::{Algorithm, OauthSettings, Refusal, ResourceServer, SettingsError};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -30,6 +32,20 @@ async fn tokens_of_every_taken_algorithm_are_taken() {
         assert_eq!(permissions, ["Administration/Tasks/View"]);
     }
     assert_eq!(issuer.asked().await, 1, "the keys are kept");
+}
+
+/// RFC 7518, 6.3.1.1 knows of issuers that do that.
+#[tokio::test]
+async fn a_modulus_may_have_a_zero_before_it() {
+    let pen = Pen::rsa();
+    let mut jwk = pen.jwk("r");
+    let modulus = BASE64_URL_SAFE_NO_PAD.decode(jwk["n"].as_str().expect("n")).expect("base64");
+    jwk["n"] = encode([&[0], modulus.as_slice()].concat()).into();
+    let issuer = Issuer::of(&[jwk]).await;
+    let server = issuer.resource_server();
+    for algorithm in ["RS256", "PS256"] {
+        server.check(&pen.token(&header(algorithm, "r"), &issuer.claims()), NOW).await.expect(algorithm);
+    }
 }
 
 #[tokio::test]

@@ -193,7 +193,7 @@ pub(super) async fn all_goes_on(stage: &Stage) {
         "/api/audit",
         "/metrics",
     ] {
-        let answer = reqwest::get(format!("{}{page}", stage.base_url)).await.expect("an answer");
+        let answer = longhaul_tests::get(format!("{}{page}", stage.base_url)).await.expect("an answer");
         let (status, text) = (answer.status().as_u16(), answer.text().await.expect("a text"));
         assert_eq!(status, 200, "{page}: {}", &text[..text.len().min(1_000)]);
     }

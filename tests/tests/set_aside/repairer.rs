@@ -81,8 +81,12 @@ async fn a_right_that_the_repairer_lacks_is_told_and_the_walk_goes_on() {
     assert_eq!(step.repaired, 1, "{} is put back", tasks[1]);
     let worker = stage.worker(quick_worker()).await;
     until("its failures to be counted", async || {
-        let text =
-            reqwest::get(format!("{}/metrics", stage.base_url)).await.expect("an answer").text().await.expect("text");
+        let text = longhaul_tests::get(format!("{}/metrics", stage.base_url))
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("text");
         let failures = Scrape::read(&text).sum("longhaul_maintenance_failures_total", &["service=\"repairer\""]);
         (failures >= 2.0).then_some(())
     })

@@ -184,7 +184,7 @@ pub(crate) async fn takes_turns(stage: &Stage, id: Uuid, codes: &[&str], turn: V
 }
 
 pub(crate) async fn page(stage: &Stage, id: Uuid) -> String {
-    let response = reqwest::get(format!("{}/tasks/{}", stage.base_url, public(id))).await.expect("a page");
+    let response = longhaul_tests::get(format!("{}/tasks/{}", stage.base_url, public(id))).await.expect("a page");
     assert_eq!(response.status(), 200);
     response.text().await.expect("text")
 }

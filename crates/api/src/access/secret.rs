@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use ring::digest::{SHA256, digest};
+use ring::hmac::{self, HMAC_SHA256};
 
 /// A new key's secret. Shown once; only its hash is kept.
 ///

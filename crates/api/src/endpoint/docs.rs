@@ -1,15 +1,12 @@
 //! `GET /api/docs`: what this API can do, for people: Swagger UI, which is part
 //! of the program and loads nothing from elsewhere.
 
-use std::sync::{Arc, LazyLock};
-
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use actix_web::{HttpResponse, web};
-use utoipa_swagger_ui::{Config, serve};
 
 use crate::error::UNKNOWN_ROUTE;
 use crate::openapi::text;
-use crate::{Access, ApiError, Operation};
+use crate::{Access, ApiError, Operation, swagger_ui};
 
 /// Swagger UI sets styles itself, and shows images that its styles carry.
 const POLICY: &str =
@@ -42,16 +39,20 @@ pub(super) fn file_operation() -> Operation {
 
 /// `200` with the file.
 pub(super) async fn file(name: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("../openapi.json")));
-    let found = serve(&name, CONFIG.clone()).map_err(|error| ApiError::internal(error.to_string()))?;
-    let file = found.ok_or_else(|| {
+    let file = swagger_ui::file(&name).ok_or_else(|| {
         let name: String = name.chars().take(100).collect();
         ApiError::new(UNKNOWN_ROUTE, format!("There is no file /api/docs/{name}. The page is at /api/docs."))
     })?;
-    let charset = if file.content_type.starts_with("text/") { "; charset=utf-8" } else { "" };
+    let media_type = match name.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("png") => "image/png",
+        _ => "application/octet-stream",
+    };
     Ok(HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, format!("{}{charset}", file.content_type)))
+        .insert_header((CONTENT_TYPE, media_type))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((CACHE_CONTROL, "no-cache"))
-        .body(file.bytes.into_owned()))
+        .body(file))
 }

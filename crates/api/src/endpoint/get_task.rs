@@ -10,7 +10,6 @@ use longhaul_model::{Problem, TaskTypeInfo, split_public_id};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use utoipa::openapi::Object;
 use uuid::Uuid;
 
 use super::list_tasks::ListedBody;
@@ -85,7 +84,7 @@ pub(super) fn operation() -> Operation {
 pub(super) const PUBLIC_ID: &str = "[^/]*[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}";
 
 /// The schema of a task's id in an address.
-pub(super) fn public_id() -> Object {
+pub(super) fn public_id() -> schemars::Schema {
     text()
 }
 

@@ -111,7 +111,7 @@ impl Issuer {
             return Err(IssuerError::Address(name.to_owned()));
         }
         // What is configured is asked, not what it leads to.
-        let mut http = reqwest::Client::builder().redirect(Policy::none()).timeout(patience.timeout);
+        let mut http = longhaul_outbound::http_client().redirect(Policy::none()).timeout(patience.timeout);
         if is_loopback(&address) {
             // A proxy of the environment has no way to this machine's loopback.
             http = http.no_proxy();

@@ -9,6 +9,7 @@ mod authenticator;
 mod issuer;
 mod key;
 mod rule;
+mod signature;
 mod token;
 
 use std::collections::BTreeSet;

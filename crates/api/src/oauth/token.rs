@@ -9,6 +9,7 @@ use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
+use super::signature::prepare;
 use super::{Bearer, Issuer, Refusal, Rules};
 
 /// A token may have this many bytes.
@@ -87,6 +88,7 @@ pub(crate) async fn verify(
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     // Times are checked below, against the database's clock.
     validation.validate_exp = false;
+    prepare();
     let mut refusal = None;
     for key in issuer.keys(header.kid.as_deref(), header.alg).await? {
         match decode::<Map<String, Value>>(token, &key, &validation) {

@@ -8,17 +8,6 @@ use longhaul_model::{ProblemKind, Registry, X_EXPECTED};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use utoipa::openapi::example::{Example, ExampleBuilder};
-use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{
-    Operation as Described, OperationBuilder, ParameterBuilder, ParameterIn, PathItemBuilder, PathsBuilder,
-};
-use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
-use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{
-    AllOfBuilder, ContentBuilder, HttpMethod, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApiBuilder, Ref,
-    Required, Response, ResponseBuilder, Schema, ServerBuilder, Tag, Type,
-};
 
 use super::operation::{Answer, Body, Operation, Parameter, Place, Source, Starts};
 use super::route::Path;
@@ -60,45 +49,44 @@ impl Document {
     /// operation's id is taken: defects of the program that its first start shows.
     pub(crate) fn new(routes: &Routes, registry: &Registry, base_url: &str, nature: Nature) -> Self {
         let mut writer = Writer::new(registry, nature);
-        let mut paths = PathsBuilder::new();
+        let mut paths = Map::new();
         let (mut tags, mut ids): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
         for resource in routes.resources() {
             for (alias, Path { template: path, only }) in resource.paths.iter().enumerate() {
-                let mut item = PathItemBuilder::new();
+                let mut item = Map::new();
                 for served in &resource.methods {
                     let operation = &served.operation;
                     let great = resource.takes_great_bodies();
                     let mut described = writer.operation(&served.method, great, operation, *only);
-                    if let (1.., Some(id)) = (alias, &mut described.operation_id) {
-                        id.push_str(&"Alias".repeat(alias));
+                    let id = operation.id.clone() + &"Alias".repeat(alias);
+                    if alias > 0 {
                         let same = format!("The same as `{} {}`.", served.method, resource.paths[0].template);
-                        described.description = Some(same);
+                        described["description"] = same.into();
                     }
-                    let id = described.operation_id.clone().unwrap_or_default();
                     assert!(!ids.contains(&id), "there are two operations {id}");
+                    described["operationId"] = id.as_str().into();
                     ids.push(id);
                     if !tags.contains(&operation.tag) {
                         tags.push(operation.tag);
                     }
-                    item = item.operation(http_method(served.method.as_str()), described);
+                    item.insert(served.method.as_str().to_ascii_lowercase(), described);
                 }
-                paths = paths.path(path.clone(), item.build());
+                paths.insert(path.clone(), item.into());
             }
         }
-        let license = LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build();
-        let info = InfoBuilder::new()
-            .title("Longhaul")
-            .version(env!("CARGO_PKG_VERSION"))
-            .description(Some("Durable background tasks."))
-            .license(Some(license))
-            .build();
-        let document = OpenApiBuilder::new()
-            .info(info)
-            .servers(Some([ServerBuilder::new().url(base_url).build()]))
-            .paths(paths.build())
-            .tags(Some(tags.into_iter().map(Tag::new)))
-            .build();
-        let mut value = serde_json::to_value(&document).unwrap_or_default();
+        let tags: Vec<Value> = tags.into_iter().map(|name| json!({"name": name})).collect();
+        let mut value = json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Longhaul",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "Durable background tasks.",
+                "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+            },
+            "servers": [{"url": base_url}],
+            "paths": paths,
+            "tags": tags,
+        });
         value["components"] = json!({"schemas": writer.into_schemas()});
         if nature.closed {
             let schemes = SCHEMES.map(|(name, description)| {
@@ -108,18 +96,6 @@ impl Document {
         }
         let text = value.to_string().into();
         Self { value, text }
-    }
-}
-
-fn http_method(name: &str) -> HttpMethod {
-    match name {
-        "GET" => HttpMethod::Get,
-        "HEAD" => HttpMethod::Head,
-        "POST" => HttpMethod::Post,
-        "PUT" => HttpMethod::Put,
-        "PATCH" => HttpMethod::Patch,
-        "DELETE" => HttpMethod::Delete,
-        other => unreachable!("a resource has no method {other}"),
     }
 }
 
@@ -151,38 +127,32 @@ impl<'a> Writer<'a> {
     }
 
     /// `only` names a placeholder of its address and what must fit it.
-    fn operation(
-        &mut self,
-        method: &Method,
-        great: bool,
-        operation: &Operation,
-        only: Option<(&str, &str)>,
-    ) -> Described {
-        let mut described = OperationBuilder::new()
-            .tag(operation.tag)
-            .operation_id(Some(operation.id.as_str()))
-            .summary(Some(operation.summary.as_str()))
-            .description(operation.description.clone())
-            .securities(self.securities(operation.needs))
-            .request_body(operation.body.as_ref().map(|body| self.request_body(body)));
-        if !operation.parameters.is_empty() {
-            let narrowed = operation.parameters.iter().map(|one| {
-                let pattern = only.filter(|(name, _)| one.place == Place::Path && one.name == *name);
-                parameter(one, pattern.map(|(_, fits)| format!("^{fits}$")))
-            });
-            described = described.parameters(Some(narrowed));
-        }
+    fn operation(&mut self, method: &Method, great: bool, operation: &Operation, only: Option<(&str, &str)>) -> Value {
+        let mut responses = Map::new();
         for answer in &operation.answers {
-            described = described.response(answer.status.to_string(), self.answer(answer));
+            responses.insert(answer.status.to_string(), self.answer(answer));
         }
         let mut problems = self.problems(method, great, operation);
         // Nothing is there for what does not fit.
         problems.extend(only.map(|_| UNKNOWN_ROUTE).filter(|kind| !operation.problems.contains(kind)));
         for (status, kinds) in by_status(problems) {
             let refusal = if operation.page.is_some() { refusal_page(&kinds) } else { problem(status, &kinds) };
-            described = described.response(status.to_string(), refusal);
+            responses.insert(status.to_string(), refusal);
         }
-        described.build()
+        let parameters = operation.parameters.iter().map(|one| {
+            let pattern = only.filter(|(name, _)| one.place == Place::Path && one.name == *name);
+            parameter(one, pattern.map(|(_, fits)| format!("^{fits}$")))
+        });
+        let parameters: Vec<Value> = parameters.collect();
+        object([
+            ("tags", Some(json!([operation.tag]))),
+            ("summary", Some(json!(operation.summary))),
+            ("description", operation.description.as_ref().map(|text| json!(text))),
+            ("security", self.securities(operation.needs)),
+            ("parameters", (!parameters.is_empty()).then_some(parameters.into())),
+            ("requestBody", operation.body.as_ref().map(|body| self.request_body(body))),
+            ("responses", Some(responses.into())),
+        ])
     }
 
     /// Its own problems and those of the `create` steps that it runs.
@@ -229,47 +199,40 @@ impl<'a> Writer<'a> {
 
     /// How its caller says who it is, and (OpenAPI 3.1.1, 4.8.30) the permission that
     /// it needs.
-    fn securities(&self, needs: Access) -> Option<Vec<SecurityRequirement>> {
+    fn securities(&self, needs: Access) -> Option<Value> {
         let permissions: &[&str] = match &needs {
             _ if !self.nature.closed => return None,
-            Access::Public => return Some(Vec::new()),
+            Access::Public => return Some(json!([])),
             Access::Caller => &[],
             Access::Permission(name) | Access::Somewhere(name) => &[*name],
             Access::Permissions(names) => names,
         };
-        Some(SCHEMES.iter().map(|(name, _)| SecurityRequirement::new(*name, permissions.iter().copied())).collect())
+        Some(SCHEMES.iter().map(|(name, _)| json!({*name: permissions})).collect())
     }
 
-    fn request_body(&mut self, body: &Body) -> RequestBody {
-        let mut content = ContentBuilder::new();
-        if let Some(name) = self.name(body.source, true) {
-            content = content
-                .schema(Some(Ref::from_schema_name(&name)))
-                .examples_from_iter(examples(self.schema(&name, true)));
-        }
-        RequestBodyBuilder::new()
-            .description(body.description.map(str::to_owned))
-            .required(Some(Required::True))
-            .content(body.media_type, content.build())
-            .build()
+    fn request_body(&mut self, body: &Body) -> Value {
+        let content = self.content(body.source, true, true);
+        object([
+            ("description", body.description.map(Value::from)),
+            ("required", Some(true.into())),
+            ("content", Some(json!({body.media_type: content}))),
+        ])
     }
 
-    fn answer(&mut self, answer: &Answer) -> Response {
-        let mut response = ResponseBuilder::new().description(answer.description);
-        for (media_type, source) in &answer.bodies {
-            let mut content = ContentBuilder::new();
-            if let Some(name) = self.name(*source, false) {
-                content = content.schema(Some(Ref::from_schema_name(&name)));
-                if *media_type == "application/json" {
-                    content = content.examples_from_iter(examples(self.schema(&name, false)));
-                }
-            }
-            response = response.content(*media_type, content.build());
-        }
-        for (name, description) in &answer.headers {
-            response = response.header(*name, HeaderBuilder::new().description(Some(*description)).build());
-        }
-        response.build()
+    fn answer(&mut self, answer: &Answer) -> Value {
+        let content: Map<String, Value> = answer
+            .bodies
+            .iter()
+            .map(|(form, source)| ((*form).to_owned(), self.content(*source, false, *form == "application/json")))
+            .collect();
+        response(answer.description, content, &answer.headers)
+    }
+
+    /// What a body may be; `shown` with its type's examples.
+    fn content(&mut self, source: Source, read: bool, shown: bool) -> Value {
+        let Some(name) = self.name(source, read) else { return json!({}) };
+        let examples = if shown { examples(self.schema(&name, read)) } else { Map::new() };
+        object([("schema", Some(refer_to(&name))), ("examples", (!examples.is_empty()).then_some(examples.into()))])
     }
 
     /// The component that is the schema; none for bytes.
@@ -318,22 +281,46 @@ fn strip(schema: &mut Value) {
     }
 }
 
-fn parameter(parameter: &Parameter, pattern: Option<String>) -> utoipa::openapi::path::Parameter {
+/// An object of those of these members that there are.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// The schema that is the component of this name.
+fn refer_to(name: &str) -> Value {
+    json!({"$ref": format!("#{SCHEMAS}/{name}")})
+}
+
+fn parameter(parameter: &Parameter, pattern: Option<String>) -> Value {
     let mut schema = parameter.schema.clone();
-    if pattern.is_some() {
-        schema.pattern = pattern;
+    if let Some(pattern) = pattern {
+        schema.insert("pattern".to_owned(), pattern.into());
     }
-    ParameterBuilder::new()
-        .name(parameter.name)
-        .parameter_in(match parameter.place {
-            Place::Path => ParameterIn::Path,
-            Place::Query => ParameterIn::Query,
-            Place::Header => ParameterIn::Header,
-        })
-        .required(if parameter.required { Required::True } else { Required::False })
-        .description(Some(parameter.description.as_str()))
-        .schema(Some(schema))
-        .build()
+    let place = match parameter.place {
+        Place::Path => "path",
+        Place::Query => "query",
+        Place::Header => "header",
+    };
+    json!({
+        "name": parameter.name,
+        "in": place,
+        "required": parameter.required,
+        "description": parameter.description,
+        "schema": schema,
+    })
+}
+
+/// An answer with these forms of body and these headers, which are texts.
+fn response(description: &str, content: Map<String, Value>, headers: &[(&str, &str)]) -> Value {
+    let headers: Map<String, Value> = headers
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), json!({"description": text, "schema": {"type": "string"}})))
+        .collect();
+    object([
+        ("description", Some(description.into())),
+        ("headers", (!headers.is_empty()).then_some(headers.into())),
+        ("content", (!content.is_empty()).then_some(content.into())),
+    ])
 }
 
 /// Kinds of one status, in the order of the statuses.
@@ -346,42 +333,39 @@ fn by_status(kinds: Vec<ProblemKind>) -> BTreeMap<u16, Vec<ProblemKind>> {
 }
 
 /// The answer with one of these problems, as a page.
-fn refusal_page(kinds: &[ProblemKind]) -> Response {
+fn refusal_page(kinds: &[ProblemKind]) -> Value {
     let described: Vec<String> = kinds.iter().map(|kind| format!("A page: {}.", kind.title)).collect();
-    ResponseBuilder::new().description(described.join(" ")).content("text/html", ContentBuilder::new().build()).build()
+    response(&described.join(" "), Map::from_iter([("text/html".to_owned(), json!({}))]), &[])
 }
 
 /// The answer with one of these problems; its `code` is one of theirs.
-fn problem(status: u16, kinds: &[ProblemKind]) -> Response {
-    let codes = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(kinds.iter().map(|kind| kind.code)));
-    let statuses = ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([status]));
-    let schema = AllOfBuilder::new()
-        .item(Ref::from_schema_name("Problem"))
-        .item(ObjectBuilder::new().property("status", statuses).property("code", codes))
-        .build();
+fn problem(status: u16, kinds: &[ProblemKind]) -> Value {
+    let codes: Vec<&str> = kinds.iter().map(|kind| kind.code).collect();
+    let narrowed = json!({
+        "type": "object",
+        "properties": {
+            "status": {"type": "integer", "enum": [status]},
+            "code": {"type": "string", "enum": codes},
+        },
+    });
+    let content = json!({"schema": {"allOf": [refer_to("Problem"), narrowed]}});
     let described: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}.", kind.code, kind.title)).collect();
-    let mut response = ResponseBuilder::new()
-        .description(described.join(" "))
-        .content("application/problem+json", ContentBuilder::new().schema(Some(Schema::AllOf(schema))).build());
-    if status == 401 {
-        let challenge = HeaderBuilder::new().description(Some("How to authenticate (RFC 6750, 3)."));
-        response = response.header("WWW-Authenticate", challenge.build());
-    }
-    if [429, 503].contains(&status) {
-        let after = HeaderBuilder::new().description(Some("Seconds after which to try again."));
-        response = response.header("Retry-After", after.build());
-    }
-    response.build()
+    let headers: &[_] = match status {
+        401 => &[("WWW-Authenticate", "How to authenticate (RFC 6750, 3).")],
+        429 | 503 => &[("Retry-After", "Seconds after which to try again.")],
+        _ => &[],
+    };
+    response(&described.join(" "), Map::from_iter([("application/problem+json".to_owned(), content)]), headers)
 }
 
 /// The examples that a schema has, called by their `Type` where they have one.
-fn examples(schema: Option<&Value>) -> Vec<(String, Example)> {
-    let mut named: Vec<(String, Example)> = Vec::new();
+fn examples(schema: Option<&Value>) -> Map<String, Value> {
+    let mut named = Map::new();
     for value in schema.and_then(|schema| schema.get("examples")).and_then(Value::as_array).into_iter().flatten() {
         let name = value.get("Type").and_then(Value::as_str).unwrap_or("example");
-        let count = named.iter().filter(|(other, _)| other.split('-').next() == Some(name)).count();
+        let count = named.keys().filter(|other| other.split('-').next() == Some(name)).count();
         let name = if count == 0 { name.to_owned() } else { format!("{name}-{}", count + 1) };
-        named.push((name, ExampleBuilder::new().value(Some(value.clone())).build()));
+        named.insert(name, json!({"value": value}));
     }
     named
 }

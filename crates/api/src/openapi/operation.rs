@@ -2,8 +2,7 @@
 
 use actix_web::HttpRequest;
 use longhaul_model::ProblemKind;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use utoipa::openapi::{Object, ObjectBuilder, SchemaFormat, Type};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::ApiError;
 use crate::access::Access;
@@ -59,7 +58,7 @@ pub(super) struct Parameter {
     pub(super) place: Place,
     pub(super) required: bool,
     pub(super) description: String,
-    pub(super) schema: Object,
+    pub(super) schema: Schema,
 }
 
 /// Where a body's schema comes from.
@@ -163,7 +162,7 @@ impl Operation {
 
     /// What stands in the address for `{name}`.
     #[must_use]
-    pub fn path(mut self, name: &'static str, description: impl Into<String>, schema: Object) -> Self {
+    pub fn path(mut self, name: &'static str, description: impl Into<String>, schema: Schema) -> Self {
         let description = description.into();
         self.parameters.push(Parameter { name, place: Place::Path, required: true, description, schema });
         self
@@ -172,7 +171,7 @@ impl Operation {
     /// A parameter of the query that may be left out. Unknown ones and wrong
     /// values are an `invalid-request`.
     #[must_use]
-    pub fn query(mut self, name: &'static str, description: impl Into<String>, schema: Object) -> Self {
+    pub fn query(mut self, name: &'static str, description: impl Into<String>, schema: Schema) -> Self {
         let description = description.into();
         self.parameters.push(Parameter { name, place: Place::Query, required: false, description, schema });
         self.problem(INVALID_REQUEST)
@@ -180,7 +179,7 @@ impl Operation {
 
     /// A parameter of the query that must be there.
     #[must_use]
-    pub fn required_query(mut self, name: &'static str, description: impl Into<String>, schema: Object) -> Self {
+    pub fn required_query(mut self, name: &'static str, description: impl Into<String>, schema: Schema) -> Self {
         self = self.query(name, description, schema);
         if let Some(parameter) = self.parameters.last_mut() {
             parameter.required = true;
@@ -190,7 +189,7 @@ impl Operation {
 
     /// A header of the request that may be left out.
     #[must_use]
-    pub fn header(mut self, name: &'static str, description: impl Into<String>, schema: Object) -> Self {
+    pub fn header(mut self, name: &'static str, description: impl Into<String>, schema: Schema) -> Self {
         let description = description.into();
         self.parameters.push(Parameter { name, place: Place::Header, required: false, description, schema });
         self
@@ -320,7 +319,7 @@ impl Operation {
     /// It starts one task, and takes an `Idempotency-Key`.
     #[must_use]
     pub fn idempotent(self) -> Self {
-        let key = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[\\x21-\\x7e]{1,255}$")).build();
+        let key = json_schema!({"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"});
         let description = "The client's key for this request: a second request with it starts nothing and returns \
                            the task of the first.";
         self.header("Idempotency-Key", description, key).problem(INVALID_REQUEST).problem(IDEMPOTENCY_KEY_REUSED)
@@ -349,29 +348,24 @@ impl Operation {
 
 /// The schema of a guid.
 #[must_use]
-pub fn guid() -> Object {
-    ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom("uuid".to_owned()))).build()
+pub fn guid() -> Schema {
+    json_schema!({"type": "string", "format": "uuid"})
 }
 
 /// The schema of a text.
 #[must_use]
-pub fn text() -> Object {
-    ObjectBuilder::new().schema_type(Type::String).build()
+pub fn text() -> Schema {
+    json_schema!({"type": "string"})
 }
 
 /// The schema of a yes or no that is no if left out.
 #[must_use]
-pub fn boolean() -> Object {
-    ObjectBuilder::new().schema_type(Type::Boolean).default(Some(false.into())).build()
+pub fn boolean() -> Schema {
+    json_schema!({"type": "boolean", "default": false})
 }
 
 /// The schema of a whole number in a range, and what it is if left out.
 #[must_use]
-pub fn integer(least: i64, most: i64, default: i64) -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::Integer)
-        .minimum(Some(least as isize))
-        .maximum(Some(most as isize))
-        .default(Some(default.into()))
-        .build()
+pub fn integer(least: i64, most: i64, default: i64) -> Schema {
+    json_schema!({"type": "integer", "minimum": least, "maximum": most, "default": default})
 }

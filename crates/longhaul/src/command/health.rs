@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 impl Health {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         // A proxy that the environment names is not asked about this machine.
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        let client = longhaul_outbound::http_client().no_proxy().timeout(PATIENCE).build()?;
         let mut nobody = Vec::new();
         for address in [Some(self.listen), self.metrics_listen].into_iter().flatten().map(reachable) {
             let response = match client.get(format!("http://{address}/health/ready")).send().await {

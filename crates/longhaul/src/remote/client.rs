@@ -55,7 +55,7 @@ impl Client {
             matches!(base_url.scheme(), "http" | "https"),
             "the API's address must begin with http:// or https://, not '{url}'"
         );
-        let mut http = reqwest::Client::builder().connect_timeout(CONNECT);
+        let mut http = longhaul_outbound::http_client().connect_timeout(CONNECT);
         let host = base_url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
             http = http.no_proxy();
@@ -65,7 +65,7 @@ impl Client {
     }
 
     pub(super) fn of_private(private: Private) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().unix_socket(private.socket()).build()?;
+        let http = longhaul_outbound::http_client().unix_socket(private.socket()).build()?;
         Ok(Self { http, base_url: Url::parse(BASE_URL)?, key: None, _private: Some(private) })
     }
 

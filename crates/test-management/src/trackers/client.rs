@@ -54,7 +54,7 @@ enum Try {
 
 impl Client {
     pub(super) fn new(settings: &TrackerSettings) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
+        let http = longhaul_outbound::http_client()
             .user_agent(concat!("longhaul/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(GuardedResolver { allow_private: settings.allow_private })
             // A proxy would resolve names for us, past the guard.
