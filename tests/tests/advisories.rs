@@ -75,6 +75,9 @@ impl Copy {
             .env_remove("LONGHAUL_ADVISORY_DB")
             .env("GIT_ALLOW_PROTOCOL", "file")
             .env("TMPDIR", self.root.path())
+            // A script that goes on by mistake does not install `cargo-audit` first.
+            .env("CARGO_HOME", self.root.path())
+            .env("CARGO_NET_OFFLINE", "true")
             .env("TZ", "UTC")
             .envs(variables.iter().copied())
             .output()
