@@ -6,7 +6,7 @@ use sqlx::{PgExecutor, PgPool};
 /// Empties the queue, including its history.
 pub(crate) async fn clear(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::raw_sql(
-        "TRUNCATE longhaul.task, longhaul.ready, longhaul.scheduled, longhaul.held, longhaul.admitted, longhaul.lease,
+        "TRUNCATE longhaul.successes, longhaul.task, longhaul.ready, longhaul.scheduled, longhaul.held, longhaul.admitted, longhaul.lease,
                   longhaul.cancel_request, longhaul.task_key, longhaul.watched, longhaul.unsuccessful CASCADE",
     )
     .execute(pool)

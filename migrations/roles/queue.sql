@@ -7,7 +7,7 @@ GRANT USAGE ON SCHEMA longhaul TO longhaul_api, longhaul_worker, longhaul_reader
 
 -- People read words, not tables.
 GRANT SELECT ON longhaul.tasks, longhaul.progress, longhaul.task_logs, longhaul.batches, longhaul.queues,
-    longhaul.workers, longhaul.schedules, longhaul.set_aside_tasks, longhaul.failures, longhaul.task_tags TO longhaul_reader, longhaul_api, longhaul_worker;
+    longhaul.workers, longhaul.schedules, longhaul.set_aside_tasks, longhaul.failures, longhaul.succeeded, longhaul.task_tags TO longhaul_reader, longhaul_api, longhaul_worker;
 GRANT EXECUTE ON FUNCTION longhaul.why(uuid) TO longhaul_reader, longhaul_api, longhaul_worker;
 GRANT SELECT ON longhaul.tenant_tasks, longhaul.tenant_progress, longhaul.tenant_task_logs TO longhaul_tenant_reader;
 
@@ -56,6 +56,7 @@ GRANT INSERT, UPDATE, DELETE ON longhaul.task, longhaul.ready, longhaul.schedule
     longhaul.dependency, longhaul.family, longhaul.child, longhaul.ended, longhaul.lease, longhaul.leader,
     longhaul.worker, longhaul.task_key, longhaul.pulse, longhaul.sample TO longhaul_worker;
 GRANT INSERT, DELETE ON longhaul.task_log, longhaul.firing, longhaul.task_tag TO longhaul_worker;
+GRANT SELECT, INSERT, DELETE ON longhaul.successes TO longhaul_worker;
 GRANT INSERT ON longhaul.attempt_error, longhaul.repaired TO longhaul_worker;
 -- It fires schedules: what they start, and whether they are paused, it can't change.
 GRANT UPDATE (next_at, last_fired_at, last_skipped_at, fired, problem) ON longhaul.schedule TO longhaul_worker;

@@ -56,6 +56,11 @@ async fn found(stage: &Stage) -> Vec<String> {
 /// What is planted, what undoes it, and what is told.
 const PLANTED: &[(&str, &str, &str)] = &[
     (
+        "INSERT INTO longhaul.successes (tasks) VALUES (-1)",
+        "INSERT INTO longhaul.successes (tasks) VALUES (1)",
+        "3 tasks succeeded, and 2 are counted",
+    ),
+    (
         "INSERT INTO longhaul.lease (worker_id, number, task_ids)
          SELECT 1, 7, array_agg(id) FROM longhaul.task WHERE state = 'Succeeded'",
         "DELETE FROM longhaul.lease",
@@ -156,7 +161,8 @@ async fn a_family_that_waits_for_a_parent_that_is_over_is_found() {
     stage.strands_tasks();
     execute(
         &stage,
-        "UPDATE longhaul.task SET state = 'Succeeded', finished_at = now() WHERE id IN (SELECT parent_id FROM longhaul.family)",
+        "UPDATE longhaul.task SET state = 'Succeeded', finished_at = now() WHERE id IN (SELECT parent_id FROM longhaul.family);
+         INSERT INTO longhaul.successes (tasks) VALUES (1)",
     )
     .await;
     assert_eq!(found(&stage).await, ["the table family (waiting) has it, and the task is over or gone"]);

@@ -216,7 +216,7 @@ async fn plain_successes_do_to_every_table_what_the_general_end_does() {
         let changed = finish(&mut transaction, lease.worker_id, &ends, &leases).await.expect("they end");
         assert_eq!(changed.len(), 2);
         let after = tables(&mut transaction).await;
-        for table in ["task", "lease", "admitted"] {
+        for table in ["task", "lease", "admitted", "successes"] {
             assert_ne!(before[table], after[table], "{table}");
         }
         effects.push(after);

@@ -79,7 +79,8 @@ async fn newer(stage: &Stage, count: i32) {
              SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint + n), 12, '0')
                      || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
                     'Job', 'jobs', 5, 3, 'Succeeded', 1, 1, now()
-               FROM generate_series(1, {count}) AS n"
+               FROM generate_series(1, {count}) AS n;
+             INSERT INTO longhaul.successes (tasks) VALUES ({count})"
         ),
     )
     .await;
@@ -160,6 +161,8 @@ async fn failures_are_known_and_counted_behind_any_number_of_newer_tasks() {
     assert!(text(&stage, "/tasks?state=Failed").await.contains("18 tasks"));
     assert!(text(&stage, "/tasks?state=Failed&code=jammed").await.contains("3 tasks"));
     let (_, mixed) = stage.get("/api/tasks?state=Failed,Succeeded").await;
+    assert_eq!((&mixed["Total"], &mixed["TotalIsExact"]), (&json!(25_018), &json!(true)));
+    let (_, mixed) = stage.get("/api/tasks?state=Failed,Succeeded&queue=jobs").await;
     assert_eq!(mixed["TotalIsExact"], false);
     let about = mixed["Total"].as_i64().expect("a number");
     assert!((24_000..26_500).contains(&about), "about {about}: the planner knows the states");
@@ -314,7 +317,8 @@ async fn what_an_earlier_release_did_not_note_is_noted_by_the_repairer() {
              UPDATE longhaul.task SET state = 'Failed', attempt = 1, finished_at = now(), error = '{{\"type\": \"urn:x\", \"title\": \"Old\", \"status\": 500, \"detail\": \"Old\", \"code\": \"old\"}}'
               WHERE id = '{failed}';
              UPDATE longhaul.task SET state = 'Succeeded', attempt = 1, fraction = 1 WHERE id = '{retried}';
-             DELETE FROM longhaul.task WHERE id = '{gone}'"
+             DELETE FROM longhaul.task WHERE id = '{gone}';
+             DELETE FROM longhaul.successes"
         ),
     )
     .await;

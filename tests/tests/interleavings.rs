@@ -106,7 +106,8 @@ impl Play {
 
     /// A new play on the same stage.
     async fn clear(&mut self) {
-        sqlx::raw_sql("TRUNCATE longhaul.task, longhaul.ready, longhaul.scheduled, longhaul.lease, longhaul.worker, longhaul.cancel_request, longhaul.attempt_error, longhaul.unsuccessful")
+        sqlx::raw_sql("TRUNCATE longhaul.task, longhaul.ready, longhaul.scheduled, longhaul.lease, longhaul.worker, longhaul.cancel_request, longhaul.attempt_error, longhaul.unsuccessful, longhaul.successes;
+                         INSERT INTO longhaul.successes (tasks, counted_at) VALUES (0, now())")
             .execute(&self.stage.pool)
             .await
             .expect("an empty stage");

@@ -84,6 +84,7 @@ mod stranded;
 mod strangers;
 mod stream;
 mod stream_access;
+mod successes;
 mod test_queue;
 mod tickets;
 mod timing;

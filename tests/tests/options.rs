@@ -354,7 +354,8 @@ async fn lists_find_tasks_by_tag_exactly_a_page_at_a_time() {
     assert_eq!(list.count(&stage.pool).await.expect("a count"), Some(Count { tasks: 5, exact: true }));
 
     // What is removed is found no more.
-    sqlx::raw_sql("DELETE FROM longhaul.ready; UPDATE longhaul.task SET state = 'Succeeded', finished_at = now() - interval '40 days'")
+    sqlx::raw_sql("DELETE FROM longhaul.ready; UPDATE longhaul.task SET state = 'Succeeded', finished_at = now() - interval '40 days';
+                   DELETE FROM longhaul.successes")
         .execute(&stage.pool)
         .await
         .expect("they are over");

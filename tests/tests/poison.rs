@@ -503,7 +503,7 @@ async fn totals_beyond_any_count_are_shown_as_two_to_the_53rd_and_stop_no_family
     let id = batch(1).await;
     worker.stop().await;
     let parent = id.trim_start_matches("batch_").to_owned();
-    execute(&stage, &format!("DELETE FROM longhaul.ended; UPDATE longhaul.family SET waiting = true, succeeded = 0, elements = 0 WHERE parent_id = '{parent}';
+    execute(&stage, &format!("DELETE FROM longhaul.ended; DELETE FROM longhaul.successes; UPDATE longhaul.family SET waiting = true, succeeded = 0, elements = 0 WHERE parent_id = '{parent}';
         UPDATE longhaul.task SET state = 'Running', finished_at = NULL WHERE id = '{parent}';
         DELETE FROM longhaul.ready WHERE id IN (SELECT id FROM longhaul.child WHERE parent_id = '{parent}');
         UPDATE longhaul.task SET state = 'Succeeded', finished_at = now(), total_elements = 9223372036854775807 WHERE parent_id = '{parent}';

@@ -71,6 +71,7 @@ const PLANTS: &[(&str, &str, &[&str])] = plants! {
         "accepted_at": EVER, NEVER;
         "ended_at": EVER, NEVER;
     }
+    "longhaul.successes" { "tasks": MOST_BIG, LEAST_BIG; "counted_at": EVER, NEVER; }
     "longhaul.child" { "number": MOST, LEAST; }
     "longhaul.family" {
         "elements": MOST_BIG, LEAST_BIG;
@@ -247,7 +248,7 @@ const EXEMPT: &[(&str, &[&str], &str)] = &[
     ("longhaul.leader", &["name", "until"], "a primary key; a term without end is a leader that an operator has named"),
     ("longhaul.observation", &["single"], "always true"),
     ("longhaul.watched", &["id", "watcher"], "any two identifiers will do"),
-    ("longhaul.worker", &["id"], "an identity"),
+    ("longhaul.worker", &["id", "counts_successes"], "an identity; a boolean"),
     ("longhaul.trouble", &["worker_id"], "of a worker that is not there, it is not told, and pruned"),
     ("longhaul.session", &["id_hash", "key_prefix"], "a check constraint; a foreign key"),
     ("longhaul.api_key", &["prefix", "name", "hash"], "check constraints"),
@@ -396,6 +397,7 @@ beside! {
     extreme_gates_stop_nothing: "longhaul.gate";
     extreme_tags_and_keys_stop_nothing: "longhaul.task_tag", "longhaul.task_key", "longhaul.cancel_request";
     extreme_records_of_failures_stop_nothing: "longhaul.unsuccessful";
+    extreme_numbers_of_successes_stop_nothing: "longhaul.successes";
     extreme_families_stop_nothing: "longhaul.child", "longhaul.family";
     extreme_notes_of_services_stop_nothing: "longhaul.set_aside", "longhaul.leader";
     extreme_troubles_stop_nothing: "longhaul.trouble", "longhaul.observation";

@@ -29,7 +29,8 @@ async fn old_tasks(stage: &Stage, state: &str, days: f64, count: i32) {
                     'Reindex', 'default', 5, 5, t.at, '{state}', 1, CASE WHEN {ended} THEN t.at END,
                     CASE WHEN '{state}' = 'Succeeded' THEN 1 ELSE 0 END, CASE WHEN '{state}' = 'Failed' THEN '{{}}'::jsonb END
                FROM (SELECT now() - {days} * interval '1 day' + n * interval '1 ms' AS at FROM generate_series(1, {count}) n) t;
-             SELECT longhaul.note_unsuccessful(ARRAY(SELECT id FROM longhaul.task))"
+             SELECT longhaul.note_unsuccessful(ARRAY(SELECT id FROM longhaul.task));
+             INSERT INTO longhaul.successes (tasks) SELECT {count} WHERE '{state}' = 'Succeeded'"
         ),
     )
     .await;
@@ -114,7 +115,8 @@ async fn what_ended_long_after_it_was_accepted_is_found_by_the_sweep() {
     walk_on(&stage, &mut walk, &retention, 1_000).await;
     run(
         &stage,
-        "UPDATE longhaul.task SET state = 'Succeeded', fraction = 1, attempt = 1, finished_at = now() - interval '8 days'"
+        "UPDATE longhaul.task SET state = 'Succeeded', fraction = 1, attempt = 1, finished_at = now() - interval '8 days';
+         INSERT INTO longhaul.successes (tasks) VALUES (1)"
             .to_owned(),
     )
     .await;

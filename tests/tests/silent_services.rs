@@ -32,7 +32,8 @@ impl TaskType for Visit {
 }
 
 /// Each service, with a part of a statement that only it sends, in each of its runs.
-const SERVICES: [(&str, &str); 10] = [
+const SERVICES: [(&str, &str); 11] = [
+    ("bookkeeper", "run WITH taken AS ( DELETE FROM longhaul.successes"),
     ("canceller", "run SELECT c.task_id FROM longhaul.cancel_request c WHERE c.task_id = ANY (ARRAY("),
     ("counter", "run INSERT INTO longhaul.pulse"),
     ("follower", "run SELECT longhaul.follow()"),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use longhaul_devdb::testing::TestDatabase;
 use longhaul_model::store::migrate::{QUEUE, apply};
+use longhaul_model::store::successes::{exact, recount, recount_is_due};
 use longhaul_tests::until;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -161,6 +162,13 @@ async fn migrations_of_a_great_queue_keep_nobody_waiting() {
     for (probe, waited) in &longest {
         assert!(*waited < BOUND, "{probe} waited {waited:?}");
     }
+    // Nobody counted what succeeded before.
+    assert_eq!(exact(&pool).await.expect("an answer"), None);
+    assert!(recount_is_due(&pool).await.expect("an answer"));
+    let began = Instant::now();
+    assert!(recount(&pool).await.expect("they are counted"));
+    println!("counted in {:?}", began.elapsed());
+    assert_eq!(exact(&pool).await.expect("an answer"), Some(rows()));
 
     // That the bound tells a rewrite of the table from a change of the catalogue.
     let prober = Prober::start(&pool);

@@ -19,7 +19,7 @@ use crate::in_flight::InFlight;
 use crate::lane::Lane;
 use crate::lane_failures::LaneFailures;
 use crate::maintenance::{
-    self, Canceller, Counter, Follower, Gatekeeper, Promoter, Repairer, Rescuer, Retainer, Sampler, Scheduler,
+    self, Bookkeeper, Canceller, Counter, Follower, Gatekeeper, Promoter, Repairer, Rescuer, Retainer, Sampler, Scheduler,
 };
 use crate::shared::Shared;
 use crate::{Settings, flusher, idle_locks, keeper, listener};
@@ -177,6 +177,7 @@ impl Worker {
         helpers.spawn(maintenance::run(Scheduler, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Counter::default(), Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(Sampler, Arc::clone(&shared), helpers_stop.clone()));
+        helpers.spawn(maintenance::run(Bookkeeper, Arc::clone(&shared), helpers_stop.clone()));
         helpers.spawn(maintenance::run(
             Retainer { retention: self.settings.retention, every: self.settings.retention_every },
             Arc::clone(&shared),

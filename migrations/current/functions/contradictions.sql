@@ -1,6 +1,6 @@
 -- Everything in which the queue's tables contradict each other: where tasks are
--- (`longhaul.misplaced`), what is written of failures (`longhaul.unsuccessful_amiss`), and what
--- stays behind of tasks that are over. Reads all tasks: for doctor and tests. What a follower has
+-- (`longhaul.misplaced`), what is written of failures (`longhaul.unsuccessful_amiss`), how many tasks
+-- succeeded (`longhaul.succeeded`, of no one task), and what stays behind of tasks that are over. Reads all tasks: for doctor and tests. What a follower has
 -- yet to do, as `ended` says, is no contradiction, unless none does it.
 CREATE OR REPLACE FUNCTION longhaul.contradictions() RETURNS TABLE (id uuid, problem text)
 LANGUAGE sql STABLE
@@ -10,6 +10,10 @@ AS $$
      UNION ALL
     SELECT a.id, a.problem
       FROM longhaul.unsuccessful_amiss('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff') a
+     UNION ALL
+    SELECT '00000000-0000-0000-0000-000000000000', format('%s tasks succeeded, and %s are counted', t.tasks, s.tasks)
+      FROM longhaul.succeeded s CROSS JOIN (SELECT count(*) AS tasks FROM longhaul.task WHERE state = 'Succeeded') t
+     WHERE s.exact AND s.tasks <> t.tasks
      UNION ALL
     -- A lease lists its tasks until all of them are over, and goes with the last one.
     SELECT l.task_ids[1], format('lease %s of worker %s holds it, and all tasks of the lease are over or gone', l.number, l.worker_id)

@@ -242,7 +242,7 @@ async fn ends_that_an_older_worker_did_not_note_are_noted_later() {
     enqueue_linked(&mut transaction, &all[3..], &[waits], None).await.expect("stored");
     transaction.commit().await.expect("a commit");
     sqlx::query(
-        "WITH claimed AS (DELETE FROM longhaul.ready)
+        "WITH claimed AS (DELETE FROM longhaul.ready), uncounted AS (DELETE FROM longhaul.successes)
          UPDATE longhaul.task SET state = 'Succeeded', attempt = 1, fraction = 1, finished_at = now() WHERE parent_id = $1",
     )
     .bind(parent.id)

@@ -78,8 +78,9 @@ const BESIDE: &str = "
     SELECT longhaul.enqueue_after(ARRAY[longhaul.enqueue('Echo')], 'Echo') FROM generate_series(1, 4);
     INSERT INTO longhaul.set_aside (service, id, error, next_at)
     SELECT 'nobody', gen_random_uuid(), 'as told', now() + interval '1 hour' FROM generate_series(1, 12);
-    INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms)
-    SELECT 'ghost ' || n, '0', '{elsewhere}', 1, 600000 FROM generate_series(1, 24) n;
+    INSERT INTO longhaul.successes (tasks) SELECT 0 FROM generate_series(1, 8) n;
+    INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms, counts_successes)
+    SELECT 'ghost ' || n, '0', '{elsewhere}', 1, 600000, true FROM generate_series(1, 24) n;
     INSERT INTO longhaul.trouble (worker_id, part, failures, error)
     SELECT id, 'part', 3, 'as told' FROM longhaul.worker WHERE name LIKE 'ghost%' ORDER BY id LIMIT 12;
     INSERT INTO longhaul.api_key (prefix, name, hash, permissions, created_by)
@@ -170,7 +171,7 @@ pub(super) async fn all_goes_on(stage: &Stage) {
         let scrape = Scrape::read(&stage.metrics.expose(None).await.body);
         let runs =
             |service: &str| scrape.sum("longhaul_maintenance_seconds_count", &[&format!("service=\"{service}\"")]);
-        (runs("rescuer") >= 2.0 && runs("retention") >= 2.0 && runs("repairer") >= 2.0 && runs("promoter") >= 3.0)
+        (runs("rescuer") >= 2.0 && runs("retention") >= 2.0 && runs("repairer") >= 2.0 && runs("bookkeeper") >= 1.0 && runs("promoter") >= 3.0)
             .then_some(())
     })
     .await;

@@ -71,7 +71,8 @@ struct ListBody {
     /// Newest first.
     items: Vec<ListedBody>,
     /// The number of matching tasks, if it is available without reading all of them: exact for
-    /// failed and cancelled tasks, and for open tasks if they are few, else an estimate.
+    /// failed and cancelled tasks, for open tasks if they are few, and for succeeded tasks if only states
+    /// are asked for; else an estimate.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
     total: Option<i64>,

@@ -33,6 +33,9 @@ struct OverviewBody {
     failed_last_hour: i64,
     /// Cancelled tasks within the retention period; exact.
     cancelled: i64,
+    /// Succeeded tasks within the retention period, exact; null while that is not known, such as
+    /// beside workers of an earlier release.
+    succeeded: Option<i64>,
     /// Tasks, queues and schedules that a maintenance service could not process and retries later.
     set_aside: i64,
     /// The waiting time of the oldest ready task; null if none waits.
@@ -126,6 +129,7 @@ impl OverviewBody {
             failed: totals.failed,
             failed_last_hour: totals.failed_last_hour,
             cancelled: totals.cancelled,
+            succeeded: totals.succeeded,
             set_aside,
             oldest_waiting_seconds: overview.queues.iter().filter_map(|queue| queue.oldest_waiting).reduce(f64::max),
             workers_alive: overview.workers.alive,

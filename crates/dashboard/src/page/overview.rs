@@ -128,7 +128,7 @@ fn figures(now: &Overview, minutes: &[Minute], totals: &Totals) -> Markup {
             (table::figure("Oldest waiting", html! { (oldest.map_or("–".to_owned(), span)) }, html! { "of those ready" },
                 if oldest.is_some_and(|oldest| oldest > 300.0) { "warn" } else { "" }))
             (table::figure("Scheduled", html! { (at_most(sum(|queue| queue.scheduled), COUNTED)) }, html! { "for later" }, ""))
-            (table::figure("Ended", html! { (number(last)) }, html! { "in the last minute" }, ""))
+            (table::figure("Ended", html! { (number(last)) }, html! { "in the last minute" @if let Some(succeeded) = totals.succeeded { ", " (number(succeeded)) " succeeded in all" } }, ""))
             (table::figure("Failed", html! { (number(totals.failed_last_hour)) }, html! { "in the last hour, " (number(totals.failed)) " in all" }, if totals.failed_last_hour > 0 { "bad" } else { "" }))
             (table::figure("Workers", html! { (number(workers.alive)) }, html! { @if workers.silent > 0 { (number(workers.silent)) " silent" } @else { "alive" } },
                 if workers.alive == 0 { "bad" } else if workers.silent > 0 { "warn" } else { "" }))

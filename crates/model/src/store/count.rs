@@ -4,7 +4,9 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::filter::TaskFilter;
 use super::list::{FEW, ListFilter};
+use super::successes;
 use super::unsuccessful::{self, is_unsuccessful, tells};
 use crate::State;
 
@@ -26,6 +28,15 @@ pub struct AtLeast {
     pub more: bool,
 }
 
+/// What of open tasks beyond [`FEW`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MoreOpen {
+    /// Then nothing is counted.
+    AreNotCounted,
+    /// What is counted is a lower bound.
+    AreLeftOut,
+}
+
 /// What the planner expects, from what ANALYZE has seen, and of a table that it has not seen
 /// from its size. A bound that bounds nothing is left out: without statistics the planner
 /// takes it for a narrow one. States are one text, whose cast the planner reads; cast from an
@@ -44,13 +55,13 @@ const ESTIMATE: &str = "
 
 impl ListFilter {
     /// Returns the number of matching tasks; `None` if it is unknown without reading them. It is
-    /// exact for failed and cancelled tasks, and for open tasks if they are few, else an estimate.
+    /// exact for failed and cancelled tasks, for open tasks if they are few, and for succeeded ones
+    /// if only states are asked for and their number is known ([`successes::exact`]); else an estimate.
     ///
     /// # Errors
     /// If the database does not answer.
     pub async fn count(&self, pool: &PgPool) -> sqlx::Result<Option<Count>> {
-        let few_open = !self.only_open() || self.open_tasks(pool).await? <= FEW;
-        if few_open && let Some(AtLeast { tasks, more: false }) = self.count_for_sure(pool).await? {
+        if let Some(AtLeast { tasks, more: false }) = self.count_at_once(pool, MoreOpen::AreNotCounted).await? {
             return Ok(Some(Count { tasks, exact: true }));
         }
         if let Some(tag) = &self.tasks.tag {
@@ -61,7 +72,9 @@ impl ListFilter {
         }
         let bound = self.bound(true);
         let counted = match self.unsuccessful() {
-            Some(part) if tells(&part.tasks) => Some(unsuccessful::count(pool, &part.tasks, bound.range).await?),
+            Some(part) if !self.tasks.states.is_empty() && tells(&part.tasks) => {
+                Some(unsuccessful::count(pool, &part.tasks, bound.range).await?)
+            }
             _ => None,
         };
         let estimated = self.tasks.states.iter().filter(|state| counted.is_none() || !is_unsuccessful(**state));
@@ -82,28 +95,42 @@ impl ListFilter {
     }
 
     /// How many tasks fit at least, without an estimate. `None` if the filter has a text, or
-    /// leaves tasks that succeeded: those would have to be looked at one by one.
+    /// leaves tasks that succeeded and whose number is not known: those would have to be looked at
+    /// one by one.
     ///
     /// # Errors
     /// If the database does not answer.
     pub async fn count_for_sure(&self, pool: &PgPool) -> sqlx::Result<Option<AtLeast>> {
-        let states = &self.tasks.states;
-        if states.is_empty() || states.contains(&State::Succeeded) || self.text().is_some() {
+        self.count_at_once(pool, MoreOpen::AreLeftOut).await
+    }
+
+    /// Counts all states at the same moment: a task that goes from one to another is counted once.
+    async fn count_at_once(&self, pool: &PgPool, more_open: MoreOpen) -> sqlx::Result<Option<AtLeast>> {
+        if self.text().is_some() || self.leaves(State::Succeeded) && !self.asks_for_states_only() {
             return Ok(None);
         }
+        let mut moment = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let mut count = AtLeast { tasks: 0, more: false };
+        if self.leaves(State::Succeeded) {
+            let Some(tasks) = successes::exact(&mut *moment).await? else { return Ok(None) };
+            count.tasks += tasks;
+        }
         if let Some(part) = self.unsuccessful() {
             if !tells(&part.tasks) {
                 return Ok(None);
             }
-            count.tasks += unsuccessful::count(pool, &part.tasks, part.bound(true).range).await?;
+            count.tasks += unsuccessful::count(&mut *moment, &part.tasks, part.bound(true).range).await?;
         }
         let open = self.of_states(|state| !state.is_end());
         if !open.tasks.states.is_empty() {
-            let ids: Vec<Uuid> = open.open(pool, open.bound(true), FEW).await?;
+            count.more = open.open_tasks(&mut *moment).await? > FEW;
+            if count.more && more_open == MoreOpen::AreNotCounted {
+                return Ok(None);
+            }
+            let ids: Vec<Uuid> = open.open(&mut *moment, open.bound(true), FEW).await?;
             count.tasks += i64::try_from(ids.len()).unwrap_or(i64::MAX);
-            count.more = open.open_tasks(pool).await? > FEW;
         }
+        moment.commit().await?;
         Ok(Some(count))
     }
 
@@ -112,10 +139,20 @@ impl ListFilter {
         Some(self.of_states(is_unsuccessful)).filter(|part| !part.tasks.states.is_empty())
     }
 
+    /// No state stands for every one.
     fn of_states(&self, wanted: impl Fn(State) -> bool) -> Self {
         let mut part = self.clone();
-        part.tasks.states.retain(|state| wanted(*state));
+        part.tasks.states = State::ALL.into_iter().filter(|state| self.leaves(*state) && wanted(*state)).collect();
         part
+    }
+
+    fn leaves(&self, state: State) -> bool {
+        self.tasks.states.is_empty() || self.tasks.states.contains(&state)
+    }
+
+    fn asks_for_states_only(&self) -> bool {
+        let states_only = TaskFilter { states: self.tasks.states.clone(), ..TaskFilter::default() };
+        self.text().is_none() && self.tasks == states_only
     }
 
     /// Whether it leaves open tasks only.

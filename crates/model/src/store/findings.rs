@@ -325,7 +325,7 @@ impl<'a> Examination<'a> {
             for wrong in repair::contradictions(pool, WRONG_PLACES).await? {
                 report.problem(
                     "places",
-                    format!("task {}: {}", wrong.id, wrong.problem),
+                    if wrong.id.is_nil() { wrong.problem } else { format!("task {}: {}", wrong.id, wrong.problem) },
                     format!("{} work   (a worker queues stranded tasks again; please report it)", self.program),
                 );
             }

@@ -198,7 +198,8 @@ macro_rules! missed {
 
 /// The general end. `over` are ends from which something follows (`longhaul.end_tasks`): those
 /// that are no success, or of a task with a unique key or that others wait for, or that was asked
-/// to stop. Other successes only leave their gate and are told to watchers, as is what goes on.
+/// to stop. Other successes are counted ([`super::successes`]), leave their gate and are told to
+/// watchers, as is what goes on.
 ///
 /// Functions see what the statement has written before it calls them.
 const FINISH: &str = concat!(
@@ -216,6 +217,9 @@ const FINISH: &str = concat!(
                   OR t.state = 'Succeeded' AND (t.unique_key IS NOT NULL OR t.followed IS TRUE OR t.id = ANY ($18::uuid[])) AS over
     ), over AS (
         SELECT longhaul.end_tasks(array_agg(id)) FROM ended WHERE over HAVING count(*) > 0
+    ), counted AS (
+        INSERT INTO longhaul.successes (tasks)
+        SELECT count(*) FROM ended WHERE state = 'Succeeded' AND NOT over HAVING count(*) > 0
     ), again AS (
         SELECT longhaul.make_ready(array_agg(id), array_agg(queue), array_agg(priority))
           FROM ended WHERE state = 'Queued' HAVING count(*) > 0
@@ -278,6 +282,8 @@ const FINISH_PLAIN: &str = concat!(
     ended!("", "", " AND t.unique_key IS NULL AND t.followed IS NOT TRUE"),
     "
         RETURNING t.id, t.state
+    ), counted AS (
+        INSERT INTO longhaul.successes (tasks) SELECT count(*) FROM ended HAVING count(*) > 0
     ), told AS (
         SELECT longhaul.tell_watchers(array_agg(id)) FROM ended WHERE EXISTS (SELECT FROM longhaul.watched)
     ), left_gate AS (

@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::filter::{Range, TaskFilter};
@@ -323,26 +323,35 @@ impl ListFilter {
 
     /// The newest open tasks that fit, `limit` at most. Of very many open tasks some of each
     /// place are looked at only.
-    pub(super) async fn open(&self, pool: &PgPool, bound: Bound<'_>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    pub(super) async fn open(
+        &self,
+        executor: impl PgExecutor<'_>,
+        mut bound: Bound<'_>,
+        limit: i64,
+    ) -> sqlx::Result<Vec<Uuid>> {
+        if State::ALL.iter().all(|state| state.is_end() || self.tasks.states.contains(state)) {
+            // Then it does not matter which of them a task is in, which is looked up in several tables.
+            bound.states.clear();
+        }
         let places = Places::of(&self.tasks.states);
         bind_filter!(sqlx::query_scalar(OPEN), bound, bound.range, limit)
             .bind(places.waiting)
             .bind(places.scheduled)
             .bind(places.running)
-            .fetch_all(pool)
+            .fetch_all(executor)
             .await
     }
 
     /// How many tasks are in the places of the open ones among its states, up to so many of
     /// each that they are no [`FEW`].
-    pub(super) async fn open_tasks(&self, pool: &PgPool) -> sqlx::Result<i64> {
+    pub(super) async fn open_tasks(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
         let places = Places::of(&self.tasks.states);
         sqlx::query_scalar(OPEN_COUNT)
             .bind(FEW + 1)
             .bind(places.waiting)
             .bind(places.scheduled)
             .bind(places.running)
-            .fetch_one(pool)
+            .fetch_one(executor)
             .await
     }
 

@@ -102,6 +102,7 @@ pub mod schedule;
 pub mod session;
 mod sticky_connection;
 mod stored;
+pub mod successes;
 pub mod task_type;
 pub mod testing;
 pub mod trouble;

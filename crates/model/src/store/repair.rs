@@ -126,7 +126,7 @@ pub async fn repair(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result
 /// A contradiction between the queue's tables.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Contradiction {
-    /// The task.
+    /// The task; nil if it is of no one task.
     pub id: Uuid,
     /// What is wrong, in words.
     pub problem: String,

@@ -96,6 +96,9 @@ macro_rules! flush {
          WHERE t.id = p.id AND p.kept_us IS NOT NULL
            AND t.finished_at < now() - p.kept_us * interval '1 microsecond'
         RETURNING t.id, t.state, t.unique_key, t.logged, t.followed, t.tags
+    ), successes AS (
+        INSERT INTO longhaul.successes (tasks)
+        SELECT -count(*) FROM removed WHERE state = 'Succeeded' HAVING count(*) > 0
     ), unsuccessful AS (
         DELETE FROM longhaul.unsuccessful u
          WHERE u.state IN ('Failed', 'Cancelled')

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::filter::{Range, TaskFilter};
 use crate::State;
 
-/// How many tasks that are kept failed or were cancelled.
+/// How many tasks that are kept ended in which way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromRow)]
 pub struct Totals {
     /// They failed.
@@ -19,6 +19,8 @@ pub struct Totals {
     pub failed_last_hour: i64,
     /// They were cancelled.
     pub cancelled: i64,
+    /// They succeeded; `None` unless that is known exactly ([`super::successes::exact`]).
+    pub succeeded: Option<i64>,
 }
 
 /// Counts them.
@@ -30,7 +32,8 @@ pub async fn totals(executor: impl PgExecutor<'_>) -> sqlx::Result<Totals> {
         "SELECT (SELECT count(*) FROM longhaul.unsuccessful WHERE state = 'Failed') AS failed,
                 (SELECT count(*) FROM longhaul.unsuccessful
                   WHERE state = 'Failed' AND ended_at > now() - interval '1 hour') AS failed_last_hour,
-                (SELECT count(*) FROM longhaul.unsuccessful WHERE state = 'Cancelled') AS cancelled",
+                (SELECT count(*) FROM longhaul.unsuccessful WHERE state = 'Cancelled') AS cancelled,
+                (SELECT tasks FROM longhaul.succeeded WHERE exact) AS succeeded",
     )
     .fetch_one(executor)
     .await

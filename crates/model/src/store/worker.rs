@@ -38,8 +38,8 @@ pub async fn register(executor: impl PgExecutor<'_>, info: &WorkerInfo) -> sqlx:
         .try_for_each(|queue| check_text("The name of a queue", queue, NAME_BYTES))
         .map_err(|refused| sqlx::Error::Encode(Box::new(refused)))?;
     sqlx::query_scalar(
-        "INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms)
-         VALUES ($1, $2, $3, $4, $5) RETURNING id",
+        "INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms, counts_successes)
+         VALUES ($1, $2, $3, $4, $5, true) RETURNING id",
     )
     .bind(bounded_text(info.name.clone(), NAME_BYTES))
     .bind(&info.version)

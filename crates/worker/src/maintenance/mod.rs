@@ -8,6 +8,7 @@
 //! processed by halves, and the rows at fault are set aside and tried again later
 //! ([`longhaul_model::store::aside`]).
 
+mod bookkeeper;
 mod canceller;
 mod follower;
 mod gatekeeper;
@@ -30,6 +31,7 @@ use longhaul_model::store::{SERVICE_DEADLINE, is_passing, within};
 use longhaul_model::uuid::Uuid;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use bookkeeper::Bookkeeper;
 pub(crate) use canceller::Canceller;
 pub(crate) use follower::Follower;
 pub(crate) use gatekeeper::Gatekeeper;
