@@ -323,6 +323,20 @@ impl RelativeRow {
     }
 }
 
+/// The columns of a [`RelativeRow`] from these tables, with the last two as they are here.
+macro_rules! relatives {
+    ($number:literal, $if_failed:literal, $source:literal) => {
+        concat!(
+            "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, ",
+            $number,
+            " AS number, ",
+            $if_failed,
+            " AS if_failed FROM ",
+            $source
+        )
+    };
+}
+
 async fn relatives(
     query: QueryAs<'_, Postgres, RelativeRow, PgArguments>,
     executor: impl PgExecutor<'_>,
@@ -341,11 +355,12 @@ pub async fn prerequisites(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
-           FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.on_id
-          WHERE d.task_id = $1 AND d.on_id > $2 ORDER BY d.on_id LIMIT $3",
-    );
+    let query = sqlx::query_as(relatives!(
+        "NULL::integer",
+        "d.if_failed",
+        "longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.on_id
+          WHERE d.task_id = $1 AND d.on_id > $2 ORDER BY d.on_id LIMIT $3"
+    ));
     relatives(query.bind(id).bind(after).bind(limit), executor).await
 }
 
@@ -360,11 +375,12 @@ pub async fn dependents(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
-           FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.task_id
-          WHERE d.on_id = $1 AND d.task_id > $2 ORDER BY d.task_id LIMIT $3",
-    );
+    let query = sqlx::query_as(relatives!(
+        "NULL::integer",
+        "d.if_failed",
+        "longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.task_id
+          WHERE d.on_id = $1 AND d.task_id > $2 ORDER BY d.task_id LIMIT $3"
+    ));
     relatives(query.bind(id).bind(after).bind(limit), executor).await
 }
 
@@ -379,11 +395,12 @@ pub async fn children(
     after: i32,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, c.number, NULL AS if_failed
-           FROM longhaul.child c JOIN longhaul.tasks v ON v.id = c.id
-          WHERE c.parent_id = $1 AND c.number > $2 ORDER BY c.number LIMIT $3",
-    );
+    let query = sqlx::query_as(relatives!(
+        "c.number",
+        "NULL",
+        "longhaul.child c JOIN longhaul.tasks v ON v.id = c.id
+          WHERE c.parent_id = $1 AND c.number > $2 ORDER BY c.number LIMIT $3"
+    ));
     relatives(query.bind(parent).bind(after).bind(limit), executor).await
 }
 
