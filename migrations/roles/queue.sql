@@ -40,7 +40,8 @@ GRANT SELECT, INSERT (who, address, deed, target, details) ON longhaul.audit TO 
 GRANT SELECT, INSERT, UPDATE, DELETE ON longhaul.session TO longhaul_api;
 GRANT EXECUTE ON FUNCTION longhaul.new_id(), longhaul.cancel(uuid), longhaul.retry(uuid), longhaul.retry_within(uuid, uuid[]),
     longhaul.change_queue, longhaul.set_queue, longhaul.pause_type, longhaul.enqueue, longhaul.follow_ends(uuid[]), longhaul.take_key, longhaul.tell_watchers,
-    longhaul.make_ready, longhaul.wake(text), longhaul.places(uuid[]), longhaul.misplaced() TO longhaul_api;
+    longhaul.store_tasks, longhaul.begin_batch, longhaul.make_ready, longhaul.wake(text), longhaul.places(uuid[]),
+    longhaul.misplaced() TO longhaul_api;
 
 -- The worker takes tasks, writes how they went, and removes them when their time is
 -- over. It makes no schedules and sets no queues.
@@ -75,6 +76,6 @@ GRANT EXECUTE ON FUNCTION longhaul.new_id(), longhaul.cancel(uuid), longhaul.ret
     longhaul.follow_dependents(uuid[]), longhaul.follow_dependents(uuid[], uuid[]), longhaul.follow_parents(uuid[]),
     longhaul.parents_to_show(), longhaul.show_children(uuid[]), longhaul.sum_children(), longhaul.ends_to_note(),
     longhaul.note_ends(uuid[]), longhaul.note_missed_ends(), longhaul.note_unsuccessful(uuid[]), longhaul.note_consequences(uuid[], uuid[]),
-    longhaul.end_tasks(uuid[], boolean), longhaul.leave_gate(uuid[]), longhaul.make_ready, longhaul.wake(text),
+    longhaul.end_tasks(uuid[], boolean), longhaul.leave_gate(uuid[]), longhaul.store_tasks, longhaul.make_ready, longhaul.wake(text),
     longhaul.unsuccessful_amiss(uuid, uuid), longhaul.mend_unsuccessful(uuid, uuid), longhaul.mend_unsuccessful(uuid[]),
     longhaul.take_key, longhaul.tell_watchers, longhaul.places(uuid[]), longhaul.misplaced(), longhaul.repair(uuid[]) TO longhaul_worker;

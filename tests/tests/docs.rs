@@ -205,6 +205,23 @@ fn each_question_where_something_is_decided_is_answered_by_one_file() {
     }
 }
 
+#[test]
+fn each_step_of_a_post_is_a_file_that_is_there() {
+    let text = read("docs/architecture.md");
+    let (_, section) = text.split_once("\n### The same by files\n").expect("the files of one POST");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let steps: Vec<&str> = section.lines().filter(|line| line.contains(". [")).collect();
+    for (number, step) in (1..).zip(&steps) {
+        let link = step.strip_prefix(&format!("{number}. [")).and_then(|rest| rest.split_once("](../"));
+        let file = link.and_then(|(_, rest)| rest.split_once(')')).map(|(file, _)| file);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file.expect("a numbered link"));
+        assert!(file.is_file(), "{step}: {} is not there", file.display());
+    }
+    let table = read("docs/adr/0013-one-home.md");
+    let count = format!("| 29 | {} |", steps.len());
+    assert!(table.contains(&count), "docs/adr/0013-one-home.md says how many files there are: {count}");
+}
+
 /// Code in documents comes from files that are compiled.
 #[test]
 fn code_in_documents_is_what_its_file_says() {

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeZone, Utc};
+use longhaul_model::store::bulk::enqueue_many;
 use longhaul_model::store::claim::{Floors, claim};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::finish::{AttemptEnd, AttemptOutcome, LeaseChanges, finish};
+use longhaul_model::store::linked::enqueue_linked;
 use longhaul_model::store::worker::{WorkerInfo, register};
 use longhaul_model::store::{ClaimedTask, LeaseKey};
 use longhaul_model::{Outcome, Progress, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
@@ -16,7 +18,7 @@ use longhaul_worker::Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 /// Waits in a queue that no worker serves.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -228,46 +230,91 @@ async fn plain_successes_do_to_every_table_what_the_general_end_does() {
     longhaul_tests::finish(&stage.pool, lease.worker_id, &ends, &leases).await.expect("they end");
 }
 
+/// What tables are like when these tasks have been stored so; nothing stays.
+async fn stored_by(
+    stage: &Stage,
+    tasks: &[NewTask],
+    store: impl AsyncFnOnce(&mut Transaction<'_, Postgres>, Vec<NewTask>),
+) -> BTreeMap<String, Vec<Value>> {
+    let mut transaction = stage.pool.begin().await.expect("a transaction");
+    store(&mut transaction, tasks.to_vec()).await;
+    let tables = tables(&mut transaction).await;
+    assert_eq!(tables["task"].len(), tasks.len());
+    assert_eq!(tables["ready"].len() + tables["scheduled"].len(), tasks.len());
+    transaction.rollback().await.expect("a rollback");
+    tables
+}
+
 #[tokio::test]
-async fn plain_tasks_are_stored_in_every_table_as_the_general_statement_does() {
+async fn fast_statements_store_in_every_table_what_the_general_one_does() {
     let stage = stage().await;
     let clock = stage.clock().await;
-    let maker = NewTask {
+    let plain = NewTask {
         created_by: Some("a caller".to_owned()),
         key: Some("a key".to_owned()),
         ..NewTask::new(clock.new_id(), TaskTypeInfo::of::<Waits>(), json!({"a": 1}))
     };
-    let other = NewTask { id: clock.new_id(), ..maker.clone() };
-    // What was due before it was stored may run at once, and takes the general statement.
-    let due = Some(chrono::DateTime::UNIX_EPOCH);
-    let general = |task: &NewTask| NewTask { run_at: due, ..task.clone() };
-    let mut stored = Vec::new();
-    for tasks in [
-        vec![maker.clone()],
-        vec![general(&maker)],
-        vec![maker.clone(), other.clone()],
-        vec![general(&maker), other.clone()],
+    let other = NewTask { id: clock.new_id(), progress: Progress::of(1, 4).with_message("Begun"), ..plain.clone() };
+    let mut tagged = NewTask { id: clock.new_id(), ..plain.clone() };
+    tagged.options.tags = vec!["a, \"b\"".to_owned(), "c\\".to_owned()];
+    let mut limited = NewTask { id: clock.new_id(), ..plain.clone() };
+    limited.options.timeout = Some(Duration::from_millis(1500));
+    let delayed = NewTask {
+        id: clock.new_id(),
+        run_at: Some(Utc.with_ymd_and_hms(2030, 1, 1, 0, 0, 0).single().expect("a time")),
+        ..plain.clone()
+    };
+    let due = NewTask { id: clock.new_id(), run_at: Some(DateTime::UNIX_EPOCH), ..plain.clone() };
+    for (name, tasks) in [
+        ("one plain task", vec![plain.clone()]),
+        ("two plain tasks", vec![plain.clone(), other.clone()]),
+        ("one with a time limit", vec![limited.clone()]),
+        ("one delayed", vec![delayed.clone()]),
+        ("one with tags", vec![tagged.clone()]),
+        ("one of each", vec![plain.clone(), other, limited, delayed, tagged, due]),
     ] {
-        let mut transaction = stage.pool.begin().await.expect("a transaction");
-        enqueue(&mut *transaction, &tasks).await.expect("stored");
-        let tables = tables(&mut transaction).await;
-        assert_eq!((tables["task"].len(), tables["ready"].len()), (tasks.len(), tasks.len()));
-        stored.push(tables);
-        transaction.rollback().await.expect("a rollback");
+        let general = stored_by(&stage, &tasks, async |transaction, tasks| {
+            enqueue_linked(transaction, &tasks, &[], None).await.expect("stored");
+        })
+        .await;
+        let fast = stored_by(&stage, &tasks, async |transaction, tasks| {
+            enqueue(&mut **transaction, &tasks).await.expect("stored");
+        })
+        .await;
+        assert_same(name, &fast, &general);
+        let copied = stored_by(&stage, &tasks, async |transaction, tasks| {
+            enqueue_many(transaction, tasks).await.expect("stored");
+        })
+        .await;
+        assert_same(&format!("{name}, by COPY"), &copied, &general);
     }
-    assert_same("one task", &stored[0], &stored[1]);
-    assert_same("two tasks", &stored[2], &stored[3]);
 
-    let mut transaction = stage.pool.begin().await.expect("a transaction");
-    let id: String =
-        sqlx::query_scalar("SELECT longhaul.enqueue('Waits', '{\"a\": 1}', created_by => 'a caller', key => 'a key')")
-            .fetch_one(&mut *transaction)
-            .await
-            .expect("stored");
-    let from_sql = tables(&mut transaction).await;
-    transaction.rollback().await.expect("a rollback");
-    let guid = |text: &str| text.replace(&id["waits_".len()..], &maker.id.to_string());
-    let from_sql: BTreeMap<String, Vec<Value>> =
-        serde_json::from_str(&guid(&serde_json::to_string(&from_sql).expect("JSON"))).expect("JSON");
-    assert_same("one task from SQL", &from_sql, &stored[1]);
+    // From SQL, with all that longhaul.enqueue takes; the id is one that it makes.
+    let mut all = NewTask { run_at: Some(DateTime::UNIX_EPOCH), ..plain.clone() };
+    all.options.timeout = Some(Duration::from_secs(5));
+    all.options.tags = vec!["a".to_owned(), "b".to_owned()];
+    for (task, arguments) in [
+        (plain, ""),
+        (all.clone(), ", timeout => '5 s', tags => '{a,b}'"),
+        (
+            NewTask { run_at: Some(Utc.with_ymd_and_hms(2030, 1, 1, 0, 0, 0).single().expect("a time")), ..all },
+            ", timeout => '5 s', tags => '{a,b}', run_at => '2030-01-01 00:00:00Z'",
+        ),
+    ] {
+        let general = stored_by(&stage, std::slice::from_ref(&task), async |transaction, tasks| {
+            enqueue_linked(transaction, &tasks, &[], None).await.expect("stored");
+        })
+        .await;
+        let mut made = String::new();
+        let from_sql = stored_by(&stage, std::slice::from_ref(&task), async |transaction, _| {
+            let sql = format!(
+                "SELECT longhaul.enqueue('Waits', '{{\"a\": 1}}', created_by => 'a caller', key => 'a key'{arguments})"
+            );
+            made = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut **transaction).await.expect("stored");
+        })
+        .await;
+        let guid =
+            serde_json::to_string(&from_sql).expect("JSON").replace(&made["waits_".len()..], &task.id.to_string());
+        assert_same(arguments, &serde_json::from_str(&guid).expect("JSON"), &general);
+    }
 }

@@ -33,12 +33,11 @@ BEGIN
         RAISE EXCEPTION 'longhaul.enqueue_after: there is no task %', array_to_string(unknown, ', ')
             USING ERRCODE = 'no_data_found';
     END IF;
-    INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by, state)
-    VALUES (new_task, known.name, known.queue, known.priority, known.max_attempts, enqueue_after.parameters,
-            maker, 'Queued');
-    INSERT INTO longhaul.dependency (task_id, on_id, if_failed)
-    SELECT new_task, e.id, enqueue_after.if_failed FROM unnest(earlier) AS e(id);
-    INSERT INTO longhaul.blocked (id, open) VALUES (new_task, cardinality(earlier));
+    PERFORM longhaul.store_tasks(
+        ARRAY[new_task], ARRAY[known.name], ARRAY[known.queue], ARRAY[known.priority], ARRAY[known.max_attempts],
+        ARRAY[enqueue_after.parameters], ARRAY[maker],
+        waiting => array_fill(new_task, ARRAY[cardinality(earlier)]), waits_for => earlier,
+        if_failed => array_fill(enqueue_after.if_failed, ARRAY[cardinality(earlier)]));
     RETURN known.id_prefix || new_task;
 END
 $$;

@@ -14,7 +14,6 @@ DECLARE
     batch  longhaul.task_type := longhaul.known_type('Batch');
     parent uuid := longhaul.new_id();
     number integer := cardinality(enqueue_batch.parameters);
-    stored uuid[];
 BEGIN
     IF known.secret THEN
         PERFORM longhaul.refuse_secrets(known, NULL);
@@ -29,22 +28,13 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM longhaul.check_parameters(p.one) FROM unnest(enqueue_batch.parameters) AS p(one);
-    INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, created_by, total_elements, state, attempt,
-                               started_at, followed)
-    VALUES (parent, batch.name, batch.queue, batch.priority, 1, maker, number, 'Running', 1, now(), true);
-    INSERT INTO longhaul.family (parent_id, children, if_failed, waiting, resume)
-    VALUES (parent, number, enqueue_batch.if_failed, true, false);
-    WITH input AS MATERIALIZED (
-        SELECT longhaul.new_id() AS id, p.one, p.place FROM unnest(enqueue_batch.parameters) WITH ORDINALITY AS p(one, place)
-    ), tasks AS (
-        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by, state, parent_id, followed)
-        SELECT i.id, known.name, known.queue, known.priority, known.max_attempts, i.one, maker, 'Queued', parent, true
-          FROM input i
-    ), children AS (
-        INSERT INTO longhaul.child (parent_id, number, id) SELECT parent, i.place, i.id FROM input i
-    )
-    SELECT array_agg(i.id) INTO stored FROM input i;
-    PERFORM longhaul.make_ready(stored, array_fill(known.queue, ARRAY[number]), array_fill(known.priority, ARRAY[number]));
+    PERFORM longhaul.begin_batch(parent, batch.name, batch.queue, batch.priority, '{}', maker, number,
+                                 enqueue_batch.if_failed, NULL);
+    PERFORM longhaul.store_tasks(
+        ARRAY(SELECT longhaul.new_id() FROM generate_series(1, number)),
+        array_fill(known.name, ARRAY[number]), array_fill(known.queue, ARRAY[number]),
+        array_fill(known.priority, ARRAY[number]), array_fill(known.max_attempts, ARRAY[number]),
+        enqueue_batch.parameters, array_fill(maker, ARRAY[number]), parent => parent);
     RETURN batch.id_prefix || parent;
 END
 $$;

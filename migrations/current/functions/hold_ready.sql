@@ -3,7 +3,8 @@
 -- step, and the gatekeeper waits for nobody. In PL/pgSQL, which keeps its plans. `but`: tasks that
 -- are set aside, since the database refuses to move them (longhaul.try_moves).
 --
--- Tasks of a queue that takes turns wait in `held`, which is in the order of keys.
+-- Tasks of a queue that takes turns wait in `held`, which is in the order of keys. It is apart from
+-- longhaul.take_in_order for the reason that is told there.
 CREATE OR REPLACE FUNCTION longhaul.hold_ready(queue_name text, but uuid[], at_most integer, OUT moved integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

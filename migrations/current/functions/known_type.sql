@@ -8,11 +8,7 @@ DECLARE
 BEGIN
     SELECT * INTO known FROM longhaul.task_type y WHERE y.name = known_type.name;
     IF NOT FOUND THEN
-        RAISE EXCEPTION '% is not a task type; the known ones are %',
-            coalesce(quote_literal(left(known_type.name, 100)), 'NULL'),
-            coalesce((SELECT string_agg(y.name, ', ' ORDER BY y.name) FROM longhaul.task_type y), 'none')
-            USING ERRCODE = 'undefined_object',
-                  HINT = 'Types are made known by API and worker processes when they start.';
+        PERFORM longhaul.refuse_type(known_type.name, '');
     END IF;
     RETURN known;
 END

@@ -2,9 +2,8 @@
 -- their queues. Whoever calls this has taken them from where they were, in the
 -- same transaction. Queues and priorities are theirs, in the order of `ids`.
 --
--- Two do without: what stores plain tasks (ENQUEUE and ENQUEUE_ONE in
--- crates/model/src/store/enqueue.rs, and longhaul.store_task), which is fused for speed; and the
--- gatekeeper, which moves tasks within a queue.
+-- Two do without: what stores plain tasks fused for speed (store_tasks.sql); and the gatekeeper, which
+-- moves tasks within a queue.
 CREATE OR REPLACE FUNCTION longhaul.make_ready(ids uuid[], queues text[], priorities smallint[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

@@ -13,10 +13,8 @@ BEGIN
     FOREACH one IN ARRAY ids LOOP
         RETURN NEXT longhaul.retry(one);
     END LOOP;
-    PERFORM longhaul.note_change(t.created_by, 'retryTask',
-                                 ARRAY(SELECT o.id FROM longhaul.task o WHERE o.id = ANY (over) AND o.finished_at IS NULL ORDER BY o.id),
-                                 coalesce(y.id_prefix, lower(t.type) || '-') || t.id)
-       FROM longhaul.task t LEFT JOIN longhaul.task_type y ON y.name = t.type WHERE t.id = retry_through.through;
+    PERFORM longhaul.note_through(retry_through.through, 'retryTask', ARRAY(
+        SELECT o.id FROM longhaul.task o WHERE o.id = ANY (over) AND o.finished_at IS NULL ORDER BY o.id));
 END
 $$;
 REVOKE EXECUTE ON FUNCTION longhaul.retry_through(uuid,uuid[]) FROM PUBLIC;

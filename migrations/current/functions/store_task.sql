@@ -28,11 +28,7 @@ DECLARE
 BEGIN
     SELECT * INTO known FROM longhaul.task_type y WHERE y.name = store_task.type;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'longhaul.enqueue: % is not a task type; the known ones are %',
-            coalesce(quote_literal(left(store_task.type, 100)), 'NULL'),
-            coalesce((SELECT string_agg(y.name, ', ' ORDER BY y.name) FROM longhaul.task_type y), 'none')
-            USING ERRCODE = 'undefined_object',
-                  HINT = 'Types are made known by API and worker processes when they start.';
+        PERFORM longhaul.refuse_type(store_task.type, 'longhaul.enqueue: ');
     END IF;
     IF known.secret THEN
         PERFORM longhaul.refuse_secrets(known, store_task.parameters);

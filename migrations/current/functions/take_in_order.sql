@@ -5,6 +5,10 @@
 --
 -- Takes the first tasks that wait, by priority and age. Those of paused types are held: how
 -- many is told too. A row whose task is gone is removed.
+--
+-- Its look at `ready` is also that of longhaul.hold_ready. The two are apart since each part of the
+-- statement differs: this one chooses by type and keeps the order, and that one moves all it finds,
+-- thousands at once, without sorting or aggregating them.
 CREATE OR REPLACE FUNCTION longhaul.take_in_order(queue_name text, but uuid[], room integer, paused_types text[],
     OUT ids uuid[], OUT priorities smallint[], OUT keys text[], OUT stopped integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -1,5 +1,7 @@
 -- Tries whether the database lets these tasks be moved as the steps above would, from each
--- place to each other one, and undoes it.
+-- place to each other one, and undoes it. It can't call the steps: they choose the tasks
+-- themselves, by order and room, and pass over what is set aside. It needs no rule of theirs but
+-- which tables a task can be in; ids and order of places make no difference here.
 CREATE OR REPLACE FUNCTION longhaul.try_moves(ids uuid[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -102,16 +102,32 @@ pub struct Chosen {
     pub parameters: Value,
 }
 
+/// Tasks `t` of this source by the names that people know, with one more column, in the order of their
+/// ids. The view `longhaul.tasks` makes the same public id, and shows no sealed parameters.
+macro_rules! named {
+    ($more:literal, $source:literal, $condition:literal) => {
+        concat!(
+            "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.created_by, ",
+            $more,
+            " FROM ",
+            $source,
+            " LEFT JOIN longhaul.task_type k ON k.name = t.type ",
+            $condition,
+            " ORDER BY t.id"
+        )
+    };
+}
+
 /// Those of these tasks that there are and are in sight, in the order of their ids.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn chosen(executor: impl PgExecutor<'_>, ids: &[Uuid], sight: Sight<'_>) -> sqlx::Result<Vec<Chosen>> {
-    sqlx::query_as(
-        "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.created_by, t.parameters
-           FROM longhaul.task t LEFT JOIN longhaul.task_type k ON k.name = t.type
-          WHERE t.id = ANY ($1) AND ($2::text IS NULL OR t.created_by = $2) ORDER BY t.id",
-    )
+    sqlx::query_as(named!(
+        "t.parameters",
+        "longhaul.task t",
+        "WHERE t.id = ANY ($1) AND ($2::text IS NULL OR t.created_by = $2)"
+    ))
     .bind(ids)
     .bind(sight.created_by())
     .fetch_all(executor)
@@ -147,11 +163,11 @@ pub async fn reached_by_retry(
     sight: Sight<'_>,
     without: &[Uuid],
 ) -> sqlx::Result<Vec<Reached>> {
-    sqlx::query_as(
-        "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.created_by, r.is_part
-           FROM longhaul.reached_by_retry($1, $2, $3) r JOIN longhaul.task t ON t.id = ANY (ARRAY[r.id])
-           LEFT JOIN longhaul.task_type k ON k.name = t.type ORDER BY t.id",
-    )
+    sqlx::query_as(named!(
+        "r.is_part",
+        "longhaul.reached_by_retry($1, $2, $3) r JOIN longhaul.task t ON t.id = ANY (ARRAY[r.id])",
+        ""
+    ))
     .bind(ids)
     .bind(sight.created_by())
     .bind(without)
@@ -166,11 +182,11 @@ pub async fn reached_by_retry(
 /// # Errors
 /// When the database does not answer.
 pub async fn reached_by_cancel(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<Reached>> {
-    sqlx::query_as(
-        "SELECT t.id, coalesce(k.id_prefix, lower(t.type) || '-') || t.id AS public_id, t.type, t.created_by, true AS is_part
-           FROM longhaul.reached_by_cancel($1) r JOIN longhaul.task t ON t.id = ANY (ARRAY[r.id])
-           LEFT JOIN longhaul.task_type k ON k.name = t.type ORDER BY t.id",
-    )
+    sqlx::query_as(named!(
+        "true AS is_part",
+        "longhaul.reached_by_cancel($1) r JOIN longhaul.task t ON t.id = ANY (ARRAY[r.id])",
+        ""
+    ))
     .bind(ids)
     .fetch_all(executor)
     .await

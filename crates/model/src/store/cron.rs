@@ -358,15 +358,12 @@ const FIRE: &str = "
           JOIN longhaul.task_type y ON y.name = s.type
          WHERE d.other IS NULL
     ), stored AS (
-        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, key, unique_key, timeout_seconds,
-                                   tags, created_by, message, state)
-        SELECT id, type, queue, priority, max_attempts, parameters, key, unique_key, timeout_seconds, tags, 'schedule:' || name,
-               'Due ' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'Queued'
-          FROM wanted
-    ), tagged AS (
-        INSERT INTO longhaul.task_tag (tag, task_id) SELECT unnest(tags), id FROM wanted
-    ), ready AS (
-        SELECT longhaul.make_ready(array_agg(id), array_agg(queue), array_agg(priority)) FROM wanted HAVING count(*) > 0
+        SELECT longhaul.store_tasks(array_agg(id), array_agg(type), array_agg(queue), array_agg(priority),
+                   array_agg(max_attempts), array_agg(parameters), created_by => array_agg('schedule:' || name),
+                   messages => array_agg('Due ' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')),
+                   keys => array_agg(key), unique_keys => array_agg(unique_key), timeouts => array_agg(timeout_seconds),
+                   tags => array_agg(tags::text))
+          FROM wanted HAVING count(*) > 0
     ), moved AS (
         UPDATE longhaul.schedule s
            SET next_at = m.next_at,
@@ -378,7 +375,7 @@ const FIRE: &str = "
                AS m(name, next_at, skipped_at, problem)
          WHERE s.name = m.name
     )
-    SELECT count(*) FROM wanted WHERE (SELECT count(*) FROM ready) >= 0";
+    SELECT count(*) FROM wanted WHERE (SELECT count(*) FROM stored) >= 0";
 
 /// Fires due schedules: stores their tasks and advances each schedule, in one transaction, so that
 /// a crash leaves both or neither. Any number of processes may run it at once: one of them locks a

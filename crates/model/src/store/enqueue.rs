@@ -177,7 +177,22 @@ macro_rules! rows {
     };
 }
 
-pub(super) use {columns, rows};
+/// Stores the rows of `input`, and these values in more columns.
+macro_rules! insert_input {
+    ($more:expr, $values:expr) => {
+        concat!(
+            "INSERT INTO longhaul.task (",
+            columns!(),
+            ", ",
+            $more,
+            ") SELECT ",
+            columns!(),
+            ", ",
+            $values,
+            " FROM input"
+        )
+    };
+}
 
 /// Plain tasks, which may run at once, fused: an INSERT into a table costs 15 µs even if no row
 /// comes, and so does a call of `longhaul.make_ready` (docs/adr/0008-performance-history.md).
@@ -187,11 +202,9 @@ const ENQUEUE: &str = concat!(
     rows!(),
     "
     ), stored AS (
-        INSERT INTO longhaul.task (",
-    columns!(),
-    ", state) SELECT ",
-    columns!(),
-    ", 'Queued' FROM input
+        ",
+    insert_input!("state", "'Queued'"),
+    "
     ), ready AS (
         INSERT INTO longhaul.ready (queue, priority, id)
         SELECT queue, priority, id FROM input
@@ -206,7 +219,7 @@ const ENQUEUE: &str = concat!(
 /// The same of one plain task, as most are stored: a row of its own values takes a twelfth of a
 /// millisecond less than the same as one row of arrays (docs/adr/0008-performance-history.md). These two and
 /// `longhaul.store_task`, their form in SQL, are the only ones that store ready tasks without
-/// `longhaul.make_ready`; a test compares what they do to every table with the general statement.
+/// `longhaul.make_ready`; a test compares what they do to every table with `longhaul.store_tasks`.
 const ENQUEUE_ONE: &str = concat!(
     "WITH stored AS (
         INSERT INTO longhaul.task (",
@@ -219,34 +232,15 @@ const ENQUEUE_ONE: &str = concat!(
     wake!("$3")
 );
 
-/// What else tasks may have, as columns of `task`, and the same from these parameters, for a
-/// SELECT. Each row's tags come as the text of an array.
-macro_rules! option_columns {
-    () => {
-        "timeout_seconds, tags"
-    };
-}
-macro_rules! option_rows {
-    ($timeouts:literal, $tags:literal) => {
-        concat!("unnest(", $timeouts, "::float8[]) AS timeout_seconds, unnest(", $tags, "::text[])::text[] AS tags")
-    };
-}
-
 /// What makes tasks of `input` found by their tags. It is a part of the statement only if
 /// there are any: an INSERT costs 15 µs even if no row comes.
 macro_rules! tagged {
-    ($id:literal) => {
-        concat!(
-            ", tagged AS (
-        INSERT INTO longhaul.task_tag (tag, task_id) SELECT unnest(tags), ",
-            $id,
-            " FROM input WHERE tags IS NOT NULL
+    () => {
+        ", tagged AS (
+        INSERT INTO longhaul.task_tag (tag, task_id) SELECT unnest(tags), id FROM input WHERE tags IS NOT NULL
     )"
-        )
     };
 }
-
-pub(super) use {option_columns, option_rows, tagged};
 
 macro_rules! enqueue_special {
     ($tagged:expr) => {
@@ -255,21 +249,16 @@ macro_rules! enqueue_special {
         SELECT i.*, i.run_at > now() IS TRUE AS later
           FROM (SELECT ",
             rows!(),
-            ", unnest($15::timestamptz[]) AS run_at, ",
-            option_rows!("$16", "$17"),
-            ") AS i
+            ", unnest($15::timestamptz[]) AS run_at, unnest($16::float8[]) AS timeout_seconds,
+               unnest($17::text[])::text[] AS tags) AS i
     ), stored AS (
-        INSERT INTO longhaul.task (",
-            columns!(),
-            ", ",
-            option_columns!(),
-            ", state, run_at) SELECT ",
-            columns!(),
-            ", ",
-            option_columns!(),
-            ", CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
-               CASE WHEN later THEN run_at END
-          FROM input
+        ",
+            insert_input!(
+                "timeout_seconds, tags, state, run_at",
+                "timeout_seconds, tags, CASE WHEN later THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
+               CASE WHEN later THEN run_at END"
+            ),
+            "
     ), ready AS (
         SELECT longhaul.make_ready(array_agg(id), array_agg(queue), array_agg(priority))
           FROM input WHERE NOT later HAVING count(*) > 0
@@ -284,9 +273,11 @@ macro_rules! enqueue_special {
     };
 }
 
-/// Tasks of which some come later or have options of which the others have none.
+/// Tasks of which some come later or have options of which the others have none: a part of what
+/// `longhaul.store_tasks` does, which takes 40 µs more for a single task
+/// (docs/adr/0008-performance-history.md). A test compares the two.
 const ENQUEUE_SPECIAL: &str = enqueue_special!("");
-const ENQUEUE_TAGGED: &str = enqueue_special!(tagged!("id"));
+const ENQUEUE_TAGGED: &str = enqueue_special!(tagged!());
 
 /// Stores tasks in one statement. With a transaction as executor they exist once it commits, and
 /// never if it is rolled back. Returns the time of their acceptance. The commit wakes workers. For
@@ -324,7 +315,7 @@ pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::
 }
 
 /// Whether any of them has tags.
-pub(super) fn any_tagged(tasks: &[NewTask]) -> bool {
+fn any_tagged(tasks: &[NewTask]) -> bool {
     tasks.iter().any(|task| !task.options.tags.is_empty())
 }
 
@@ -394,7 +385,7 @@ pub(super) fn bind_run_at<'q, O>(
     query.bind(unless_missing(tasks.iter().map(|task| task.run_at).collect()))
 }
 
-/// Binds what else new tasks may have ([`option_rows!`]) to the next two parameters.
+/// Binds time limits and tags, each row's as the text of an array, to `$16` and `$17`.
 pub(super) fn bind_options<'q, O>(
     query: QueryScalar<'q, Postgres, O, PgArguments>,
     tasks: &'q [NewTask],

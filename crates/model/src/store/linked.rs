@@ -10,10 +10,7 @@ use sqlx::query::QueryAs;
 use sqlx::{FromRow, PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
-use super::enqueue::{
-    NewTask, any_tagged, bind_options, bind_run_at, bind_tasks, check_all, columns, option_columns, option_rows, rows,
-    tagged,
-};
+use super::enqueue::{NewTask, bind_options, bind_run_at, bind_tasks, check_all};
 use super::stored::ShownJson;
 use crate::{State, TraceContext};
 
@@ -129,63 +126,10 @@ pub fn circle(dependencies: &[Dependency]) -> Vec<Uuid> {
 
 /// The ids of tasks that have none yet come from the database, so that a handler
 /// needs no clock of its own.
-macro_rules! enqueue {
-    ($tagged:expr) => {
-        concat!(
-    "WITH family AS (
-        INSERT INTO longhaul.family AS f (parent_id, children, if_failed, waiting, resume)
-        SELECT $19::uuid, cardinality($1::uuid[]), 'Continue', false, true WHERE $19 IS NOT NULL
-        ON CONFLICT (parent_id) DO UPDATE SET children = f.children + excluded.children
-        RETURNING children - cardinality($1::uuid[]) AS before
-    ), waits AS (
-        SELECT d.task_id, count(*)::integer AS open FROM unnest($16::uuid[]) AS d(task_id) GROUP BY d.task_id
-    ), input AS MATERIALIZED (
-        SELECT coalesce(nullif(i.id, '00000000-0000-0000-0000-000000000000'), longhaul.new_id()) AS new_id, i.*, i.run_at > now() IS TRUE AS later, coalesce(w.open, 0) AS open,
-               ($19 IS NOT NULL OR i.id IN (SELECT f.id FROM unnest($17::uuid[]) AS f(id))) AS followed
-          FROM (SELECT ",
-    rows!(),
-    ", unnest($15::timestamptz[]) AS run_at, ",
-    option_rows!("$20", "$21"),
-    ", generate_subscripts($1::uuid[], 1) AS number) AS i
-          LEFT JOIN waits w ON w.task_id = i.id
-    ), stored AS (
-        INSERT INTO longhaul.task (",
-    columns!(),
-    ", ",
-    option_columns!(),
-    ", state, run_at, parent_id, followed)
-        SELECT new_id, type, queue, priority, max_attempts, parameters,
-               coalesce(created_by, (SELECT p.created_by FROM longhaul.task p WHERE p.id = $19)),
-               total_elements, processed_elements, fraction, message, key, unique_key, trace_context, ",
-    option_columns!(),
-    ",
-               CASE WHEN later AND open = 0 THEN 'Scheduled' ELSE 'Queued' END::longhaul.task_state,
-               CASE WHEN later THEN run_at END, $19, CASE WHEN followed THEN true END
-          FROM input
-    ), edges AS (
-        INSERT INTO longhaul.dependency (task_id, on_id, if_failed)
-        SELECT * FROM unnest($16::uuid[], $17::uuid[], $18::text[])
-    ), blocked AS (
-        INSERT INTO longhaul.blocked (id, open) SELECT new_id, open FROM input WHERE open > 0
-    ), children AS (
-        INSERT INTO longhaul.child (parent_id, number, id)
-        SELECT $19, f.before + i.number, i.new_id FROM input i CROSS JOIN family f
-    ), ready AS (
-        SELECT longhaul.make_ready(array_agg(new_id), array_agg(queue), array_agg(priority))
-          FROM input WHERE NOT later AND open = 0 HAVING count(*) > 0
-    ), scheduled AS (
-        INSERT INTO longhaul.scheduled (run_at, id)
-        SELECT run_at, new_id FROM input WHERE later AND open = 0
-    )",
-    $tagged,
-    "
-    SELECT now() FROM (SELECT count(*) FROM ready) AS called"
-        )
-    };
-}
-
-const ENQUEUE: &str = enqueue!("");
-const ENQUEUE_TAGGED: &str = enqueue!(tagged!("new_id"));
+const ENQUEUE: &str = "
+    SELECT now()
+      FROM longhaul.store_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                                waiting => $18, waits_for => $19, if_failed => $20, parent => $21)";
 
 /// Those of these tasks that this one did not ask for, or that there are not, in
 /// order.
@@ -235,24 +179,22 @@ pub async fn enqueue_linked(
             return Err(LinkError::Unknown(unknown));
         }
     }
-    let statement = if any_tagged(tasks) { ENQUEUE_TAGGED } else { ENQUEUE };
-    let query = bind_run_at(bind_tasks(sqlx::query_scalar(statement), tasks), tasks)
+    let query = bind_run_at(bind_tasks(sqlx::query_scalar(ENQUEUE), tasks), tasks);
+    Ok(bind_options(query, tasks)
         .bind(dependencies.iter().map(|dependency| dependency.task).collect::<Vec<_>>())
         .bind(dependencies.iter().map(|dependency| dependency.on).collect::<Vec<_>>())
         .bind(dependencies.iter().map(|dependency| dependency.if_failed.name()).collect::<Vec<_>>())
-        .bind(parent);
-    Ok(bind_options(query, tasks).fetch_one(transaction).await?)
+        .bind(parent)
+        .fetch_one(transaction)
+        .await?)
 }
 
+// Its end is noted, since it may get no children at all: then the follower ends it.
 const BEGIN_BATCH: &str = "
-    WITH parent AS (
-        INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, parameters, created_by, total_elements,
-                                   state, attempt, started_at, followed, trace_context)
-        VALUES ($1, $2, $3, $4, 1, $5, $6, $7, 'Running', 1, now(), true, $9)
-    ), noted AS (
-        INSERT INTO longhaul.ended (id) VALUES ($1)
+    WITH begun AS MATERIALIZED (
+        SELECT longhaul.begin_batch($1, $2, $3, $4, $5, $6, $7, $8, $9)
     )
-    INSERT INTO longhaul.family (parent_id, children, if_failed, waiting, resume) VALUES ($1, 0, $8, true, false)";
+    INSERT INTO longhaul.ended (id) SELECT $1 FROM begun";
 
 /// Stores a parent that does nothing but wait for its children, which follow in
 /// the same transaction by [`enqueue_linked`].
@@ -381,6 +323,20 @@ impl RelativeRow {
     }
 }
 
+/// The columns of a [`RelativeRow`] from these tables, with the last two as they are here.
+macro_rules! relatives {
+    ($number:literal, $if_failed:literal, $source:literal) => {
+        concat!(
+            "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, ",
+            $number,
+            " AS number, ",
+            $if_failed,
+            " AS if_failed FROM ",
+            $source
+        )
+    };
+}
+
 async fn relatives(
     query: QueryAs<'_, Postgres, RelativeRow, PgArguments>,
     executor: impl PgExecutor<'_>,
@@ -399,11 +355,12 @@ pub async fn prerequisites(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
-           FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.on_id
-          WHERE d.task_id = $1 AND d.on_id > $2 ORDER BY d.on_id LIMIT $3",
-    );
+    let query = sqlx::query_as(relatives!(
+        "NULL::integer",
+        "d.if_failed",
+        "longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.on_id
+          WHERE d.task_id = $1 AND d.on_id > $2 ORDER BY d.on_id LIMIT $3"
+    ));
     relatives(query.bind(id).bind(after).bind(limit), executor).await
 }
 
@@ -418,11 +375,12 @@ pub async fn dependents(
     after: Uuid,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, NULL::integer AS number, d.if_failed
-           FROM longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.task_id
-          WHERE d.on_id = $1 AND d.task_id > $2 ORDER BY d.task_id LIMIT $3",
-    );
+    let query = sqlx::query_as(relatives!(
+        "NULL::integer",
+        "d.if_failed",
+        "longhaul.dependency d JOIN longhaul.tasks v ON v.id = d.task_id
+          WHERE d.on_id = $1 AND d.task_id > $2 ORDER BY d.task_id LIMIT $3"
+    ));
     relatives(query.bind(id).bind(after).bind(limit), executor).await
 }
 
@@ -437,11 +395,12 @@ pub async fn children(
     after: i32,
     limit: i64,
 ) -> sqlx::Result<Vec<Relative>> {
-    let query = sqlx::query_as(
-        "SELECT v.id, v.public_id, v.type, v.created_by, v.state::text AS state, v.result, v.error, c.number, NULL AS if_failed
-           FROM longhaul.child c JOIN longhaul.tasks v ON v.id = c.id
-          WHERE c.parent_id = $1 AND c.number > $2 ORDER BY c.number LIMIT $3",
-    );
+    let query = sqlx::query_as(relatives!(
+        "c.number",
+        "NULL",
+        "longhaul.child c JOIN longhaul.tasks v ON v.id = c.id
+          WHERE c.parent_id = $1 AND c.number > $2 ORDER BY c.number LIMIT $3"
+    ));
     relatives(query.bind(parent).bind(after).bind(limit), executor).await
 }
 
