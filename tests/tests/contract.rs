@@ -1,7 +1,8 @@
 //! The wire contract: the request and response pairs of the original's
 //! documentation, and the rules of the task body.
 
-use longhaul_tests::{Example, Stage, assert_shows, fill_project, quick_worker};
+use longhaul_tests::{Example, Stage, assert_shows, fill_project, quick_worker, shipped};
+use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
@@ -66,6 +67,27 @@ async fn a_task_is_found_by_every_path_in_any_case() {
         let (status, body) = stage.get(&path).await;
         assert_eq!((status, &body["Id"], &body["Self"]), (200, &started["Id"], &started["Self"]), "{path}");
         assert_members(&body);
+    }
+}
+
+#[tokio::test]
+async fn the_short_address_is_that_of_tasks_of_every_type() {
+    let stage = Stage::new().await;
+    for entry in shipped::registry().iter() {
+        let info = *entry.info();
+        let id = stage.enqueue(info, vec![json!({})]).await[0];
+        let [short, long] = ["api", "api/backgroundtask"].map(|path| format!("/{path}/{}{id}", info.id_prefix));
+        assert_eq!(stage.get(&short).await, stage.get(&long).await, "{short}");
+        let ask = async |method: Method| {
+            let request = stage.http.request(method, format!("{}{short}", stage.base_url));
+            request.send().await.expect("an answer").status().as_u16()
+        };
+        assert_eq!(
+            (ask(Method::GET).await, ask(Method::HEAD).await, ask(Method::DELETE).await),
+            (200, 200, 200),
+            "{short}"
+        );
+        assert_eq!(stage.get(&long).await.1["State"], "Cancelled", "{short}");
     }
 }
 

@@ -133,6 +133,15 @@ async fn wrong_settings_are_refused_in_the_same_words_at_every_door() {
         let page = page.text().await.expect("a page");
         assert!(page.contains(&format!("{label}: {message}")), "{page} / {message}");
     }
+    // Only SQL has numbers that are none.
+    for number in ["NaN", "infinity", "-infinity"] {
+        let sql = format!("SELECT longhaul.set_queue('q', rate_count => 1, rate_seconds => '{number}')");
+        let error = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&stage.pool).await.expect_err("refused");
+        assert_eq!(
+            error.into_database_error().and_then(|error| Some(error.code()?.into_owned())).as_deref(),
+            Some("22023")
+        );
+    }
     let all = json!({"Paused": 7, "MaxRunning": 1.5, "Colour": 1, "RateSeconds": "x", "Fair": null, "\0": 1});
     assert_eq!(operator.ask("PATCH", "/api/queues/q", Some(&all)).await.0, 400);
     let (_, body) = operator.ask("GET", "/api/queues/q", None).await;
