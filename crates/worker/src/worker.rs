@@ -19,7 +19,8 @@ use crate::in_flight::InFlight;
 use crate::lane::Lane;
 use crate::lane_failures::LaneFailures;
 use crate::maintenance::{
-    self, Bookkeeper, Canceller, Counter, Follower, Gatekeeper, Promoter, Repairer, Rescuer, Retainer, Sampler, Scheduler,
+    self, Bookkeeper, Canceller, Counter, Follower, Gatekeeper, Promoter, Repairer, Rescuer, Retainer, Sampler,
+    Scheduler,
 };
 use crate::shared::Shared;
 use crate::{Settings, flusher, idle_locks, keeper, listener};

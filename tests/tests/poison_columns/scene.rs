@@ -171,7 +171,11 @@ pub(super) async fn all_goes_on(stage: &Stage) {
         let scrape = Scrape::read(&stage.metrics.expose(None).await.body);
         let runs =
             |service: &str| scrape.sum("longhaul_maintenance_seconds_count", &[&format!("service=\"{service}\"")]);
-        (runs("rescuer") >= 2.0 && runs("retention") >= 2.0 && runs("repairer") >= 2.0 && runs("bookkeeper") >= 1.0 && runs("promoter") >= 3.0)
+        (runs("rescuer") >= 2.0
+            && runs("retention") >= 2.0
+            && runs("repairer") >= 2.0
+            && runs("bookkeeper") >= 1.0
+            && runs("promoter") >= 3.0)
             .then_some(())
     })
     .await;
