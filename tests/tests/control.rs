@@ -451,7 +451,7 @@ async fn a_limit_per_key_holds_for_each_key_and_can_be_changed_while_tasks_run()
 
     // From no limit to one, in the middle.
     set_queue(&stage, QueueSettings::default()).await;
-    enqueue_spans(&stage, None, 30, 60).await;
+    enqueue_spans(&stage, None, 100, 60).await;
     until("some to run", async || {
         (stage.value::<i64>("SELECT count(*) FROM span WHERE ended_at IS NULL").await > 4).then_some(())
     })
@@ -507,7 +507,8 @@ async fn a_paused_queue_or_type_begins_nothing_and_goes_on_when_resumed() {
     enqueue_spans(&stage, None, 0, 5).await;
     let other = stage.start(&json!({"Type": "Only", "Parameters": {"number": 1}})).await;
     stage.ended(&other).await;
-    assert_eq!(stage.get("/api/queues/spans").await.1["Held"], 5);
+    until("all five to be held", async || (stage.get("/api/queues/spans").await.1["Held"] == json!(5)).then_some(()))
+        .await;
     assert_eq!(patch(json!({"Paused": false})).await.0, 200);
     all_ended(&stage).await;
 
