@@ -51,6 +51,6 @@ pub use negotiation::{
 pub use openapi::{Operation, Resource, Routes};
 pub use percent::percent_encoded;
 pub use reading::read_as_request;
-pub use server::{BoundServer, bind, bind_unix};
+pub use server::{BoundServer, bind, bind_unix, bind_waiting};
 pub use settings::AppSettings;
 pub use start::{StartTask, accepted_response};

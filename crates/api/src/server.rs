@@ -8,13 +8,13 @@ use std::time::Duration;
 use actix_web::dev::{Extensions, Server};
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
-use actix_web::web::ServiceConfig;
-use actix_web::{App as ActixApp, HttpServer};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App as ActixApp, HttpResponse, HttpServer};
 use longhaul_telemetry::Vitals;
 use tokio_util::sync::CancellationToken;
 
-use crate::App;
 use crate::observe::observe;
+use crate::{ApiError, App, endpoint};
 
 /// A server that has its address and is ready to run.
 pub struct BoundServer {
@@ -73,6 +73,24 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
     .disable_signals()
     .run();
     Ok(BoundServer { server, app })
+}
+
+/// Serves the same listener until the app can start: the process lives, and is not available.
+///
+/// # Errors
+/// If the operating system refuses the listener.
+pub fn bind_waiting(listener: TcpListener) -> std::io::Result<Server> {
+    let waits = async || -> Result<HttpResponse, ApiError> {
+        Err(ApiError::unavailable("The process waits for its database. Nothing was done; try again."))
+    };
+    let app = move || {
+        ActixApp::new()
+            .route("/health/live", web::get().to(endpoint::live))
+            .default_service(web::to(waits))
+            .wrap(from_fn(crate::limit::guard))
+    };
+    let server = HttpServer::new(app).workers(1).on_connect(on_connect).listen(listener)?;
+    Ok(server.shutdown_timeout(DRAIN_SECONDS).disable_signals().run())
 }
 
 /// Small writes, such as the lines of a stream, are sent at once; actix-web sets no option of its
