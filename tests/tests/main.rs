@@ -65,6 +65,7 @@ mod reindex;
 mod retention;
 mod retries;
 mod roles;
+mod rolling_restart;
 mod routes;
 mod run_again;
 mod schedule;
