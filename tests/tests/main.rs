@@ -27,6 +27,7 @@ mod errors;
 mod facts;
 mod findings;
 mod fleet;
+mod full_queue;
 mod gates;
 mod growth;
 mod hosts;

@@ -15,6 +15,7 @@ mod ending;
 mod endpoint;
 mod enqueuer;
 mod error;
+mod full_queues;
 mod html;
 mod limit;
 mod manage;
