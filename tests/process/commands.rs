@@ -190,19 +190,22 @@ async fn queues_are_listed_paused_resumed_and_limited() {
         assert_eq!(way.run(&stage, &["queue", "resume", "nobodys", "--json"]).await.json()["Ready"], 1);
         let resumed = way.run(&stage, &["queue", "resume", "default", "--json"]).await.json();
         assert_eq!(resumed["Paused"], false);
-        let limits =
-            ["queue", "limit", "default", "--max-running", "3", "--rate", "100/60", "--fair", "true", "--json"];
+        let limits = ["queue", "limit", "default", "--max-running", "3", "--rate", "100/60", "--fair", "true"];
+        let limits = [&limits[..], &["--max-waiting", "5000", "--json"]].concat();
         let limited = way.run(&stage, &limits).await.json();
         assert_eq!(
-            (&limited["MaxRunning"], &limited["RateCount"], &limited["Fair"]),
-            (&json!(3), &json!(100), &json!(true))
+            (&limited["MaxRunning"], &limited["RateCount"], &limited["Fair"], &limited["MaxWaiting"]),
+            (&json!(3), &json!(100), &json!(true), &json!(5000))
         );
         let list = way.run(&stage, &["queue", "list"]).await.well();
-        assert!(list.contains("max concurrent 3, start at most 100 every 60 s, share fairly"), "{list}");
-        let free =
-            ["queue", "limit", "default", "--max-running", "none", "--rate", "none", "--fair", "false", "--json"];
+        assert!(
+            list.contains("max concurrent 3, start at most 100 every 60 s, share fairly, max waiting 5000"),
+            "{list}"
+        );
+        let free = ["queue", "limit", "default", "--max-running", "none", "--rate", "none", "--fair", "false"];
+        let free = [&free[..], &["--max-waiting", "none", "--json"]].concat();
         let freed = way.run(&stage, &free).await.json();
-        assert_eq!((&freed["MaxRunning"], &freed["RateCount"]), (&Value::Null, &Value::Null));
+        assert!(["MaxRunning", "RateCount", "MaxWaiting"].iter().all(|limit| freed[limit].is_null()), "{freed}");
         assert_eq!(way.run(&stage, &["queue", "limit", "default"]).await.code, Some(2));
         let wrong = way.run(&stage, &["queue", "limit", "default", "--rate", "many"]).await;
         assert_eq!(wrong.code, Some(2));

@@ -21,6 +21,7 @@ mod roles;
 mod service;
 mod settings;
 mod stalls;
+mod start_order;
 mod supervised;
 mod terminal;
 mod top;

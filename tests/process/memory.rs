@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use longhaul_tests::Stage;
+use longhaul_tests::{DEADLINE, Stage, fill_project, until};
+use reqwest::{Client, Response};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use uuid::{Uuid, uuid};
 
 use crate::program::{Process, address_in};
 
@@ -131,6 +134,97 @@ async fn no_request_of_a_few_bytes_becomes_many_in_memory() {
         assert!(answered < 2 * MIB, "{what}: {sent} bytes were answered by {answered}");
     }
     assert_eq!(serve.terminate().await, Some(0));
+}
+
+/// Sends this many requests at once, each as long as `patience` allows; returns their answers.
+async fn post_at_once(
+    client: &Client,
+    address: &str,
+    body: &str,
+    requests: usize,
+    patience: Duration,
+) -> Vec<Option<Response>> {
+    let mut posts = JoinSet::new();
+    for _ in 0..requests {
+        let request = client.post(format!("{address}/api/backgroundtasks")).timeout(patience);
+        let request = request.header("content-type", "application/json").body(body.to_owned());
+        posts.spawn(async move { request.send().await.ok() });
+    }
+    posts.join_all().await
+}
+
+#[tokio::test]
+async fn an_api_whose_database_stands_still_holds_few_large_bodies_and_goes_on_afterwards() {
+    const PROJECT: Uuid = uuid!("0d4ee97b-92a9-45a5-b2a9-4b3cbd1b9b42");
+    let stage = Stage::new().await;
+    fill_project(&stage.pool, PROJECT, 1).await;
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--body-memory", "32"];
+    let (serve, line) = Process::start_until(&arguments, stage.database_url(), "the API listens").await;
+    let address = address_in(&line);
+    let client = Client::builder().no_proxy().build().expect("a client");
+    let report = format!("<testsuite name=\"{}\"/>", "x".repeat(1_000_000));
+    let task = json!({"Type": "AutomatedTestImport", "Parameters": {"ProjectId": PROJECT, "Content": report}});
+    let task = task.to_string();
+    let one = async || post_at_once(&client, &address, &task, 1, DEADLINE).await.pop().flatten().expect("an answer");
+    assert_eq!(one().await.status(), 202);
+
+    let mut lock = stage.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("LOCK TABLE longhaul.ready IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("a lock");
+    let before = forget_peak(serve.id());
+    // Those who do not wait for an answer leave what they sent behind.
+    for _ in 0..10 {
+        post_at_once(&client, &address, &task, 64, Duration::from_secs(1)).await;
+    }
+    for answer in post_at_once(&client, &address, &task, 64, DEADLINE).await {
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), 503);
+        assert!(answer.headers().contains_key("retry-after"));
+    }
+    let grown = figure(serve.id(), "VmHWM").expect("it runs").saturating_sub(before);
+    println!("704 requests of a megabyte took {} MiB", grown / MIB);
+    assert!(grown < 256 * MIB, "{grown} bytes");
+
+    lock.rollback().await.expect("an end");
+    until("the API to store tasks again", async || (one().await.status() == 202).then_some(())).await;
+    assert_eq!(serve.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_worker_holds_few_of_many_ready_tasks() {
+    const SLOTS: i64 = 32;
+    /// Two lanes, each of which claims so many ahead of its slots at most.
+    const AHEAD: i64 = 2 * 2_000;
+    let stage = Stage::new().await;
+    let arguments = ["work", "--slots", "32", "--metrics-listen", "127.0.0.1:0"];
+    let (worker, _) = Process::start_until(&arguments, stage.database_url(), "worker started").await;
+    let before = forget_peak(worker.id());
+    // Their project is not there, so that each ends at once.
+    sqlx::raw_sql(
+        "WITH made AS (
+             SELECT longhaul.new_id() AS id FROM generate_series(1, 200000)
+         ), stored AS (
+             INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, state, parameters)
+             SELECT id, 'Reindex', 'default', 5, 1, 'Queued', jsonb_build_object('ProjectId', id) FROM made
+         )
+         INSERT INTO longhaul.ready (queue, priority, id) SELECT 'default', 5, id FROM made",
+    )
+    .execute(&stage.pool)
+    .await
+    .expect("the tasks are stored");
+    let mut most = 0;
+    until("many tasks to end", async || {
+        let claimed = "SELECT coalesce(sum(cardinality(task_ids)), 0) FROM longhaul.lease";
+        most = most.max(stage.value::<i64>(claimed).await);
+        let ended =
+            "SELECT count(*) FROM (SELECT FROM longhaul.task WHERE finished_at IS NOT NULL LIMIT 2000) AS counted";
+        (stage.value::<i64>(ended).await == 2_000).then_some(())
+    })
+    .await;
+    let grown = figure(worker.id(), "VmHWM").expect("it runs").saturating_sub(before);
+    println!("200,000 ready tasks took {} MiB; {most} were claimed at once", grown / MIB);
+    assert!((1..=SLOTS + AHEAD).contains(&most), "{most}");
+    assert!(grown < 64 * MIB, "{grown} bytes");
+    assert_eq!(worker.terminate().await, Some(0));
 }
 
 #[tokio::test]

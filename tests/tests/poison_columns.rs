@@ -38,6 +38,7 @@ const PLANTS: &[(&str, &str, &[&str])] = plants! {
         "paused_at": EVER, NEVER;
         "max_running": MOST;
         "max_per_key": MOST;
+        "max_waiting": MOST, "-1";
         "rate_count": MOST;
         "rate_seconds": "'NaN'", "'infinity'", "1e-300", "1e300";
         "tokens": "'NaN'", "'infinity'", "'-infinity'";

@@ -24,12 +24,12 @@ async fn queues_with_rates(stage: &Stage) {
 async fn settings(operator: &Someone<'_>, queue: usize) -> Value {
     let (status, body) = operator.ask("GET", &format!("/api/queues/q{queue}"), None).await;
     assert_eq!(status, 200, "{body}");
-    let members = ["Paused", "MaxRunning", "MaxPerKey", "Fair", "RateCount", "RateSeconds"];
+    let members = ["Paused", "MaxRunning", "MaxPerKey", "Fair", "RateCount", "RateSeconds", "MaxWaiting"];
     members.into_iter().map(|member| (member.to_owned(), body[member].clone())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_changes_of_different_settings_at_once_are_all_kept() {
+async fn hundreds_of_changes_of_different_settings_at_once_are_all_kept() {
     let stage = stage().await;
     let operator = stage.someone("operator", &["*"]).await;
     let browser = Browser::of(&stage, "browser", &["*"]).await;
@@ -37,11 +37,11 @@ async fn two_hundred_changes_of_different_settings_at_once_are_all_kept() {
     let expected = |queue: usize| {
         json!({
             "Paused": true, "MaxRunning": queue + 2, "MaxPerKey": queue + 1, "Fair": true,
-            "RateCount": queue + 3, "RateSeconds": 2.5,
+            "RateCount": queue + 3, "RateSeconds": 2.5, "MaxWaiting": queue + 4,
         })
     };
     let changes = (0..QUEUES).flat_map(|queue| {
-        let members = ["Paused", "MaxRunning", "MaxPerKey", "Fair", "RateCount"];
+        let members = ["Paused", "MaxRunning", "MaxPerKey", "Fair", "RateCount", "MaxWaiting"];
         members.map(|member| (queue, json!({member: expected(queue)[member].clone()})))
     });
     // On a busy machine some get no connection in time: these changed nothing, and are sent again.
@@ -54,10 +54,10 @@ async fn two_hundred_changes_of_different_settings_at_once_are_all_kept() {
         .await;
     });
     let patches: Vec<_> = patches.collect();
-    assert_eq!(patches.len(), 200);
+    assert_eq!(patches.len(), 240);
     // Meanwhile someone has the page as it was before, and changes one field.
     let shown = "deed=limit&was_max_running=&max_running=&was_max_per_key=&max_per_key=&was_rate_count=1&rate_count=1\
-                 &was_rate_seconds=1&was_fair=&rate_seconds=2.5";
+                 &was_rate_seconds=1&was_fair=&rate_seconds=2.5&was_max_waiting=&max_waiting=";
     let forms = join_all((0..QUEUES).map(async |queue| {
         until("a change by the page", async || {
             let status = browser.form(&format!("/queues/q{queue}"), shown).await.status();
@@ -73,7 +73,7 @@ async fn two_hundred_changes_of_different_settings_at_once_are_all_kept() {
         assert_eq!(settings(&operator, queue).await, expected(queue), "q{queue}");
     }
     let noted: i64 = stage.value("SELECT count(*) FROM longhaul.audit WHERE deed = 'changeQueue'").await;
-    assert_eq!(noted, 240);
+    assert_eq!(noted, 280);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,12 +82,13 @@ async fn what_sql_a_page_and_the_api_change_at_once_is_kept() {
     let operator = stage.someone("operator", &["*"]).await;
     let browser = Browser::of(&stage, "browser", &["*"]).await;
     queues_with_rates(&stage).await;
-    // One queue after the other: five at once are for the same row.
+    // One queue after the other: six at once are for the same row.
     for queue in 0..QUEUES {
         let path = format!("/api/queues/q{queue}");
         let change = json!({"Fair": true});
         tokio::join!(
             execute(&stage, format!("SELECT longhaul.set_queue('q{queue}', max_running => 3)")),
+            execute(&stage, format!("SELECT longhaul.set_queue('q{queue}', max_waiting => 9)")),
             execute(&stage, format!("SELECT longhaul.set_queue('q{queue}', rate_count => NULL, rate_seconds => NULL)")),
             async { assert_eq!(operator.ask("PATCH", &path, Some(&change)).await.0, 200) },
             async {
@@ -99,6 +100,7 @@ async fn what_sql_a_page_and_the_api_change_at_once_is_kept() {
     }
     let expected = json!({
         "Paused": true, "MaxRunning": 3, "MaxPerKey": 4, "Fair": true, "RateCount": null, "RateSeconds": null,
+        "MaxWaiting": 9,
     });
     for queue in 0..QUEUES {
         assert_eq!(settings(&operator, queue).await, expected, "q{queue}");
@@ -114,6 +116,7 @@ async fn wrong_settings_are_refused_in_the_same_words_at_every_door() {
     for (argument, field, member, value, label) in [
         ("max_running => -1", "max_running=-1", "MaxRunning", json!(-1), "Max concurrent"),
         ("max_per_key => -1", "max_per_key=-1", "MaxPerKey", json!(-1), "Max concurrent per key"),
+        ("max_waiting => -1", "max_waiting=-1", "MaxWaiting", json!(-1), "Max waiting"),
         ("rate_count => 0", "rate_count=0", "RateCount", json!(0), "Start at most N every S seconds"),
         ("rate_count => 1", "rate_count=1", "RateCount", json!(1), "Start at most N every S seconds"),
         ("rate_seconds => 1e9", "rate_seconds=1e9", "RateSeconds", json!(1e9), "Start at most N every S seconds"),
@@ -278,8 +281,13 @@ async fn pages_write_down_what_the_api_writes_down() {
 async fn pages_call_limits_as_the_command_line_does() {
     let stage = stage().await;
     execute(&stage, "SELECT longhaul.set_queue('q', max_running => 5, rate_count => 5, rate_seconds => 2.5)").await;
-    let labels =
-        ["Max concurrent", "Max concurrent per key", "Start at most N every S seconds", "Share fairly between keys"];
+    let labels = [
+        "Max concurrent",
+        "Max concurrent per key",
+        "Max waiting",
+        "Start at most N every S seconds",
+        "Share fairly between keys",
+    ];
     let page = Browser::of(&stage, "editor", &["*"]).await.text("/queues", 200).await;
     for label in labels {
         assert!(page.contains(&format!(">{label}<")), "{label}: {page}");

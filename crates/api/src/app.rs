@@ -10,7 +10,8 @@ use sqlx::migrate::Migrator;
 
 use crate::Enqueuer;
 use crate::access::Authenticators;
-use crate::limit::{Limiter, Shares};
+use crate::full_queues::FullQueues;
+use crate::limit::{BodyMemory, Limiter, Shares};
 use crate::openapi::{Document, RefusalPage, Routes};
 use crate::session::Login;
 use crate::settings::AppSettings;
@@ -28,9 +29,11 @@ pub(crate) struct Inner {
     pub(crate) resources: Arc<Resources>,
     pub(crate) clock: DatabaseClock,
     pub(crate) enqueuer: Enqueuer,
+    pub(crate) full_queues: FullQueues,
     pub(crate) hub: Hub,
     pub(crate) streams: Shares,
     pub(crate) great_bodies: Shares,
+    pub(crate) body_memory: BodyMemory,
     pub(crate) metrics: Metrics,
     pub(crate) authenticators: Authenticators,
     pub(crate) login: Option<Login>,

@@ -11,7 +11,8 @@ use sqlx::migrate::Migrator;
 
 use crate::access::Authenticators;
 use crate::app::{App, Inner};
-use crate::limit::{Limiter, Shares};
+use crate::full_queues::{FullQueues, keep_full_queues};
+use crate::limit::{BodyMemory, Limiter, Shares};
 use crate::openapi::{Document, Nature, Routes};
 use crate::session::{self, Login, Sessions};
 use crate::settings::AppSettings;
@@ -139,6 +140,7 @@ impl AppBuilder {
         let inner = Arc::new(Inner {
             openapi: Document::new(&routes, &self.registry, &self.settings.base_url, nature),
             enqueuer: Enqueuer::start_measured(&self.pool, self.metrics.clone()),
+            full_queues: FullQueues::default(),
             hub: Hub::start(
                 self.pool.clone(),
                 self.listen_pool.unwrap_or_else(|| self.pool.clone()),
@@ -148,6 +150,7 @@ impl AppBuilder {
             ),
             streams: Shares::default(),
             great_bodies: Shares::default(),
+            body_memory: BodyMemory::new(self.settings.limits.body_memory),
             metrics: self.metrics,
             authenticators,
             login,
@@ -161,6 +164,7 @@ impl AppBuilder {
             routes,
         });
         tokio::spawn(keep_clock(Arc::downgrade(&inner)));
+        tokio::spawn(keep_full_queues(Arc::downgrade(&inner)));
         Ok(App { inner })
     }
 }

@@ -1,5 +1,6 @@
 //! Group commit: concurrent POSTs share one statement and one commit.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,8 +10,9 @@ use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::failure::{MAY_BE_DONE, NOT_DONE, what_became_of_it};
 use longhaul_model::store::{DEADLINE, StickyConnection, is_passing, is_refusal, within};
 use longhaul_telemetry::Metrics;
+use serde_json::Value;
 use sqlx::{Acquire, PgPool};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Stores the tasks of many requests in one commit. Tasks that arrive during a commit are stored by
 /// the next one: no request waits for others, and under load hundreds share a commit. Every caller
@@ -18,12 +20,15 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Debug, Clone)]
 pub struct Enqueuer {
     requests: mpsc::Sender<Request>,
+    /// Room for the parameters of tasks that wait or are being stored, in KiB.
+    room: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Request {
     task: NewTask,
     deed: Option<AuditEntry>,
+    room: OwnedSemaphorePermit,
     answer: oneshot::Sender<Result<DateTime<Utc>, EnqueueError>>,
 }
 
@@ -42,12 +47,18 @@ pub enum EnqueueError {
 /// The error while the process shuts down.
 const NO_WRITER: &str = "The process is shutting down.";
 
+/// The error while the database takes tasks more slowly than clients send them.
+const TOO_SLOW: &str = "The database stores tasks too slowly to take one more.";
+
 /// Tasks in one statement at most.
 const TASKS_AT_ONCE: usize = 500;
 /// How often others are let run before a batch is taken, at most.
 const LETS_RUN: usize = 8;
-/// Requests that may wait before more of them have to.
+/// Requests that may wait before more of them have to …
 const WAITING: usize = 10_000;
+/// … and KiB that their parameters and those of the tasks being stored may have: what waits here
+/// goes on without the client that sent it, and all of a commit is one statement in memory.
+const WAITING_KIB: u32 = 16 * 1024;
 
 impl Enqueuer {
     /// Starts the writer on the current tokio runtime. It ends when the last clone of the enqueuer
@@ -62,7 +73,7 @@ impl Enqueuer {
     pub(crate) fn start_measured(pool: &PgPool, metrics: Metrics) -> Self {
         let (requests, waiting) = mpsc::channel(WAITING);
         tokio::spawn(write_batches(StickyConnection::new(pool), metrics, waiting));
-        Self { requests }
+        Self { requests, room: Arc::new(Semaphore::new(WAITING_KIB as usize)) }
     }
 
     /// Stores one task. Returns the time of its acceptance, after the commit.
@@ -80,7 +91,12 @@ impl Enqueuer {
     pub async fn enqueue_as(&self, task: NewTask, deed: Option<AuditEntry>) -> Result<DateTime<Utc>, EnqueueError> {
         let (answer, answered) = oneshot::channel();
         let ends = |done: &str| EnqueueError::Unavailable(format!("{NO_WRITER} {done}"));
-        self.requests.send(Request { task, deed, answer }).await.map_err(|_| ends(NOT_DONE))?;
+        let kib = kib(&task.parameters).min(WAITING_KIB);
+        let room = tokio::time::timeout(DEADLINE, Arc::clone(&self.room).acquire_many_owned(kib)).await;
+        // Nobody closes it.
+        let room = room.map_err(|_elapsed| EnqueueError::Unavailable(format!("{TOO_SLOW} {NOT_DONE}")))?;
+        let room = room.map_err(|_| ends(NOT_DONE))?;
+        self.requests.send(Request { task, deed, room, answer }).await.map_err(|_| ends(NOT_DONE))?;
         answered.await.unwrap_or_else(|_| Err(ends(MAY_BE_DONE)))
     }
 }
@@ -93,8 +109,10 @@ async fn write_batches(mut sticky: StickyConnection, metrics: Metrics, mut waiti
             return;
         }
         let (tasks, rest): (Vec<NewTask>, Vec<_>) =
-            batch.into_iter().map(|request| (request.task, (request.deed, request.answer))).unzip();
-        let (deeds, answers): (Vec<Option<AuditEntry>>, Vec<_>) = rest.into_iter().unzip();
+            batch.into_iter().map(|request| (request.task, (request.deed, (request.answer, request.room)))).unzip();
+        let (deeds, rest): (Vec<Option<AuditEntry>>, Vec<_>) = rest.into_iter().unzip();
+        // Until the tasks are dropped.
+        let (answers, _room): (Vec<_>, Vec<OwnedSemaphorePermit>) = rest.into_iter().unzip();
         let result = within(DEADLINE, store(&mut sticky, &tasks, &deeds, &metrics)).await;
         let refused = matches!(&result, Err(error) if is_refusal(error));
         if refused && tasks.len() > 1 {
@@ -111,6 +129,25 @@ async fn write_batches(mut sticky: StickyConnection, metrics: Metrics, mut waiti
             }
         }
     }
+}
+
+/// The size of parameters as text.
+fn kib(parameters: &Value) -> u32 {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What can't be written is refused later.
+    let _unwritable = serde_json::to_writer(&mut count, parameters);
+    u32::try_from(1 + count.0 / 1024).unwrap_or(u32::MAX)
 }
 
 /// Lets those who were just answered go on: if the next thing they do is to store another

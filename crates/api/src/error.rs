@@ -58,6 +58,7 @@ kinds! {
     UNSUPPORTED_ENCODING = ("unsupported-encoding", 415, "The body must not be compressed");
     FOREIGN_HOST = ("foreign-host", 421, "The host name is not allowed");
     TOO_MANY_REQUESTS = ("too-many-requests", 429, "Too many requests");
+    QUEUE_FULL = ("queue-full", 429, "The queue is full");
     HEADERS_TOO_LARGE = ("headers-too-large", 431, "The headers are too large");
     INTERNAL = ("internal", 500, "Internal error");
     /// Credentials can't be stored.
@@ -152,6 +153,16 @@ impl ApiError {
         let detail =
             format!("You are sending {most} batches or files at once, the maximum per caller. Wait until one is done.");
         Self { retry_after: Some(RETRY_AFTER_SECONDS), ..Self::new(TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// 429: as many tasks wait in the queue as may.
+    #[must_use]
+    pub(crate) fn queue_full(queue: &str, most: i32) -> Self {
+        let detail = format!(
+            "{most} tasks or more wait in the queue {queue}, which takes no more then (MaxWaiting). Nothing was stored; \
+             try again when some of them have started."
+        );
+        Self { retry_after: Some(RETRY_AFTER_SECONDS), ..Self::new(QUEUE_FULL, detail) }
     }
 
     /// 500; the cause goes to the log.

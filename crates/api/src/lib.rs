@@ -16,6 +16,7 @@ mod ending;
 mod endpoint;
 mod enqueuer;
 mod error;
+mod full_queues;
 mod html;
 mod limit;
 mod manage;
@@ -55,6 +56,6 @@ pub use negotiation::{
 pub use openapi::{Operation, Resource, Routes};
 pub use percent::percent_encoded;
 pub use reading::read_as_request;
-pub use server::{BoundServer, bind, bind_unix};
+pub use server::{BoundServer, bind, bind_unix, bind_waiting};
 pub use settings::AppSettings;
 pub use start::{StartTask, accepted_response};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{BODY_TOO_SLOW, NOT_ACCEPTABLE, NOT_JSON, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE};
-use crate::limit::is_late;
+use crate::limit::{is_late, is_too_much};
 use crate::{ApiError, App};
 
 /// A JSON answer with the contract's content type.
@@ -125,13 +125,16 @@ pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ApiError
     }
 }
 
-/// Why a body did not arrive: 408 when it came too slowly, 413 above `limit` bytes, else 400.
+/// Why a body did not arrive: 408 when it came too slowly, 413 above `limit` bytes, 503 when
+/// too many bytes of other requests are under way, else 400.
 #[must_use]
 pub fn unreadable(error: &actix_web::Error, limit: usize) -> ApiError {
     if is_late(error) {
         ApiError::new(BODY_TOO_SLOW, "The body came too slowly; nothing was done. Send it again.")
     } else if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
         ApiError::new(PAYLOAD_TOO_LARGE, format!("A request body may have at most {limit} bytes."))
+    } else if is_too_much(error) {
+        ApiError::unavailable("The requests under way are too large to take one more. Nothing was done; try again.")
     } else {
         ApiError::new(NOT_JSON, "The body did not arrive completely.")
     }

@@ -4,16 +4,15 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use actix_web::App as ActixApp;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::web::ServiceConfig;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App as ActixApp, HttpResponse};
 use longhaul_telemetry::Vitals;
 use tokio_util::sync::CancellationToken;
 
-use crate::App;
-use crate::connection;
 use crate::observe::observe;
+use crate::{ApiError, App, connection, endpoint};
 
 /// A server that has its address and is ready to run.
 pub struct BoundServer {
@@ -23,6 +22,8 @@ pub struct BoundServer {
 
 /// How long requests under way may take once the server stops.
 const DRAIN_SECONDS: u64 = 10;
+/// How long a client may take for the head of a request while the app can't start.
+const WAITING_HEAD: Duration = Duration::from_secs(10);
 /// How often each thread of the server shows that it goes on.
 const BEAT: Duration = Duration::from_secs(1);
 /// A thread that has not for so long is stuck.
@@ -65,6 +66,25 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
         .listen("api", listener, service)?
         .run();
     Ok(BoundServer { server, app })
+}
+
+/// Serves the same listener until the app can start: the process lives, and is not available.
+///
+/// # Errors
+/// If the operating system refuses the listener.
+pub fn bind_waiting(listener: TcpListener) -> std::io::Result<Server> {
+    let waits = async || -> Result<HttpResponse, ApiError> {
+        Err(ApiError::unavailable("The process waits for its database. Nothing was done; try again."))
+    };
+    let service = move || {
+        let routes = ActixApp::new()
+            .route("/health/live", web::get().to(endpoint::live))
+            .default_service(web::to(waits))
+            .wrap(from_fn(crate::limit::guard));
+        connection::service(routes, "".into(), WAITING_HEAD, std::future::pending::<()>)
+    };
+    let server = Server::build().workers(1).shutdown_timeout(DRAIN_SECONDS).disable_signals();
+    Ok(server.listen("waiting", listener, service)?.run())
 }
 
 /// Shows that this thread of the server goes on, for as long as it does.

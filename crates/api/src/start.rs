@@ -154,7 +154,7 @@ impl App {
         Ok(self.accepted(task, accepted_at))
     }
 
-    /// A task to store, with the keys that its type gives it.
+    /// A task to store, with the keys that its type gives it. Refused if its queue is full.
     pub(crate) fn new_task(
         &self,
         caller: &Caller,
@@ -176,12 +176,20 @@ impl App {
             ..NewTask::new(id, *entry.info(), parameters)
         };
         match task.check() {
-            Ok(()) => Ok(task),
+            Ok(()) => self.must_have_room(task.queue()).map(|()| task),
             Err(refused) => Err(ApiError::invalid_parameters(vec![ParameterError {
                 pointer: "/Parameters".to_owned(),
                 message: refused.to_string(),
             }])),
         }
+    }
+
+    /// Refuses one more task for a queue that is full, as far as this process knows: whoever stores
+    /// a task for a client asks this first.
+    pub(crate) fn must_have_room(&self, queue: &str) -> Result<(), ApiError> {
+        let Some(most) = self.inner.full_queues.limit_reached(queue) else { return Ok(()) };
+        self.inner.metrics.api().refused_by(queue);
+        Err(ApiError::queue_full(queue, most))
     }
 
     /// The body of a task just after it was accepted.

@@ -37,11 +37,13 @@ pub fn configure(routes: &mut Routes) {
     );
     routes.add(Resource::at("/tasks/cancel").post(
         bulk::cancel,
-        deed("cancelShownTasks", "Cancels selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD)),
+        deed("cancelShownTasks", "Cancels selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD))
+            .stores_tasks(),
     ));
     routes.add(Resource::at("/tasks/retry").post(
         bulk::retry,
-        deed("retryShownTasks", "Retries selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD)),
+        deed("retryShownTasks", "Retries selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD))
+            .stores_tasks(),
     ));
     routes.add(
         Resource::at("/tasks/{id}").get(task::show, view("showTask", "One task.").path("id", "Its `Id`.", text())),

@@ -1,6 +1,7 @@
 //! API and worker as parts of a process.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 use longhaul_api::{App, AppSettings, Routes};
 use longhaul_model::store::migrate::{QUEUE, is_current};
 use longhaul_model::store::roles::{self, Established};
+use longhaul_model::store::task_type::register;
 use longhaul_model::{Keyring, Registry, Resources};
 use longhaul_telemetry::Metrics;
 use longhaul_worker::{Settings, Worker};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::AccessSettings;
 use crate::database::{connect, connect_engine, connect_handlers, connect_listening, connect_pooled};
 use crate::supervisor::Supervisor;
+use crate::waiting::{Unmigrated, Waiting};
 
 /// The task types of a program and the resources that they need. [`Program`](crate::Program)
 /// creates a host for each command; a program with its own command line gets one from
@@ -190,14 +193,60 @@ impl Host {
         Ok(())
     }
 
+    /// Connections of a database that is current: for the engine, handlers, and what listens.
+    async fn worker_pools(&self, url: &str, lanes: u32, shared: u32) -> anyhow::Result<(PgPool, PgPool, PgPool)> {
+        // Lanes, keeper, flusher, two maintenance services; the listener and the idle locks have their own.
+        let engine = self.engine_pool(url, lanes + 4).await?;
+        if !is_current(&engine, &QUEUE).await? {
+            engine.close().await;
+            bail!(Unmigrated(self.unmigrated("worker")));
+        }
+        let handlers = connect_handlers(url, shared, self.direct.is_some()).await?;
+        let listen = self.listening(&engine, "longhaul-worker-listen").await?;
+        Ok((engine, handlers, listen))
+    }
+
+    /// A pool for the API, as soon as there is a database; `None` if the process is to stop before.
+    pub(crate) async fn api_pool(
+        &self,
+        url: &str,
+        connections: u32,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<PgPool>> {
+        let mut waiting = Waiting::new("API", stop);
+        loop {
+            match self.pool(url, connections, "longhaul-api").await {
+                Ok(pool) => return Ok(Some(pool)),
+                Err(error) => {
+                    if !waiting.after(error).await? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the database has its schema and takes the task types; waits until it does, and not if
+    /// the process is to stop.
+    async fn waits_for_types(&self, pool: &PgPool, stop: &CancellationToken) -> anyhow::Result<bool> {
+        let mut waiting = Waiting::new("API", stop);
+        while let Err(error) = register(pool, &self.registry).await.with_context(|| self.unmigrated("API")) {
+            if !waiting.after(error).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn unmigrated(&self, part: &str) -> String {
         format!("the {part} could not start; run `{} migrate` if the database or the program is new", self.name)
     }
 
-    /// Serves the API until `stop`.
+    /// Serves the API until `stop`. While the database is not there or has not been migrated, it
+    /// waits, and answers `/health/live` with 200 and all else with 503.
     ///
     /// # Errors
-    /// If the database does not answer or has not been migrated, or the server fails.
+    /// If the database refuses the login or the types, or the server fails.
     pub async fn serve(&self, pool: PgPool, listening: Listening, stop: CancellationToken) -> anyhow::Result<()> {
         self.check_keys()?;
         self.supervisor.watch(self.metrics.vitals(), &stop);
@@ -207,6 +256,10 @@ impl Host {
             limits: listening.access.limits.limits(listening.access.is_closed()),
             ..AppSettings::new(&listening.base_url)
         };
+        if !listening.while_waiting(self.waits_for_types(&pool, &stop)).await? {
+            self.supervisor.stops();
+            return Ok(());
+        }
         let database = pool.clone();
         let (authenticators, login) = listening.access.authenticators(&pool)?;
         let listen = self.listening(&pool, "longhaul-api-listen").await?;
@@ -263,20 +316,25 @@ impl Host {
     /// ```
     ///
     /// # Errors
-    /// If the database does not answer or has not been migrated. The worker waits while the
-    /// database fails later.
+    /// If the database refuses the login or the worker. The worker waits for a database that is not
+    /// there or not migrated yet, and while it fails later.
     pub async fn work(&self, url: &str, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
         self.check_keys()?;
         self.supervisor.watch(self.metrics.vitals(), &stop);
         let lanes = u32::try_from(settings.lanes).unwrap_or(2);
         let shared = u32::try_from(settings.shared_connections()).unwrap_or(u32::MAX);
-        // Lanes, keeper, flusher, two maintenance services; the listener and the idle locks have their own.
-        let engine = self.engine_pool(url, lanes + 4).await?;
-        if !is_current(&engine, &QUEUE).await? {
-            bail!(self.unmigrated("worker"));
-        }
-        let handlers = connect_handlers(url, shared, self.direct.is_some()).await?;
-        let listen = self.listening(&engine, "longhaul-worker-listen").await?;
+        let mut waiting = Waiting::new("worker", &stop);
+        let (engine, handlers, listen) = loop {
+            match self.worker_pools(url, lanes, shared).await {
+                Ok(pools) => break pools,
+                Err(error) => {
+                    if !waiting.after(error).await? {
+                        self.supervisor.stops();
+                        return Ok(());
+                    }
+                }
+            }
+        };
         let worked = Worker::new(engine, self.registry.clone(), settings)
             .with_handler_pool(handlers)
             .with_listen_pool(listen)
@@ -334,6 +392,23 @@ impl Listening {
             None => format!("http://{}", listener.local_addr()?),
         };
         Ok(Self { listener, base_url, access })
+    }
+
+    /// Waits for this. If it takes longer than a start usually does, clients are told meanwhile that
+    /// the process lives and can't serve yet.
+    pub(crate) async fn while_waiting<T>(&self, begun: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        const USUALLY: Duration = Duration::from_millis(500);
+        tokio::pin!(begun);
+        if let Ok(begun) = tokio::time::timeout(USUALLY, &mut begun).await {
+            return begun;
+        }
+        let server = longhaul_api::bind_waiting(self.listener.try_clone()?)?;
+        let handle = server.handle();
+        let serving = tokio::spawn(server);
+        let begun = begun.await;
+        handle.stop(true).await;
+        serving.await??;
+        begun
     }
 
     /// The beginning of addresses in responses.

@@ -69,6 +69,7 @@ mod table;
 mod task_log;
 mod traces;
 mod visible;
+mod waiting;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
 

@@ -23,11 +23,14 @@ pub struct LimitSettings {
     /// Maximum number of connections; further connections wait.
     #[arg(long, env = "LONGHAUL_MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
+    /// Maximum size of all requests' bodies together, in MiB; requests beyond it are answered with 503.
+    #[arg(long, env = "LONGHAUL_BODY_MEMORY", value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub body_memory: u32,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { rate_limit: None, rate_burst: None, body_patience: 20, max_connections: 4096 }
+        Self { rate_limit: None, rate_burst: None, body_patience: 20, max_connections: 4096, body_memory: 256 }
     }
 }
 
@@ -45,6 +48,7 @@ impl LimitSettings {
             rate,
             body_patience: Duration::from_secs(self.body_patience),
             connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+            body_memory: usize::try_from(self.body_memory).unwrap_or(usize::MAX).saturating_mul(1024 * 1024),
             ..Limits::default()
         }
     }

@@ -8,12 +8,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::instrument::{BATCH, Histograms, LATENCY, counters, histograms, register};
-use crate::table::{ACCEPTED, OTHER, REQUEST_SECONDS, STORE_SECONDS, STORED_TASKS};
+use crate::instrument::{BATCH, Histograms, LATENCY, QueueLabel, QueueLabels, counters, histograms, register};
+use crate::table::{ACCEPTED, OTHER, REFUSED_BY_QUEUE, REQUEST_SECONDS, STORE_SECONDS, STORED_TASKS};
 
 /// What the HTTP API measures.
 pub struct ApiMetrics {
     accepted: Family<TypeLabel, Counter>,
+    refused_by: Family<QueueLabel, Counter>,
+    queues: QueueLabels,
     requests: Histograms<RequestLabels>,
     store_seconds: Histogram,
     stored_tasks: Histogram,
@@ -35,6 +37,8 @@ impl ApiMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         Self {
             accepted: counters(registry, ACCEPTED),
+            refused_by: counters(registry, REFUSED_BY_QUEUE),
+            queues: QueueLabels::default(),
             requests: histograms(registry, REQUEST_SECONDS, || Histogram::new(LATENCY)),
             store_seconds: register(registry, STORE_SECONDS, Histogram::new(LATENCY)),
             stored_tasks: register(registry, STORED_TASKS, Histogram::new(BATCH)),
@@ -51,6 +55,11 @@ impl ApiMetrics {
             }
             self.accepted.get_or_create(&TypeLabel { r#type: name }).inc_by(count);
         }
+    }
+
+    /// A request was refused because this queue was full.
+    pub fn refused_by(&self, queue: &str) {
+        self.refused_by.get_or_create(&self.queues.of(queue)).inc();
     }
 
     /// A group commit of so many tasks.

@@ -1,6 +1,8 @@
 //! Makes instruments of the metrics in [`table`](crate::table).
 
+use std::collections::HashSet;
 use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,10 +11,37 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric as Registrable, Registry};
 
-use crate::table::Metric;
+use crate::table::{MOST_QUEUES, Metric, OTHER};
 
 /// Histograms that share a name.
 pub(crate) type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct QueueLabel {
+    queue: String,
+}
+
+/// The queues that have series of their own.
+#[derive(Default)]
+pub(crate) struct QueueLabels {
+    queues: Mutex<HashSet<String>>,
+}
+
+impl QueueLabels {
+    /// From the hundredth and first queue on, all share one.
+    pub(crate) fn of(&self, queue: &str) -> QueueLabel {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = if queues.contains(queue) {
+            queue
+        } else if queues.len() < MOST_QUEUES {
+            queues.insert(queue.to_owned());
+            queue
+        } else {
+            OTHER
+        };
+        QueueLabel { queue: queue.to_owned() }
+    }
+}
 
 /// Seconds that a statement or a request takes.
 pub(crate) const LATENCY: [f64; 14] =

@@ -65,6 +65,7 @@ macro_rules! metrics {
 
 metrics! {
     ACCEPTED Counter Api "tasks_accepted" ["type"] "Tasks that this process stored for HTTP clients";
+    REFUSED_BY_QUEUE Counter Api "queue_full_refusals" ["queue"] "Requests that this process refused because their queue was full";
     REQUEST_SECONDS Histogram Api "http_request_seconds" ["method", "route", "status"] "Time from a request to the head of its response";
     STORE_SECONDS Histogram Api "store_seconds" [] "Duration of one group commit of new tasks, without the wait for a connection";
     STORED_TASKS Histogram Api "store_tasks" [] "New tasks in one group commit";

@@ -1,7 +1,5 @@
 //! Instruments of a worker.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,7 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::instrument::{BATCH, Histograms, LATENCY, LONG, counters, gauges, histograms, register};
+use crate::instrument::{
+    BATCH, Histograms, LATENCY, LONG, QueueLabel, QueueLabels, counters, gauges, histograms, register,
+};
 use crate::table;
 
 /// What a worker measures. Lanes keep [`AttemptsOfType`] and the histograms of their
@@ -21,7 +21,7 @@ pub struct WorkerMetrics {
     ended: Family<EndLabels, Counter>,
     run_seconds: Histograms<TypeLabel>,
     wait_seconds: Histograms<QueueLabel>,
-    queues: Mutex<HashSet<String>>,
+    queues: QueueLabels,
     claim_seconds: Histogram,
     claimed_tasks: Histogram,
     finish_seconds: Histogram,
@@ -117,11 +117,6 @@ struct EndLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabel {
-    queue: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
     service: &'static str,
 }
@@ -135,7 +130,7 @@ impl WorkerMetrics {
             ended: counters(to, table::ENDED),
             run_seconds: histograms(to, table::RUN_SECONDS, || Histogram::new(LONG)),
             wait_seconds: histograms(to, table::WAIT_SECONDS, || Histogram::new(LONG)),
-            queues: Mutex::default(),
+            queues: QueueLabels::default(),
             claim_seconds: register(to, table::CLAIM_SECONDS, latency()),
             claimed_tasks: register(to, table::CLAIMED_TASKS, batch()),
             finish_seconds: register(to, table::FINISH_SECONDS, latency()),
@@ -171,16 +166,7 @@ impl WorkerMetrics {
     /// share one.
     #[must_use]
     pub fn waits_in(&self, queue: &str) -> Histogram {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = if queues.contains(queue) {
-            queue
-        } else if queues.len() < table::MOST_QUEUES {
-            queues.insert(queue.to_owned());
-            queue
-        } else {
-            table::OTHER
-        };
-        self.wait_seconds.get_or_create_owned(&QueueLabel { queue: queue.to_owned() })
+        self.wait_seconds.get_or_create_owned(&self.queues.of(queue))
     }
 
     /// A claim brought so many tasks.

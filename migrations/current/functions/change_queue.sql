@@ -16,7 +16,7 @@ BEGIN
           INTO wrong
           FROM (SELECT given.key AS name,
                        CASE WHEN known.name IS NULL THEN
-                                'Unknown member; the known ones are Paused, MaxRunning, MaxPerKey, Fair, RateCount, RateSeconds.'
+                                'Unknown member; the known ones are Paused, MaxRunning, MaxPerKey, Fair, RateCount, RateSeconds, MaxWaiting.'
                             WHEN known.least IS NULL THEN
                                 CASE WHEN jsonb_typeof(given.value) <> 'boolean' THEN 'true or false is expected.' END
                             WHEN jsonb_typeof(given.value) = 'null' THEN NULL
@@ -29,7 +29,8 @@ BEGIN
                   FROM jsonb_each(change) AS given
                   LEFT JOIN (VALUES ('Paused', NULL, NULL, false), ('Fair', NULL, NULL, false),
                                     ('MaxRunning', 0, 2147483647, false), ('MaxPerKey', 0, 2147483647, false),
-                                    ('RateCount', 1, 2147483647, false), ('RateSeconds', 0.001, 31622400, true))
+                                    ('RateCount', 1, 2147483647, false), ('RateSeconds', 0.001, 31622400, true),
+                                    ('MaxWaiting', 0, 2147483647, false))
                        AS known(name, least, most, fraction) ON known.name = given.key
                  LIMIT 100) AS m
          WHERE m.problem IS NOT NULL;
@@ -46,6 +47,7 @@ BEGIN
                    fair = coalesce((change ->> 'Fair')::boolean, q.fair),
                    rate_count = CASE WHEN change ? 'RateCount' THEN (change ->> 'RateCount')::numeric::integer ELSE q.rate_count END,
                    rate_seconds = CASE WHEN change ? 'RateSeconds' THEN (change ->> 'RateSeconds')::double precision ELSE q.rate_seconds END,
+                   max_waiting = CASE WHEN change ? 'MaxWaiting' THEN (change ->> 'MaxWaiting')::numeric::integer ELSE q.max_waiting END,
                    revision = q.revision + 1,
                    gating = CASE WHEN q.gated THEN q.gating ELSE q.gating + 1 END
              WHERE q.name = change_queue.name;
@@ -66,7 +68,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION longhaul.change_queue(text,jsonb) IS
     'Changes the settings of a queue that the JSON names; null takes a limit away.';
--- Where it is new, whoever may call longhaul.set_queue may call it.
+-- Where it is new, whoever may call longhaul.set_queue, with today's arguments or those of before,
+-- may call it.
 DO $$
 DECLARE
     granted record;
@@ -74,7 +77,8 @@ BEGIN
     FOR granted IN
         SELECT r.rolname AS role, a.is_grantable
           FROM pg_proc p CROSS JOIN aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
-         WHERE p.oid = to_regprocedure('longhaul.set_queue(text,boolean,integer,integer,boolean,integer,double precision)')
+         WHERE p.oid IN (to_regprocedure('longhaul.set_queue(text,boolean,integer,integer,boolean,integer,double precision)'),
+                         to_regprocedure('longhaul.set_queue(text,boolean,integer,integer,boolean,integer,double precision,integer)'))
            AND a.privilege_type = 'EXECUTE' AND a.grantee <> p.proowner
            AND (SELECT n.proacl IS NULL FROM pg_proc n WHERE n.oid = 'longhaul.change_queue(text,jsonb)'::regprocedure)
     LOOP

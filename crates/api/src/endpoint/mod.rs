@@ -32,6 +32,7 @@ use crate::settings::AppSettings;
 use crate::{ApiError, App};
 
 pub(crate) use get_task::{find_managed, unknown as unknown_task};
+pub(crate) use health::live;
 pub(crate) use queues::find as find_queue;
 pub(crate) use task_log::LineBody;
 

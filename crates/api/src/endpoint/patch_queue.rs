@@ -33,6 +33,10 @@ struct QueueChange {
     /// From a millisecond to 366 days.
     #[schemars(range(min = 0.001, max = 31_622_400.0))]
     rate_seconds: Option<f64>,
+    /// Max waiting: while so many tasks wait in it, requests that would store more are refused
+    /// with `queue-full`; null for no limit.
+    #[schemars(range(min = 0))]
+    max_waiting: Option<i32>,
 }
 
 pub(super) fn operation() -> Operation {

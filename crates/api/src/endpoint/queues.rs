@@ -38,6 +38,8 @@ pub(super) struct QueueBody {
     /// Start at most so many tasks every `RateSeconds` seconds.
     rate_count: Option<i32>,
     rate_seconds: Option<f64>,
+    /// Max waiting: while so many tasks wait in it, requests that would store more are refused.
+    max_waiting: Option<i32>,
 }
 
 /// Every queue.
@@ -80,6 +82,7 @@ impl From<Queue> for QueueBody {
             fair: queue.fair,
             rate_count: queue.rate_count,
             rate_seconds: queue.rate_seconds,
+            max_waiting: queue.max_waiting,
         }
     }
 }

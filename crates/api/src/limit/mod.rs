@@ -3,6 +3,7 @@
 mod body;
 mod framing;
 mod head;
+mod memory;
 mod rate;
 mod share;
 
@@ -20,9 +21,10 @@ use actix_web::{ResponseError, web};
 use crate::App;
 use crate::error::answered_by;
 
-pub(crate) use body::is_late;
+pub(crate) use body::{is_late, is_too_much};
 pub(crate) use framing::on_connect;
 pub(crate) use head::too_large as head_too_large;
+pub(crate) use memory::BodyMemory;
 pub(crate) use rate::{Attempt, Limiter};
 pub(crate) use share::{Share, Shares};
 
@@ -46,6 +48,9 @@ pub struct Limits {
     /// once, where callers say who they are: all of a body is held in memory, and its values
     /// take many times that. Default 8.
     pub great_bodies: usize,
+    /// Bytes that the bodies of all requests together may have, until these are answered; whoever
+    /// sends more is answered with 503. In memory they take several times that. Default 256 MiB.
+    pub body_memory: usize,
 }
 
 impl Default for Limits {
@@ -57,6 +62,7 @@ impl Default for Limits {
             connections: 4096,
             streams: 1_000,
             great_bodies: 8,
+            body_memory: 256 * 1024 * 1024,
         }
     }
 }
@@ -77,6 +83,7 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let app = request.app_data::<web::Data<App>>();
     let patience = app.map_or(Limits::default().body_patience, |app| app.inner.settings.limits.body_patience);
+    let memory = app.map(|app| Arc::new(app.inner.body_memory.of_one_request()));
     let base_url = app.map_or_else(|| Arc::from(""), |app| Arc::from(app.base_url()));
     let (follows, clear) = framing::check(&request);
     let refused = clear.and_then(|()| head::check(request.request())).and_then(|()| framing::must_be_plain(&request));
@@ -84,7 +91,8 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
         Ok::<_, actix_web::Error>(match refused {
             Err(refusal) => request.into_response(refusal.error_response()),
             Ok(()) => {
-                body::hurry(&mut request, patience);
+                // Until the answer: a handler has what the body said as long as it runs.
+                body::hurry(&mut request, patience, memory.clone());
                 next.call(request).await?.map_into_boxed_body()
             }
         })

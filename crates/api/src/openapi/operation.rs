@@ -8,7 +8,7 @@ use crate::ApiError;
 use crate::access::Access;
 use crate::error::{
     BODY_TOO_SLOW, CROSS_SITE, FORBIDDEN, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_PARAMETERS, INVALID_REQUEST,
-    NOT_ACCEPTABLE, NOT_JSON, PAYLOAD_TOO_LARGE, UNAVAILABLE, UNKNOWN_TASK_TYPE, UNSUPPORTED_MEDIA_TYPE,
+    NOT_ACCEPTABLE, NOT_JSON, PAYLOAD_TOO_LARGE, QUEUE_FULL, UNAVAILABLE, UNKNOWN_TASK_TYPE, UNSUPPORTED_MEDIA_TYPE,
 };
 
 /// What one method of one address does: what it takes, what it answers, and
@@ -306,7 +306,13 @@ impl Operation {
     pub fn starts_tasks(mut self, only: Option<&'static str>) -> Self {
         self.notes_itself = true;
         self.starts = only.map_or(Starts::AnyType, Starts::Only);
-        self.problem(INVALID_PARAMETERS).problem(FORBIDDEN)
+        self.stores_tasks().problem(INVALID_PARAMETERS).problem(FORBIDDEN)
+    }
+
+    /// It stores tasks, unless their queue is full.
+    #[must_use]
+    pub fn stores_tasks(self) -> Self {
+        self.problem(QUEUE_FULL)
     }
 
     /// It checks whether its caller could start a task of any type, and starts none itself.

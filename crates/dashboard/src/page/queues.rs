@@ -82,6 +82,8 @@ const MAX_CONCURRENT: Limit =
     Limit { field: "max_running", member: "MaxRunning", label: "Max concurrent", least: "0", step: "1" };
 const MAX_CONCURRENT_PER_KEY: Limit =
     Limit { field: "max_per_key", member: "MaxPerKey", label: "Max concurrent per key", least: "0", step: "1" };
+const MAX_WAITING: Limit =
+    Limit { field: "max_waiting", member: "MaxWaiting", label: "Max waiting", least: "0", step: "1" };
 const RATE: &str = "Start at most N every S seconds";
 const RATE_COUNT: Limit = Limit { field: "rate_count", member: "RateCount", label: "N tasks", least: "1", step: "1" };
 const RATE_SECONDS: Limit =
@@ -98,8 +100,11 @@ fn limits(queue: &Queue) -> Markup {
             input type="hidden" name={ "was_" (limit.field) } value=(value);
         }
     };
-    let limited =
-        queue.max_running.is_some() || queue.max_per_key.is_some() || queue.fair || queue.rate_count.is_some();
+    let limited = queue.max_running.is_some()
+        || queue.max_per_key.is_some()
+        || queue.fair
+        || queue.rate_count.is_some()
+        || queue.max_waiting.is_some();
     html! {
         details.limits open[limited] {
             summary { "Limits" }
@@ -107,6 +112,7 @@ fn limits(queue: &Queue) -> Markup {
                 div.fields {
                     (number(&MAX_CONCURRENT, queue.max_running.map(|limit| limit.to_string())))
                     (number(&MAX_CONCURRENT_PER_KEY, queue.max_per_key.map(|limit| limit.to_string())))
+                    (number(&MAX_WAITING, queue.max_waiting.map(|limit| limit.to_string())))
                     fieldset {
                         legend { (RATE) }
                         (number(&RATE_COUNT, queue.rate_count.map(|limit| limit.to_string())))
@@ -129,6 +135,7 @@ fn limits_in_words(queue: &Queue) -> Markup {
             (MAX_CONCURRENT_PER_KEY.label) ": " (words(queue.max_per_key)) ". "
             @if let (Some(count), Some(seconds)) = (queue.rate_count, queue.rate_seconds) { "Start at most " (count) " every " (seconds) " seconds. " }
             @if queue.fair { (FAIR) ". " }
+            @if queue.max_waiting.is_some() { (MAX_WAITING.label) ": " (words(queue.max_waiting)) ". " }
             "You have read-only access."
         }
     }
@@ -157,7 +164,7 @@ pub(crate) async fn change(
 fn changed(fields: &Fields) -> Value {
     let value = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim());
     let mut settings = Map::new();
-    for limit in [&MAX_CONCURRENT, &MAX_CONCURRENT_PER_KEY, &RATE_COUNT, &RATE_SECONDS] {
+    for limit in [&MAX_CONCURRENT, &MAX_CONCURRENT_PER_KEY, &RATE_COUNT, &RATE_SECONDS, &MAX_WAITING] {
         if let Some(now) = value(limit.field).filter(|now| value(&format!("was_{}", limit.field)) != Some(now)) {
             settings.insert(limit.member.to_owned(), entered(now));
         }
@@ -185,6 +192,7 @@ fn by_label(error: ApiError) -> ApiError {
         "MaxRunning" => MAX_CONCURRENT.label,
         "MaxPerKey" => MAX_CONCURRENT_PER_KEY.label,
         "RateCount" | "RateSeconds" => RATE,
+        "MaxWaiting" => MAX_WAITING.label,
         "Fair" => FAIR,
         _ => "Settings",
     };

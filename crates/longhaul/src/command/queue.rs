@@ -35,7 +35,8 @@ enum Command {
     /// Set a queue's limits. Omitted limits keep their values.
     #[command(after_help = "Examples:\n  longhaul queue limit mail --max-running 3 --rate 100/60\n  \
         longhaul queue limit mail --max-running none --rate none\n  \
-        longhaul queue limit mail --max-per-key 2 --fair true")]
+        longhaul queue limit mail --max-per-key 2 --fair true\n  \
+        longhaul queue limit mail --max-waiting 100000")]
     Limit(Limit),
 }
 
@@ -47,7 +48,7 @@ struct Names {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("limits").required(true).multiple(true).args(["max_running", "max_per_key", "rate", "fair"])))]
+#[command(group(ArgGroup::new("limits").required(true).multiple(true).args(["max_running", "max_per_key", "rate", "fair", "max_waiting"])))]
 struct Limit {
     /// The queue.
     #[arg(value_name = "QUEUE")]
@@ -64,6 +65,9 @@ struct Limit {
     /// Share fairly between keys: keys take turns.
     #[arg(long)]
     fair: Option<bool>,
+    /// Max waiting: while so many of its tasks wait, requests that would store more are refused; or `none`.
+    #[arg(long, value_name = "TASKS", value_parser = number_or_none)]
+    max_waiting: Option<Value>,
 }
 
 fn number_or_none(text: &str) -> Result<Value, String> {
@@ -118,6 +122,7 @@ impl Limit {
         asked.extend(self.max_running.clone().map(|most| ("MaxRunning".to_owned(), most)));
         asked.extend(self.max_per_key.clone().map(|most| ("MaxPerKey".to_owned(), most)));
         asked.extend(self.fair.map(|fair| ("Fair".to_owned(), json!(fair))));
+        asked.extend(self.max_waiting.clone().map(|most| ("MaxWaiting".to_owned(), most)));
         if let Some(rate) = self.rate {
             let (count, seconds) = match rate {
                 Rate::Unlimited => (Value::Null, Value::Null),
@@ -169,6 +174,9 @@ pub(crate) fn limits(queue: &Value) -> String {
     }
     if queue["Fair"] == true {
         limits.push("share fairly".to_owned());
+    }
+    if let Some(most) = queue["MaxWaiting"].as_i64() {
+        limits.push(format!("max waiting {most}"));
     }
     limits.join(", ")
 }

@@ -56,7 +56,9 @@ impl Serve {
         let stop = stop_signal()?;
         let listening = self.http.bind()?;
         let (host, url) = self.database.apply(host);
-        let pool = host.pool(&url, self.http.connections, "longhaul-api").await?;
-        host.serve(pool, listening, stop).await
+        match listening.while_waiting(host.api_pool(&url, self.http.connections, &stop)).await? {
+            Some(pool) => host.serve(pool, listening, stop).await,
+            None => Ok(()),
+        }
     }
 }

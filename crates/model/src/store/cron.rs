@@ -226,6 +226,8 @@ pub struct Starts {
     /// As they are stored: secrets are sealed.
     #[sqlx(try_from = "ShownJson")]
     pub parameters: Value,
+    /// The queue of its tasks.
+    pub queue: String,
     #[sqlx(try_from = "StoredTime")]
     changed_at: DateTime<Utc>,
 }
@@ -235,10 +237,13 @@ pub struct Starts {
 /// # Errors
 /// If the database does not answer.
 pub async fn starts(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<Starts>> {
-    sqlx::query_as("SELECT type, parameters, changed_at FROM longhaul.schedule WHERE name = $1")
-        .bind(name)
-        .fetch_optional(executor)
-        .await
+    sqlx::query_as(
+        "SELECT s.type, s.parameters, coalesce(s.queue, y.queue) AS queue, s.changed_at
+           FROM longhaul.schedule s JOIN longhaul.task_type y ON y.name = s.type WHERE s.name = $1",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await
 }
 
 /// Resumes a paused schedule at `next_at`; due times during the pause do not fire. A schedule that

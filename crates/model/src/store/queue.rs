@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::{FromRow, PgExecutor};
+use sqlx::{FromRow, PgExecutor, PgPool};
 
 use super::failure::detail;
 use super::stored::StoredTimeOption;
@@ -21,6 +21,8 @@ pub struct QueueSettings {
     pub fair: bool,
     /// Start at most N every S seconds.
     pub rate: Option<(i32, f64)>,
+    /// Max waiting: while this many tasks wait in it, the HTTP API stores no more there.
+    pub max_waiting: Option<i32>,
 }
 
 /// The current state of a queue.
@@ -49,6 +51,8 @@ pub struct Queue {
     pub rate_count: Option<i32>,
     /// See [`QueueSettings::rate`].
     pub rate_seconds: Option<f64>,
+    /// See [`QueueSettings::max_waiting`].
+    pub max_waiting: Option<i32>,
     /// Live workers that serve it.
     pub workers: i64,
 }
@@ -65,7 +69,7 @@ pub async fn list(executor: impl PgExecutor<'_>, name: Option<&str>) -> sqlx::Re
     }
     sqlx::query_as(
         "SELECT q.queue AS name, q.ready, q.held, q.scheduled, q.running, s.paused_at, s.max_running, s.max_per_key,
-                coalesce(s.fair, false) AS fair, s.rate_count, s.rate_seconds, q.workers
+                coalesce(s.fair, false) AS fair, s.rate_count, s.rate_seconds, s.max_waiting, q.workers
            FROM longhaul.queues q LEFT JOIN longhaul.queue s ON s.name = q.queue
           WHERE $1::text IS NULL OR q.queue = $1
           ORDER BY q.queue",
@@ -83,6 +87,42 @@ pub async fn names(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar("SELECT queue FROM longhaul.queue_names ORDER BY queue").fetch_all(executor).await
 }
 
+/// A queue in which as many tasks wait as may ([`QueueSettings::max_waiting`]).
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct FullQueue {
+    /// Its name.
+    pub name: String,
+    /// How many may wait in it.
+    pub max_waiting: i32,
+}
+
+const ANY_MAX_WAITING: &str = "SELECT EXISTS (SELECT FROM longhaul.queue WHERE max_waiting IS NOT NULL)";
+
+const FULL: &str = "
+    SELECT q.name, q.max_waiting
+      FROM longhaul.queue q
+     WHERE (SELECT count(*) FROM (SELECT FROM longhaul.ready r WHERE r.queue = q.name
+                                  UNION ALL
+                                  SELECT FROM longhaul.held h WHERE h.queue = q.name 
+                                  LIMIT greatest(q.max_waiting, 0)) AS waiting) >= q.max_waiting";
+
+/// The queues that are full. Ready tasks wait, and held ones; scheduled and blocked tasks do not
+/// yet. Counts no further than the limits, and nothing where no queue has one. Gives up after two
+/// seconds.
+///
+/// # Errors
+/// If the database does not answer in time.
+pub async fn full(pool: &PgPool) -> sqlx::Result<Vec<FullQueue>> {
+    if !sqlx::query_scalar::<_, bool>(ANY_MAX_WAITING).fetch_one(pool).await? {
+        return Ok(Vec::new());
+    }
+    let mut transaction = pool.begin().await?;
+    sqlx::raw_sql("SET LOCAL statement_timeout = '2s'; SET LOCAL jit = off").execute(&mut *transaction).await?;
+    let full = sqlx::query_as(FULL).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(full)
+}
+
 /// Why the settings of a queue were not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -95,7 +135,7 @@ pub enum ChangeError {
 }
 
 /// Changes those settings of a queue that `change` names (`Paused`, `MaxRunning`, `MaxPerKey`,
-/// `Fair`, `RateCount`, `RateSeconds`), by `longhaul.change_queue`, which alone says what they
+/// `Fair`, `RateCount`, `RateSeconds`, `MaxWaiting`), by `longhaul.change_queue`, which alone says what they
 /// may be; null takes a limit away. What is not named stays as it is, whoever changes it
 /// meanwhile. Effective once it is committed, over the whole fleet.
 ///
@@ -126,6 +166,7 @@ pub async fn set(executor: impl PgExecutor<'_>, name: &str, settings: &QueueSett
         "Fair": settings.fair,
         "RateCount": settings.rate.map(|(count, _)| count),
         "RateSeconds": settings.rate.map(|(_, seconds)| seconds),
+        "MaxWaiting": settings.max_waiting,
     });
     change(executor, name, &all).await
 }

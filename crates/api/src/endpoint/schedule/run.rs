@@ -20,6 +20,7 @@ pub(super) fn operation() -> Operation {
          change.",
     )
     .prepares_tasks()
+    .stores_tasks()
     .negotiated()
     .answers::<TaskBody>(202, "The task; if its type has a unique key and such a task is open, that task.")
     .with_header("Location", "The task's address.")
@@ -35,6 +36,7 @@ pub(super) async fn handle(
 ) -> Result<HttpResponse, ApiError> {
     must_accept_json(&request)?;
     let starts = app.startable(&caller, &name).await?;
+    app.must_have_room(&starts.queue)?;
     let mut transaction = app.pool().begin().await?;
     let public_id = cron::run(&mut *transaction, &name, &starts).await?.ok_or_else(just_changed)?;
     let id = split_public_id(&public_id).map(|(_, id)| id).ok_or_else(|| ApiError::internal(public_id.clone()))?;
