@@ -131,7 +131,7 @@ async fn waits_for_a_lock(stage: &Stage, of: &str) {
 }
 
 async fn text(stage: &Stage, path: &str) -> String {
-    let browser = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let browser = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let response = browser.get(format!("{}{path}", stage.base_url)).send().await.expect("an answer");
     response.text().await.expect("text")
 }
