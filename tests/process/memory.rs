@@ -161,7 +161,7 @@ async fn an_api_whose_database_stands_still_holds_few_large_bodies_and_goes_on_a
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--body-memory", "32"];
     let (serve, line) = Process::start_until(&arguments, stage.database_url(), "the API listens").await;
     let address = address_in(&line);
-    let client = Client::builder().no_proxy().build().expect("a client");
+    let client = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let report = format!("<testsuite name=\"{}\"/>", "x".repeat(1_000_000));
     let task = json!({"Type": "AutomatedTestImport", "Parameters": {"ProjectId": PROJECT, "Content": report}});
     let task = task.to_string();

@@ -26,7 +26,7 @@ async fn api_and_worker_start_before_the_database_and_before_its_schema_and_go_o
     let mut server = Server::start(Options::temporary()).await.expect("a server");
     let url = server.admin_url();
     server.halt_immediate().await.expect("a halt");
-    let client = Client::builder().no_proxy().build().expect("a client");
+    let client = longhaul_tests::http_client().no_proxy().build().expect("a client");
     let addresses = [(); 4].map(|()| free_address());
     let [api, second_api, worker, second_worker] = addresses.each_ref().map(String::as_str);
     // Before the server.

@@ -77,6 +77,7 @@ pub fn bind_waiting(listener: TcpListener) -> std::io::Result<Server> {
         Err(ApiError::unavailable("The process waits for its database. Nothing was done; try again."))
     };
     let service = move || {
+        #[expect(clippy::disallowed_methods, reason = "no permission can be asked for before there is a database")]
         let routes = ActixApp::new()
             .route("/health/live", web::get().to(endpoint::live))
             .default_service(web::to(waits))

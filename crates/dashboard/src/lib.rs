@@ -35,16 +35,20 @@ pub fn configure(routes: &mut Routes) {
         Resource::at("/tasks/all")
             .get(bulk::ask, view("askAboutTasks", "Asks for confirmation before many tasks are changed.")),
     );
-    routes.add(Resource::at("/tasks/cancel").post(
-        bulk::cancel,
-        deed("cancelShownTasks", "Cancels selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD))
-            .stores_tasks(),
-    ));
-    routes.add(Resource::at("/tasks/retry").post(
-        bulk::retry,
-        deed("retryShownTasks", "Retries selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD))
-            .stores_tasks(),
-    ));
+    routes.add(
+        Resource::at("/tasks/cancel").post(
+            bulk::cancel,
+            deed("cancelShownTasks", "Cancels selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD))
+                .stores_tasks(),
+        ),
+    );
+    routes.add(
+        Resource::at("/tasks/retry").post(
+            bulk::retry,
+            deed("retryShownTasks", "Retries selected tasks, or all that match.", Access::Permission(VIEW_DASHBOARD))
+                .stores_tasks(),
+        ),
+    );
     routes.add(
         Resource::at("/tasks/{id}").get(task::show, view("showTask", "One task.").path("id", "Its `Id`.", text())),
     );
