@@ -29,7 +29,7 @@ pub(crate) struct Inner {
     pub(crate) resources: Arc<Resources>,
     pub(crate) clock: DatabaseClock,
     pub(crate) enqueuer: Enqueuer,
-    pub(crate) full_queues: FullQueues,
+    pub(crate) full_queues: Arc<FullQueues>,
     pub(crate) hub: Hub,
     pub(crate) streams: Shares,
     pub(crate) great_bodies: Shares,

@@ -11,7 +11,7 @@ use sqlx::migrate::Migrator;
 
 use crate::access::Authenticators;
 use crate::app::{App, Inner};
-use crate::full_queues::{FullQueues, keep_full_queues};
+use crate::full_queues::keep_full_queues;
 use crate::limit::{BodyMemory, Limiter, Shares};
 use crate::openapi::{Document, Nature, Routes};
 use crate::session::{self, Login, Sessions};
@@ -140,7 +140,7 @@ impl AppBuilder {
         let inner = Arc::new(Inner {
             openapi: Document::new(&routes, &self.registry, &self.settings.base_url, nature),
             enqueuer: Enqueuer::start_measured(&self.pool, self.metrics.clone()),
-            full_queues: FullQueues::default(),
+            full_queues: Arc::default(),
             hub: Hub::start(
                 self.pool.clone(),
                 self.listen_pool.unwrap_or_else(|| self.pool.clone()),
@@ -164,7 +164,7 @@ impl AppBuilder {
             routes,
         });
         tokio::spawn(keep_clock(Arc::downgrade(&inner)));
-        tokio::spawn(keep_full_queues(Arc::downgrade(&inner)));
+        tokio::spawn(keep_full_queues(inner.pool.clone(), Arc::downgrade(&inner.full_queues)));
         Ok(App { inner })
     }
 }

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use longhaul_model::store::queue::{FullQueue, full};
 use longhaul_model::store::{DEADLINE, within};
-
-use crate::app::Inner;
+use sqlx::PgPool;
 
 /// How often the database is asked. Between two answers, any number of tasks is accepted.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,19 +33,19 @@ impl FullQueues {
     }
 }
 
-/// Keeps the app's knowledge of full queues up to date, whatever fails.
-pub(crate) async fn keep_full_queues(app: Weak<Inner>) {
+/// Keeps an app's knowledge of full queues up to date, whatever fails, until the app is gone.
+pub(crate) async fn keep_full_queues(pool: PgPool, known: Weak<FullQueues>) {
     let (mut learned, mut failing) = (Instant::now(), false);
     loop {
-        let Some(app) = app.upgrade() else { return };
+        let Some(known) = known.upgrade() else { return };
         let asked = Instant::now();
         let mut rest = EVERY;
-        match within(DEADLINE, full(&app.pool)).await {
+        match within(DEADLINE, full(&pool)).await {
             Ok(full) => {
                 if failing {
                     tracing::info!("the full queues are known again");
                 }
-                app.full_queues.learn(full);
+                known.learn(full);
                 (learned, failing) = (Instant::now(), false);
                 rest = rest.max(asked.elapsed() * (SHARE - 1));
             }
@@ -56,11 +55,11 @@ pub(crate) async fn keep_full_queues(app: Weak<Inner>) {
                 }
                 failing = true;
                 if learned.elapsed() > KNOWN_FOR {
-                    app.full_queues.learn(Vec::new());
+                    known.learn(Vec::new());
                 }
             }
         }
-        drop(app);
+        drop(known);
         tokio::time::sleep(rest).await;
     }
 }
