@@ -80,13 +80,15 @@ async fn a_worker_whose_connections_fall_silent_makes_new_ones() {
 async fn every_worker_behind_a_firewall_that_forgets_beats_again() {
     let stage = stage().await;
     let proxy = proxy(&stage).await;
+    let settings = Settings { heartbeat: Duration::from_secs(1), ..quick_worker() };
     let workers = [
-        stage.worker_through(&proxy, quick_worker()).await,
-        stage.worker_through(&proxy, quick_worker()).await,
-        stage.worker_through(&proxy, quick_worker()).await,
+        stage.worker_through(&proxy, settings.clone()).await,
+        stage.worker_through(&proxy, settings.clone()).await,
+        stage.worker_through(&proxy, settings).await,
     ];
-    until("all to be there", async || {
-        (stage.value::<i64>("SELECT count(*) FROM longhaul.worker").await == 3).then_some(())
+    until("all to be at work", async || {
+        let sql = "SELECT count(*) FROM longhaul.worker WHERE heartbeat_at > started_at + interval '0.5 s'";
+        (stage.value::<i64>(sql).await == 3).then_some(())
     })
     .await;
     proxy.silence_existing();

@@ -147,12 +147,13 @@ async fn every_worker_of_a_frozen_server_goes_on_with_the_one_that_takes_writes(
     let stop = CancellationToken::new();
     let workers = [(); 3].map(|()| {
         let (host, address, stop) = (host(), address.clone(), stop.clone());
-        tokio::spawn(async move { host.work(&address, Settings::default(), stop).await })
+        let settings = Settings { heartbeat: Duration::from_secs(2), ..Settings::default() };
+        tokio::spawn(async move { host.work(&address, settings, stop).await })
     });
     let first_pool = longhaul::connect(&address, 1, "hosts").await.expect("one of them takes writes");
-    until("all to have registered", async || {
-        let count: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM longhaul.worker").fetch_one(&first_pool).await.expect("a count");
+    until("all to be at work", async || {
+        let sql = "SELECT count(*) FROM longhaul.worker WHERE heartbeat_at > started_at + interval '0.5 s'";
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(&first_pool).await.expect("a count");
         (count == 3).then_some(())
     })
     .await;
