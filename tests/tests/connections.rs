@@ -6,37 +6,18 @@ use std::time::{Duration, Instant};
 use longhaul_api::Enqueuer;
 use longhaul_model::connect::pool_options;
 use longhaul_model::store::enqueue::NewTask;
-use longhaul_model::{Outcome, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
+use longhaul_model::{Registry, TaskTypeInfo};
 use longhaul_tests::{Proxy, Stage, quick_worker, until};
 use longhaul_worker::Settings;
 use rustix::net::{getpeername, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::Connection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
-/// Runs until it is cancelled if it `stays`.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Visit {
-    stays: bool,
-}
-
-impl TaskType for Visit {
-    const NAME: &'static str = "Visit";
-    const ID_PREFIX: &'static str = "visit-";
-
-    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
-        if self.stays {
-            context.cancellation().cancelled().await;
-            return Ok(Outcome::Cancelled);
-        }
-        Ok(Outcome::done())
-    }
-}
+use crate::visit::Visit;
 
 /// The API's own deadline is 30 s (`patience.rs`).
 const API_ANSWERS_WITHIN: Duration = Duration::from_secs(35);

@@ -93,6 +93,7 @@ mod timing;
 mod trace;
 mod unique;
 mod upgrade;
+mod visit;
 mod webhook;
 mod why;
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use longhaul_model::{Outcome, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
-use longhaul_tests::{Stage, quick_worker, until};
+use longhaul_tests::{Stage, quick_worker, until, until_or_tell};
 use longhaul_worker::Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-/// Ends when there is a row with its name in `public.go`, cancelled or not.
+/// Ends when there is a row with its name in `public.go`, cancelled or not. It writes its name into
+/// `public.told` once it knows that it is to be cancelled.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Stubborn {
     name: String,
@@ -25,7 +26,12 @@ impl TaskType for Stubborn {
     const QUEUE: &'static str = "limited";
 
     async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
+        let mut told = false;
         loop {
+            if context.cancellation().is_cancelled() && !told {
+                sqlx::query("INSERT INTO public.told VALUES ($1)").bind(&self.name).execute(context.pool()).await?;
+                told = true;
+            }
             let go: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM public.go WHERE name = $1)")
                 .bind(&self.name)
                 .fetch_one(context.pool())
@@ -40,7 +46,9 @@ impl TaskType for Stubborn {
 
 async fn stage() -> Stage {
     let stage = Stage::with_registry(Registry::new().with::<Stubborn>()).await;
-    execute(&stage, "CREATE TABLE public.go (name text); GRANT ALL ON public.go TO PUBLIC").await;
+    let tables = "CREATE TABLE public.go (name text); CREATE TABLE public.told (name text);
+        GRANT ALL ON public.go, public.told TO PUBLIC";
+    execute(&stage, tables).await;
     stage
 }
 
@@ -148,6 +156,11 @@ async fn an_end_that_is_made_again_and_again_frees_its_place_and_obeys_who_cance
     let cancel = stage.http.delete(format!("{}/api/backgroundtask/stubborn-{}", stage.base_url, ids[1]));
     let answer = cancel.send().await.expect("an answer");
     assert_eq!(answer.status(), 202, "{}", answer.json::<Value>().await.expect("a body"));
+    // Else it could end well before it knows.
+    until("the handler to know", async || {
+        (stage.value::<i64>("SELECT count(*) FROM public.told").await == 1).then_some(())
+    })
+    .await;
 
     let mut blocker = stage.pool.begin().await.expect("a transaction");
     sqlx::query("SELECT FROM longhaul.task WHERE id = ANY ($1) ORDER BY id FOR UPDATE")
@@ -168,7 +181,12 @@ async fn an_end_that_is_made_again_and_again_frees_its_place_and_obeys_who_cance
     assert_eq!(state(&stage, ids[2]).await, "Queued", "their places are taken");
     blocker.rollback().await.expect("the lock goes");
     for (id, expected) in ids.iter().zip(["Succeeded", "Cancelled", "Succeeded"]) {
-        until(&format!("one to be {expected}"), async || (state(&stage, *id).await == expected).then_some(())).await;
+        until_or_tell(
+            &format!("one to be {expected}"),
+            async || (state(&stage, *id).await == expected).then_some(()),
+            async || state(&stage, *id).await,
+        )
+        .await;
     }
     let attempts: i64 = stage.value("SELECT sum(attempt) FROM longhaul.task").await;
     assert_eq!((attempts, stage.value::<i64>("SELECT count(*) FROM longhaul.attempt_error").await), (3, 0));

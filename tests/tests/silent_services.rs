@@ -6,30 +6,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use longhaul_model::store::SERVICE_DEADLINE;
-use longhaul_model::{Outcome, Registry, RunContext, RunError, TaskType, TaskTypeInfo};
+use longhaul_model::{Registry, TaskTypeInfo};
 use longhaul_tests::{Fault, Proxy, Scrape, Stage, quick_worker, until};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// Runs until it is cancelled if it `stays`.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Visit {
-    stays: bool,
-}
-
-impl TaskType for Visit {
-    const NAME: &'static str = "Visit";
-    const ID_PREFIX: &'static str = "visit-";
-
-    async fn run(self, context: RunContext) -> Result<Outcome, RunError> {
-        if self.stays {
-            context.cancellation().cancelled().await;
-            return Ok(Outcome::Cancelled);
-        }
-        Ok(Outcome::done())
-    }
-}
+use crate::visit::Visit;
 
 /// Each service, with a part of a statement that only it sends, in each of its runs.
 const SERVICES: [(&str, &str); 11] = [

@@ -1,16 +1,15 @@
 //! Group commit: concurrent POSTs share one statement and one commit.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use longhaul_model::json_bytes;
 use longhaul_model::store::audit::{AuditEntry, record};
 use longhaul_model::store::enqueue::{NewTask, enqueue};
 use longhaul_model::store::failure::{MAY_BE_DONE, NOT_DONE, what_became_of_it};
 use longhaul_model::store::{DEADLINE, StickyConnection, is_passing, is_refusal, within};
 use longhaul_telemetry::Metrics;
-use serde_json::Value;
 use sqlx::{Acquire, PgPool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -91,7 +90,7 @@ impl Enqueuer {
     pub async fn enqueue_as(&self, task: NewTask, deed: Option<AuditEntry>) -> Result<DateTime<Utc>, EnqueueError> {
         let (answer, answered) = oneshot::channel();
         let ends = |done: &str| EnqueueError::Unavailable(format!("{NO_WRITER} {done}"));
-        let kib = kib(&task.parameters).min(WAITING_KIB);
+        let kib = u32::try_from(1 + json_bytes(&task.parameters) / 1024).unwrap_or(u32::MAX).min(WAITING_KIB);
         let room = tokio::time::timeout(DEADLINE, Arc::clone(&self.room).acquire_many_owned(kib)).await;
         // Nobody closes it.
         let room = room.map_err(|_elapsed| EnqueueError::Unavailable(format!("{TOO_SLOW} {NOT_DONE}")))?;
@@ -129,25 +128,6 @@ async fn write_batches(mut sticky: StickyConnection, metrics: Metrics, mut waiti
             }
         }
     }
-}
-
-/// The size of parameters as text.
-fn kib(parameters: &Value) -> u32 {
-    struct Count(usize);
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // What can't be written is refused later.
-    let _unwritable = serde_json::to_writer(&mut count, parameters);
-    u32::try_from(1 + count.0 / 1024).unwrap_or(u32::MAX)
 }
 
 /// Lets those who were just answered go on: if the next thing they do is to store another

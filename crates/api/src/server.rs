@@ -39,7 +39,11 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let connections = app.inner.settings.limits.connections.div_ceil(workers).max(1);
     let server = Server::build();
-    let draining = server.graceful_shutdown_signal();
+    let signal = server.graceful_shutdown_signal();
+    let draining = move || {
+        let signal = signal.clone();
+        async move { signal.notified().await }
+    };
     let service = {
         let app = app.clone();
         move || {
@@ -50,12 +54,7 @@ pub fn bind(app: App, listener: TcpListener) -> std::io::Result<BoundServer> {
                 .wrap(from_fn(crate::patience::answer_in_time))
                 .wrap(from_fn(crate::limit::guard))
                 .wrap(from_fn(move |request, next| observe(metrics.clone(), request, next)));
-            let draining = draining.clone();
-            let draining = move || {
-                let draining = draining.clone();
-                async move { draining.notified().await }
-            };
-            connection::service(routes, app.base_url().into(), head_patience, draining)
+            connection::service(routes, app.base_url().into(), head_patience, draining.clone())
         }
     };
     let server = server
@@ -106,7 +105,11 @@ async fn beat(vitals: Vitals) {
 pub fn bind_unix(app: App, listener: UnixListener) -> std::io::Result<BoundServer> {
     let head_patience = app.inner.settings.limits.head_patience;
     let server = Server::build();
-    let draining = server.graceful_shutdown_signal();
+    let signal = server.graceful_shutdown_signal();
+    let draining = move || {
+        let signal = signal.clone();
+        async move { signal.notified().await }
+    };
     let service = {
         let app = app.clone();
         move || {
@@ -114,12 +117,7 @@ pub fn bind_unix(app: App, listener: UnixListener) -> std::io::Result<BoundServe
                 .configure(|config: &mut ServiceConfig| app.configure(config))
                 .wrap(from_fn(crate::patience::answer_in_time))
                 .wrap(from_fn(crate::limit::guard));
-            let draining = draining.clone();
-            let draining = move || {
-                let draining = draining.clone();
-                async move { draining.notified().await }
-            };
-            connection::service(routes, app.base_url().into(), head_patience, draining)
+            connection::service(routes, app.base_url().into(), head_patience, draining.clone())
         }
     };
     let server = server.workers(1).shutdown_timeout(0).disable_signals().listen_uds("api", listener, service)?.run();

@@ -58,7 +58,7 @@ pub use keyring::{InvalidSecretKey, Keyring, NotOpened, SecretKey};
 pub use limits::{
     ATTEMPTS, CREATED_BY_BYTES, DEEPEST, ELEMENTS_AT_MOST, ERROR_TEXT_LIMIT, KEY_BYTES, LAST_PRIORITY, Limits,
     NAME_BYTES, PARAMETERS_BYTES, RATE_SECONDS, STORED_KEY_BYTES, TAGS, TIMEOUT_SECONDS, TaskRefused, UNIQUE_KEY_BYTES,
-    bounded_text, check_parameters, check_result, check_text,
+    bounded_text, check_parameters, check_result, check_text, json_bytes,
 };
 pub use log::{LogHandle, LogLevel, LogLine};
 pub use number::{beyond_64_bits, counted};

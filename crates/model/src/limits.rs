@@ -213,6 +213,15 @@ fn within(value: &impl Serialize, limit: usize) -> Result<(), Unstorable> {
     }
 }
 
+/// The bytes of this value as JSON.
+#[must_use]
+pub fn json_bytes(value: &Value) -> usize {
+    let mut room = Room { left: usize::MAX, full: false };
+    // What can't be written counts as far as it goes: whoever stores it refuses it.
+    let _unwritable = serde_json::to_writer(&mut room, value);
+    usize::MAX - room.left
+}
+
 fn readable(value: &Value) -> Result<(), Unstorable> {
     if is_too_deep(value) {
         Err(Unstorable::TooDeep)

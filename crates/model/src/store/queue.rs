@@ -103,7 +103,7 @@ const FULL: &str = "
       FROM longhaul.queue q
      WHERE (SELECT count(*) FROM (SELECT FROM longhaul.ready r WHERE r.queue = q.name
                                   UNION ALL
-                                  SELECT FROM longhaul.held h WHERE h.queue = q.name 
+                                  SELECT FROM longhaul.held h WHERE h.queue = q.name
                                   LIMIT greatest(q.max_waiting, 0)) AS waiting) >= q.max_waiting";
 
 /// The queues that are full. Ready tasks wait, and held ones; scheduled and blocked tasks do not
