@@ -17,7 +17,7 @@ use longhaul_worker::{Settings, Worker};
 use reqwest_middleware::ClientWithMiddleware;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -219,6 +219,13 @@ impl Stage {
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
     {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect(sql)
+    }
+
+    /// Executes statements, as the owner of the schema.
+    pub async fn execute(&self, sql: impl Into<String>) {
+        let sql = sql.into();
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&self.pool).await;
+        done.unwrap_or_else(|error| panic!("{error}: {}", sql.chars().take(200).collect::<String>()));
     }
 }
 

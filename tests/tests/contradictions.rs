@@ -7,7 +7,6 @@ use longhaul_model::{Outcome, Registry, RunContext, RunError, TaskType, TaskType
 use longhaul_tests::{Stage, quick_worker, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::AssertSqlSafe;
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Nothing {}
@@ -31,22 +30,13 @@ async fn stage() -> Stage {
     })
     .await;
     worker.stop().await;
-    execute(
-        &stage,
-        "SELECT longhaul.cancel(right(longhaul.enqueue('Nothing'), 36)::uuid);
+    stage.execute("SELECT longhaul.cancel(right(longhaul.enqueue('Nothing'), 36)::uuid);
          SELECT longhaul.enqueue_after(ARRAY[longhaul.enqueue('Nothing', run_at => now() + interval '1 hour')], 'Nothing');
          SELECT longhaul.enqueue_batch('Nothing', ARRAY['{}', '{}', '{}']::jsonb[]);
          UPDATE longhaul.child SET number = number",
     )
     .await;
     stage
-}
-
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 async fn found(stage: &Stage) -> Vec<String> {
@@ -141,7 +131,7 @@ async fn each_contradiction_is_found_and_told_by_doctor() {
     let stage = stage().await;
     assert_eq!(found(&stage).await, [""; 0], "a queue in order");
     for (plant, undo, says) in PLANTED {
-        execute(&stage, plant).await;
+        stage.execute(*plant).await;
         let told = found(&stage).await;
         assert!(told.len() == 1 && told[0].starts_with(says), "{plant}: {told:#?}");
         let mut examination = Examination::new("longhaul", Vec::new());
@@ -149,7 +139,7 @@ async fn each_contradiction_is_found_and_told_by_doctor() {
         let report = examination.run(&stage.pool).await.expect("an examination");
         let finding = report.findings.iter().find(|finding| finding.check == "places").expect("places");
         assert!(finding.level == Level::Problem && finding.says.contains(&told[0]), "{plant}: {finding:?}");
-        execute(&stage, undo).await;
+        stage.execute(*undo).await;
         assert_eq!(found(&stage).await, [""; 0], "{undo}");
     }
 }
@@ -159,12 +149,13 @@ async fn each_contradiction_is_found_and_told_by_doctor() {
 async fn a_family_that_waits_for_a_parent_that_is_over_is_found() {
     let stage = stage().await;
     stage.strands_tasks();
-    execute(
-        &stage,
-        "UPDATE longhaul.task SET state = 'Succeeded', finished_at = now() WHERE id IN (SELECT parent_id FROM longhaul.family);
+    stage
+        .execute(
+            "UPDATE longhaul.task SET state = 'Succeeded', finished_at = now()
+             WHERE id IN (SELECT parent_id FROM longhaul.family);
          INSERT INTO longhaul.successes (tasks) VALUES (1)",
-    )
-    .await;
+        )
+        .await;
     assert_eq!(found(&stage).await, ["the table family (waiting) has it, and the task is over or gone"]);
 }
 

@@ -17,7 +17,6 @@ use longhaul_worker::Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 const BROKEN: ProblemKind = ProblemKind { code: "broken", title: "Broken", status: 500 };
@@ -49,13 +48,6 @@ async fn stage() -> Stage {
     Stage::with_registry(queue_task::register(Registry::new().with::<Job>())).await
 }
 
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
 async fn new(stage: &Stage, job: Job) -> NewTask {
     let clock = stage.clock().await;
     NewTask::of(clock.new_id(), &job).expect("JSON")
@@ -72,18 +64,16 @@ async fn jobs(stage: &Stage, jobs: Vec<Job>) -> Vec<Uuid> {
 
 /// Tasks that succeeded, newer than all others.
 async fn newer(stage: &Stage, count: i32) {
-    execute(
-        stage,
-        &format!(
+    stage
+        .execute(format!(
             "INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, state, attempt, fraction, finished_at)
              SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint + n), 12, '0')
                      || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
                     'Job', 'jobs', 5, 3, 'Succeeded', 1, 1, now()
                FROM generate_series(1, {count}) AS n;
              INSERT INTO longhaul.successes (tasks) VALUES ({count})"
-        ),
-    )
-    .await;
+        ))
+        .await;
 }
 
 async fn text(stage: &Stage, path: &str) -> String {
@@ -124,7 +114,7 @@ async fn failures_are_known_and_counted_behind_any_number_of_newer_tasks() {
     worker.stop().await;
     newer(&stage, 25_000).await;
     // Statistics of before: an estimate would be far off.
-    execute(&stage, "ANALYZE longhaul.task").await;
+    stage.execute("ANALYZE longhaul.task").await;
 
     let (_, overview) = stage.get("/api/overview").await;
     assert_eq!((&overview["Failed"], &overview["FailedLastHour"]), (&json!(18), &json!(18)), "{overview}");
@@ -182,17 +172,17 @@ async fn failures_are_known_and_counted_behind_any_number_of_newer_tasks() {
 async fn a_confirmation_of_very_many_tasks_says_how_many_there_are_at_least() {
     let stage = stage().await;
     stage.strands_tasks();
-    execute(
-        &stage,
-        "WITH stored AS (
+    stage
+        .execute(
+            "WITH stored AS (
              INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, state)
              SELECT longhaul.new_id(), 'Job', 'jobs', 5, 3, 'Queued' FROM generate_series(1, 20500) RETURNING id)
          INSERT INTO longhaul.ready (queue, priority, id) SELECT 'jobs', 5, id FROM stored",
-    )
-    .await;
+        )
+        .await;
     let asked = text(&stage, "/tasks/all?state=Queued&type=Job&deed=cancel").await;
     assert!(asked.contains("At least <b>20,000</b> tasks match"), "{asked}");
-    execute(&stage, "DELETE FROM longhaul.ready WHERE id IN (SELECT id FROM longhaul.ready LIMIT 5000)").await;
+    stage.execute("DELETE FROM longhaul.ready WHERE id IN (SELECT id FROM longhaul.ready LIMIT 5000)").await;
     let asked = text(&stage, "/tasks/all?state=Queued&type=Job&deed=cancel").await;
     assert!(asked.contains("<b>15,500</b> tasks match"), "{asked}");
 }
@@ -213,14 +203,14 @@ async fn what_runs_is_known_in_front_of_any_number_of_waiting_tasks() {
     .execute(&stage.pool)
     .await
     .expect("a lease");
-    execute(
-        &stage,
-        "WITH stored AS (
+    stage
+        .execute(
+            "WITH stored AS (
              INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, state)
              SELECT longhaul.new_id(), 'Job', 'jobs', 5, 3, 'Queued' FROM generate_series(1, 30000) RETURNING id)
          INSERT INTO longhaul.ready (queue, priority, id) SELECT 'jobs', 5, id FROM stored",
-    )
-    .await;
+        )
+        .await;
     let (_, running) = stage.get("/api/tasks?state=Running").await;
     assert_eq!((&running["Total"], &running["TotalIsExact"]), (&json!(3), &json!(true)));
     let page = text(&stage, "/").await;
@@ -264,9 +254,7 @@ async fn every_end_without_success_is_noted_until_its_task_runs_again_or_is_gone
     let [waits, dies] = jobs(&stage, vec![Job::default(), Job::default()]).await[..] else { panic!("two") };
     cancel(&stage.pool, waits).await.expect("an answer");
     // Its worker died at its last attempt.
-    execute(
-        &stage,
-        &format!(
+    stage.execute(format!(
             "WITH gone AS (DELETE FROM longhaul.ready WHERE id = '{dies}'), worker AS (
                  INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms, stopped_at)
                  VALUES ('dead', '0', '{{jobs}}', 1, 1000, now()) RETURNING id), lease AS (
@@ -310,9 +298,7 @@ async fn what_an_earlier_release_did_not_note_is_noted_by_the_repairer() {
     for id in [retried, gone] {
         cancel(&stage.pool, id).await.expect("an answer");
     }
-    execute(
-        &stage,
-        &format!(
+    stage.execute(format!(
             "DELETE FROM longhaul.ready;
              UPDATE longhaul.task SET state = 'Failed', attempt = 1, finished_at = now(), error = '{{\"type\": \"urn:x\", \"title\": \"Old\", \"status\": 500, \"detail\": \"Old\", \"code\": \"old\"}}'
               WHERE id = '{failed}';
@@ -382,7 +368,7 @@ async fn a_queue_that_nobody_serves_is_shown_marked_and_can_be_paused() {
     assert_eq!(stage.get("/api/queues/jobs").await.1["Workers"], 0);
     assert_eq!(stage.get("/api/queues/elsewhere").await.0, 404);
     // What has a setting is shown although nothing is in it.
-    execute(&stage, "SELECT longhaul.set_queue('elsewhere', true)").await;
+    stage.execute("SELECT longhaul.set_queue('elsewhere', true)").await;
     assert_eq!(stage.get("/api/queues/elsewhere").await.1["Paused"], true);
 }
 
@@ -430,15 +416,13 @@ async fn what_is_set_aside_is_counted() {
     let stage = stage().await;
     let ids = jobs(&stage, (0..8).map(|_| Job::default()).collect()).await;
     for id in &ids {
-        execute(
-            &stage,
-            &format!(
+        stage
+            .execute(format!(
                 "INSERT INTO longhaul.set_aside (service, id, error, next_at)
                  VALUES ('promoter', '{id}', 'refused', now() + interval '1 day'),
                         ('retention', '{id}', 'refused', now() + interval '1 day')"
-            ),
-        )
-        .await;
+            ))
+            .await;
     }
     assert_eq!(stage.get("/api/overview").await.1["SetAside"], 8);
     let page = text(&stage, "/").await;

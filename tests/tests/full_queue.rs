@@ -6,7 +6,6 @@ use reqwest::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
 
 /// Does nothing.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -28,10 +27,6 @@ fn registry() -> Registry {
 
 fn small() -> Value {
     json!({"Type": "Small", "Parameters": {}})
-}
-
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&stage.pool).await.expect("done");
 }
 
 async fn limit(stage: &Stage, most: Value) {
@@ -114,11 +109,11 @@ async fn a_full_queue_refuses_tasks_by_every_route_until_workers_have_taken_some
 async fn the_tasks_of_a_batch_and_held_ones_fill_a_queue_and_a_limit_can_be_taken_away() {
     let stage = Stage::with_registry(registry()).await;
     limit(&stage, json!(50)).await;
-    execute(&stage, "SELECT longhaul.set_queue('narrow', fair => true, paused => true)").await;
+    stage.execute("SELECT longhaul.set_queue('narrow', fair => true, paused => true)").await;
     let batch = json!({"Tasks": vec![small(); 50]});
     assert_eq!(post(&stage, "/api/backgroundtasks/batch", &batch).await.status(), 202);
     is_refused(until_full(&stage).await).await;
-    execute(&stage, "SELECT longhaul.set_queue('narrow', paused => false, max_running => 0)").await;
+    stage.execute("SELECT longhaul.set_queue('narrow', paused => false, max_running => 0)").await;
     let worker = stage.worker(quick_worker()).await;
     until("tasks to be held", async || {
         (stage.value::<i64>("SELECT count(*) FROM longhaul.held").await >= 50).then_some(())
@@ -139,9 +134,9 @@ async fn while_it_cant_be_known_what_is_full_tasks_are_accepted() {
     limit(&stage, json!(1)).await;
     stage.start(&small()).await;
     is_refused(until_full(&stage).await).await;
-    execute(&stage, "REVOKE SELECT ON longhaul.held FROM longhaul_api").await;
+    stage.execute("REVOKE SELECT ON longhaul.held FROM longhaul_api").await;
     until_accepted(&stage).await;
-    execute(&stage, "GRANT SELECT ON longhaul.held TO longhaul_api").await;
+    stage.execute("GRANT SELECT ON longhaul.held TO longhaul_api").await;
     is_refused(until_full(&stage).await).await;
 }
 
@@ -153,7 +148,7 @@ async fn a_database_that_was_silent_for_the_look_blocks_no_tasks_afterwards() {
     stage.start(&small()).await;
     is_refused(until_full(&stage).await).await;
     proxy.silence_existing();
-    execute(&stage, "SELECT longhaul.cancel(id) FROM longhaul.task").await;
+    stage.execute("SELECT longhaul.cancel(id) FROM longhaul.task").await;
     until_accepted(&stage).await;
     is_refused(until_full(&stage).await).await;
 }
@@ -163,11 +158,11 @@ async fn a_database_that_was_silent_for_the_look_blocks_no_tasks_afterwards() {
 async fn settings_of_the_release_before_leave_the_limit_alone() {
     let stage = Stage::with_registry(registry()).await;
     limit(&stage, json!(7)).await;
-    execute(&stage, "SELECT longhaul.set_queue('narrow', false, 5, NULL, false, NULL, NULL)").await;
+    stage.execute("SELECT longhaul.set_queue('narrow', false, 5, NULL, false, NULL, NULL)").await;
     let old = r#"{"Paused": false, "MaxRunning": 6, "MaxPerKey": null, "Fair": false, "RateCount": null, "RateSeconds": null}"#;
-    execute(&stage, &format!("SELECT longhaul.change_queue('narrow', '{old}')")).await;
+    stage.execute(format!("SELECT longhaul.change_queue('narrow', '{old}')")).await;
     let (_, queue) = stage.get("/api/queues/narrow").await;
     assert_eq!((&queue["MaxRunning"], &queue["MaxWaiting"]), (&json!(6), &json!(7)), "{queue}");
-    execute(&stage, "SELECT longhaul.set_queue('narrow', max_waiting => NULL)").await;
+    stage.execute("SELECT longhaul.set_queue('narrow', max_waiting => NULL)").await;
     assert_eq!(stage.get("/api/queues/narrow").await.1["MaxWaiting"], Value::Null);
 }

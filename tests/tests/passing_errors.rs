@@ -48,24 +48,16 @@ async fn stage() -> Stage {
     let stage = Stage::with_registry(Registry::new().with::<Stubborn>()).await;
     let tables = "CREATE TABLE public.go (name text); CREATE TABLE public.told (name text);
         GRANT ALL ON public.go, public.told TO PUBLIC";
-    execute(&stage, tables).await;
+    stage.execute(tables).await;
     stage
-}
-
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// The first three statements that insert a row here meet one of these errors each: a cancelled
 /// statement (57014), a deadlock (40P01), and a connection that is cut.
 pub(crate) async fn fails_at_first(stage: &Stage, table: &str) {
     let name = table.replace('.', "_");
-    execute(
-        stage,
-        &format!(
+    stage
+        .execute(format!(
             "CREATE SEQUENCE public.met_{name};
              CREATE FUNCTION public.fails_{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
              BEGIN
@@ -78,9 +70,8 @@ pub(crate) async fn fails_at_first(stage: &Stage, table: &str) {
                  RETURN NEW;
              END $$;
              CREATE TRIGGER fails_at_first BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION public.fails_{name}()"
-        ),
-    )
-    .await;
+        ))
+        .await;
 }
 
 /// How many statements have inserted a row there, in vain or not.
@@ -92,14 +83,14 @@ pub(crate) async fn met(stage: &Stage, table: &str) -> i64 {
 #[tokio::test]
 async fn a_schedule_fires_once_over_errors_that_pass_and_is_not_set_aside() {
     let stage = stage().await;
-    execute(&stage, "INSERT INTO public.go VALUES ('scheduled')").await;
+    stage.execute("INSERT INTO public.go VALUES ('scheduled')").await;
     fails_at_first(&stage, "longhaul.firing").await;
-    execute(
-        &stage,
-        "INSERT INTO longhaul.schedule (name, cron, time_zone, type, parameters, missed, next_at)
+    stage
+        .execute(
+            "INSERT INTO longhaul.schedule (name, cron, time_zone, type, parameters, missed, next_at)
          VALUES ('yearly', '0 0 1 1 *', 'UTC', 'Stubborn', '{\"name\": \"scheduled\"}', 'Once', now())",
-    )
-    .await;
+        )
+        .await;
     let worker = stage.worker(quick_worker()).await;
     until("what it fires to end", async || {
         (stage.value::<i64>("SELECT count(*) FROM longhaul.task WHERE state = 'Succeeded'").await == 1).then_some(())
@@ -146,7 +137,7 @@ async fn state(stage: &Stage, id: Uuid) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_is_made_again_and_again_frees_its_place_and_obeys_who_cancelled() {
     let stage = stage().await;
-    execute(&stage, "SELECT longhaul.set_queue('limited', max_running => 2)").await;
+    stage.execute("SELECT longhaul.set_queue('limited', max_running => 2)").await;
     let worker = stage.impatient_worker("100ms", Settings { lanes: 1, ..quick_worker() }).await;
     let names = ["done", "cancelled", "next"].map(|name| json!({"name": name}));
     let ids = stage.enqueue(TaskTypeInfo::of::<Stubborn>(), names.to_vec()).await;
@@ -168,7 +159,7 @@ async fn an_end_that_is_made_again_and_again_frees_its_place_and_obeys_who_cance
         .execute(&mut *blocker)
         .await
         .expect("a lock");
-    execute(&stage, "INSERT INTO public.go VALUES ('done'), ('cancelled'), ('next')").await;
+    stage.execute("INSERT INTO public.go VALUES ('done'), ('cancelled'), ('next')").await;
     let mut tries = HashSet::new();
     until("their ends to be tried several times", async || {
         tries.extend(waits(&stage).await);

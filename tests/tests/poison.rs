@@ -61,13 +61,6 @@ fn echo(clock: &DatabaseClock, parameters: Value) -> NewTask {
     NewTask::new(clock.new_id(), *registry().get("Echo").expect("a registered type").info(), parameters)
 }
 
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
 async fn refusal(stage: &Stage, sql: &str) -> String {
     let refused = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&stage.pool).await;
     refused.expect_err(sql).into_database_error().expect("an error of the database").message().to_owned()
@@ -147,32 +140,28 @@ async fn a_row_with_an_extreme_value_ends_alone_and_the_others_as_if_it_were_not
     enqueue(&stage.pool, &tasks).await.expect("stored");
     let planted: Vec<Uuid> = tasks.iter().map(|task| task.id).step_by(1_000).collect();
     for (id, (column, value, _)) in planted.iter().zip(ROWS) {
-        execute(&stage, &format!("UPDATE longhaul.task SET {column} = {value} WHERE id = '{id}'")).await;
+        stage.execute(format!("UPDATE longhaul.task SET {column} = {value} WHERE id = '{id}'")).await;
     }
     // Also in the first task, whose wait is shown.
-    execute(&stage, &format!("UPDATE longhaul.task SET run_at = 'infinity' WHERE id = '{}'", tasks[1].id)).await;
-    execute(
-        &stage,
-        &format!(
+    stage.execute(format!("UPDATE longhaul.task SET run_at = 'infinity' WHERE id = '{}'", tasks[1].id)).await;
+    stage
+        .execute(format!(
             "DELETE FROM longhaul.ready WHERE id = '{}'; INSERT INTO longhaul.ready VALUES ('echoes', 0, '{}')",
             tasks[1].id, tasks[1].id
-        ),
-    )
-    .await;
+        ))
+        .await;
     for accepted_at in ["now()", "'infinity'", "'-infinity'"] {
         let first = tasks[1].id;
-        execute(&stage, &format!("UPDATE longhaul.task SET accepted_at = {accepted_at} WHERE id = '{first}'")).await;
+        stage.execute(format!("UPDATE longhaul.task SET accepted_at = {accepted_at} WHERE id = '{first}'")).await;
         longhaul_model::store::depth::read(&stage.pool).await.expect("how much waits");
-        execute(&stage, "SELECT max(oldest_waiting) FROM longhaul.queues").await;
+        stage.execute("SELECT max(oldest_waiting) FROM longhaul.queues").await;
     }
-    execute(
-        &stage,
-        &format!(
+    stage
+        .execute(format!(
             "DELETE FROM longhaul.ready WHERE id = '{}'; INSERT INTO longhaul.ready VALUES ('echoes', 5, '{}')",
             tasks[1].id, tasks[1].id
-        ),
-    )
-    .await;
+        ))
+        .await;
     // Every page shows what it can, before and after.
     let look = async |when: &str| {
         for (id, (column, value, _)) in planted.iter().zip(ROWS) {
@@ -186,8 +175,8 @@ async fn a_row_with_an_extreme_value_ends_alone_and_the_others_as_if_it_were_not
             assert!(detail(&stage.pool, *id).await.expect(column).is_some());
         }
         // The row with steps that are no list does not cost the view, nor do infinite times.
-        execute(&stage, "SELECT count(path), count(steps) FROM longhaul.progress").await;
-        execute(&stage, "SELECT max(age), count(*) FROM longhaul.tasks; SELECT * FROM longhaul.queues").await;
+        stage.execute("SELECT count(path), count(steps) FROM longhaul.progress").await;
+        stage.execute("SELECT max(age), count(*) FROM longhaul.tasks; SELECT * FROM longhaul.queues").await;
         for page in ["/api/tasks?limit=100", "/api/overview", "/api/queues", "/metrics"] {
             let answer = stage.http.get(format!("{}{page}", stage.base_url)).send().await.expect("an answer");
             assert_eq!(answer.status(), 200, "{when}: {page}");
@@ -234,9 +223,7 @@ async fn an_end_at_infinity_costs_no_page() {
     let ends = [("now() + '1 h'", "now()"), ("'infinity'", "now()"), ("now() + '1 h'", "'-infinity'")];
     for (task, (until, from)) in tasks.iter().zip(ends) {
         let (id, at) = (task.id, if from == "now()" { until } else { from });
-        execute(
-            &stage,
-            &format!(
+        stage.execute(format!(
                 "DELETE FROM longhaul.ready WHERE id = '{id}';
                  UPDATE longhaul.task SET state = 'Running', attempt = 1, ends_at = {at}, ends_from = {from}, ends_until = {until}
                   WHERE id = '{id}'"
@@ -260,8 +247,7 @@ async fn forty_rows_that_cant_be_read_stop_no_lane() {
     let clock = stage.clock().await;
     let tasks = echoes(&clock, 41);
     enqueue(&stage.pool, &tasks).await.expect("stored");
-    execute(&stage, &format!("UPDATE longhaul.task SET parameters = {HUGE} WHERE parameters ->> 'number' <> '40'"))
-        .await;
+    stage.execute(format!("UPDATE longhaul.task SET parameters = {HUGE} WHERE parameters ->> 'number' <> '40'")).await;
     let worker = stage.worker(one_slot()).await;
     let last = json!({"Self": format!("{}/api/backgroundtask/echo-{}", stage.base_url, tasks[40].id)});
     assert_eq!(stage.ended(&last).await["State"], "Succeeded");
@@ -310,8 +296,8 @@ async fn no_door_takes_parameters_that_no_worker_could_read() {
     // What is just within the limits is taken, and can be read.
     let most = json!({"a": nested(DEEPEST - 1)});
     enqueue(&stage.pool, &[echo(&clock, most.clone())]).await.expect("stored");
-    execute(&stage, &format!("SELECT longhaul.enqueue('Echo', '{most}')")).await;
-    execute(&stage, "SELECT longhaul.enqueue('Echo', '{\"a\": 1.7e308}')").await;
+    stage.execute(format!("SELECT longhaul.enqueue('Echo', '{most}')")).await;
+    stage.execute("SELECT longhaul.enqueue('Echo', '{\"a\": 1.7e308}')").await;
     let worker = stage.worker(quick_worker()).await;
     until("all to end", async || {
         (stage.value::<i64>("SELECT count(*) FROM longhaul.task WHERE finished_at IS NULL").await == 0).then_some(())
@@ -330,7 +316,7 @@ async fn names_and_keys_have_the_same_limits_in_sql_and_rust() {
     for (argument, most) in
         [("queue", NAME_BYTES), ("key", KEY_BYTES), ("unique_key", UNIQUE_KEY_BYTES), ("created_by", CREATED_BY_BYTES)]
     {
-        execute(&stage, &format!("SELECT longhaul.enqueue('Echo', {argument} => '{}')", text(most))).await;
+        stage.execute(format!("SELECT longhaul.enqueue('Echo', {argument} => '{}')", text(most))).await;
         let error =
             refusal(&stage, &format!("SELECT longhaul.enqueue('Echo', {argument} => '{}')", text(most + 1))).await;
         assert!(error.contains(&most.to_string()), "{argument}: {error}");
@@ -429,17 +415,17 @@ async fn a_key_for_turns_fits_into_any_index() {
 async fn a_long_key_that_is_there_does_not_stop_the_promoter() {
     let stage = stage().await;
     let clock = stage.clock().await;
-    execute(&stage, "SELECT longhaul.set_queue('echoes', max_running => 4)").await;
+    stage.execute("SELECT longhaul.set_queue('echoes', max_running => 4)").await;
     let soon = clock.now_ms() + 300;
     let run_at = longhaul_model::chrono::DateTime::from_timestamp_millis(soon);
     let tasks: Vec<NewTask> = echoes(&clock, 50).into_iter().map(|task| NewTask { run_at, ..task }).collect();
     enqueue(&stage.pool, &tasks).await.expect("stored");
-    execute(
-        &stage,
-        "UPDATE longhaul.task SET key = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 120) n)
+    stage
+        .execute(
+            "UPDATE longhaul.task SET key = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 120) n)
           WHERE parameters ->> 'number' = '7'",
-    )
-    .await;
+        )
+        .await;
     let worker = stage.worker(quick_worker()).await;
     until("the others to end", async || {
         let open = "SELECT count(*) FROM longhaul.task WHERE finished_at IS NULL AND parameters ->> 'number' <> '7'";
@@ -461,12 +447,12 @@ async fn a_long_key_that_is_there_does_not_keep_its_queue_from_being_paused() {
     let clock = stage.clock().await;
     let tasks = echoes(&clock, 3);
     enqueue(&stage.pool, &tasks).await.expect("stored");
-    execute(
-        &stage,
-        "UPDATE longhaul.task SET key = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 120) n)
+    stage
+        .execute(
+            "UPDATE longhaul.task SET key = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 120) n)
           WHERE parameters ->> 'number' < '2'",
-    )
-    .await;
+        )
+        .await;
     let patch = async |paused: bool| {
         let url = format!("{}/api/queues/echoes", stage.base_url);
         let answer = stage.http.patch(url).json(&json!({"Paused": paused})).send().await.expect("an answer");
@@ -503,7 +489,9 @@ async fn totals_beyond_any_count_are_shown_as_two_to_the_53rd_and_stop_no_family
     let id = batch(1).await;
     worker.stop().await;
     let parent = id.trim_start_matches("batch_").to_owned();
-    execute(&stage, &format!("DELETE FROM longhaul.ended; DELETE FROM longhaul.successes; UPDATE longhaul.family SET waiting = true, succeeded = 0, elements = 0 WHERE parent_id = '{parent}';
+    stage.execute(format!("DELETE FROM longhaul.ended; DELETE FROM longhaul.successes;
+             UPDATE longhaul.family SET waiting = true, succeeded = 0, elements = 0
+             WHERE parent_id = '{parent}';
         UPDATE longhaul.task SET state = 'Running', finished_at = NULL WHERE id = '{parent}';
         DELETE FROM longhaul.ready WHERE id IN (SELECT id FROM longhaul.child WHERE parent_id = '{parent}');
         UPDATE longhaul.task SET state = 'Succeeded', finished_at = now(), total_elements = 9223372036854775807 WHERE parent_id = '{parent}';

@@ -11,7 +11,7 @@ use longhaul_model::store::findings::Level;
 use longhaul_tests::Stage;
 use sqlx::AssertSqlSafe;
 
-use self::scene::{NO_GUIDS, all_goes_on, busy_worker, execute, findings, prepare};
+use self::scene::{NO_GUIDS, all_goes_on, busy_worker, findings, prepare};
 use crate::poison::ROWS;
 
 /// A text that no index entry holds.
@@ -355,9 +355,9 @@ async fn goes_on_beside(tables: &[&'static str]) {
         }
     }
     if tables.contains(&"longhaul.set_aside") {
-        execute(&stage, NO_GUIDS).await;
+        stage.execute(NO_GUIDS).await;
     }
-    execute(&stage, "UPDATE longhaul.schedule SET next_at = now() WHERE isfinite(next_at)").await;
+    stage.execute("UPDATE longhaul.schedule SET next_at = now() WHERE isfinite(next_at)").await;
     let worker = stage.worker(busy_worker()).await;
     all_goes_on(&stage).await;
     // Doctor tells of each row that was set aside, and looks at everything.

@@ -39,13 +39,6 @@ async fn stage() -> Stage {
     Stage::with_registry(Registry::new().with::<Echo>()).await
 }
 
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
 async fn count(stage: &Stage, sql: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&stage.pool).await.expect("a count")
 }
@@ -71,9 +64,7 @@ async fn schedules_with_extreme_values_cost_no_others_firing_and_no_page() {
     let stage = stage().await;
     // No digest of it is shorter, so no index entry holds it.
     let long = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 125) n)";
-    execute(
-        &stage,
-        &format!(
+    stage.execute(format!(
             "INSERT INTO longhaul.schedule (name, cron, time_zone, type, missed, next_at, parameters)
              SELECT 'sound' || n, '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}' FROM generate_series(1, 30) n;
              INSERT INTO longhaul.schedule (name, cron, time_zone, type, missed, next_at, parameters, queue, key, unique_key, fired)
@@ -124,9 +115,7 @@ async fn counters_at_their_end_stop_neither_follower_nor_rescuer() {
         async || -> String { stage.value("SELECT longhaul.enqueue_batch('Echo', ARRAY['{}', '{}']::jsonb[])").await };
     let (bad, odd, good) = (batch().await, batch().await, batch().await);
     let id = |public: &str| public.trim_start_matches("batch_").to_owned();
-    execute(
-        &stage,
-        &format!(
+    stage.execute(format!(
             "UPDATE longhaul.family SET succeeded = 2147483647, children = 2147483647, waiting = true WHERE parent_id = '{}';
              UPDATE longhaul.family SET elements = 9223372036854775807 WHERE parent_id = '{}'",
             id(&bad),
@@ -146,7 +135,7 @@ async fn counters_at_their_end_stop_neither_follower_nor_rescuer() {
     })
     .await;
     dying.kill().await;
-    execute(&stage, &format!("UPDATE longhaul.task SET crashes = 32767 WHERE id = '{}'", hanging[1])).await;
+    stage.execute(format!("UPDATE longhaul.task SET crashes = 32767 WHERE id = '{}'", hanging[1])).await;
     let worker = stage.worker(quick_worker()).await;
     until("the neighbours to end", async || {
         let open = format!(
@@ -176,9 +165,8 @@ async fn what_pages_list_may_hold_anything() {
         (count(&stage, "SELECT count(*) FROM longhaul.task WHERE finished_at IS NOT NULL").await == 1).then_some(())
     })
     .await;
-    execute(
-        &stage,
-        &format!(
+    stage
+        .execute(format!(
             "INSERT INTO longhaul.attempt_error (task_id, attempt, worker_id, duration_ms, error) VALUES
                  ('{id}', 32767, 2147483647, 9223372036854775807, {DEEP}), ('{id}', -32768, NULL, -1, '\"odd\"');
              INSERT INTO longhaul.task_log (task_id, number, logged_at, attempt, level, line)
@@ -186,9 +174,8 @@ async fn what_pages_list_may_hold_anything() {
              UPDATE longhaul.task SET logged = 2;
              INSERT INTO longhaul.audit (who, deed, target, details) VALUES (repeat('w', 2000), 'd', NULL, {DEEP});
              UPDATE longhaul.worker SET name = repeat('n', 100000), version = repeat('v', 100000)"
-        ),
-    )
-    .await;
+        ))
+        .await;
     assert!(detail(&stage.pool, id).await.expect("what can be shown").is_some());
     let deeds = audit::entries(&stage.pool, &audit::AuditFilter::default(), 10).await.expect("what can be shown");
     let details = deeds[0].details.as_ref().and_then(Value::as_str).expect("a text");
@@ -223,11 +210,11 @@ async fn a_deed_with_a_long_target_is_written_down() {
 #[tokio::test]
 async fn a_memo_that_cant_be_read_is_none() {
     let stage = stage().await;
-    execute(
-        &stage,
-        &format!("INSERT INTO longhaul.leader (name, worker_id, until, memo) VALUES ('retention', 1, now(), {DEEP})"),
-    )
-    .await;
+    stage
+        .execute(format!(
+            "INSERT INTO longhaul.leader (name, worker_id, until, memo) VALUES ('retention', 1, now(), {DEEP})"
+        ))
+        .await;
     let worker = stage.worker(Settings { retention_every: Duration::from_millis(100), ..quick_worker() }).await;
     until("retention to leave another", async || {
         (count(&stage, "SELECT count(*) FROM longhaul.leader WHERE name = 'retention' AND memo ? 'front'").await == 1)
@@ -248,16 +235,14 @@ async fn an_end_outside_of_time_costs_no_page_and_stops_no_retention() {
     })
     .await;
     worker.stop().await;
-    execute(
-        &stage,
-        &format!(
+    stage
+        .execute(format!(
             "UPDATE longhaul.task SET finished_at = now() - interval '1 h';
              UPDATE longhaul.task SET finished_at = 'infinity' WHERE id = '{}';
              UPDATE longhaul.task SET finished_at = '-infinity' WHERE id = '{}'",
             ids[3], ids[4]
-        ),
-    )
-    .await;
+        ))
+        .await;
     let task = |id: Uuid| format!("/tasks/echo-{id}");
     for path in [task(ids[3]).as_str(), task(ids[4]).as_str(), "/tasks", "/", "/api/tasks", "/api/overview", "/metrics"]
     {

@@ -12,13 +12,9 @@ use crate::dashboard_access::{Browser, stage};
 
 const QUEUES: usize = 40;
 
-async fn execute(stage: &Stage, sql: impl Into<String>) {
-    sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&stage.pool).await.expect("done");
-}
-
 async fn queues_with_rates(stage: &Stage) {
     let sql = "SELECT longhaul.set_queue('q' || n, rate_count => 1, rate_seconds => 1) FROM generate_series(0, ";
-    execute(stage, format!("{sql}{}) AS n", QUEUES - 1)).await;
+    stage.execute(format!("{sql}{}) AS n", QUEUES - 1)).await;
 }
 
 async fn settings(operator: &Someone<'_>, queue: usize) -> Value {
@@ -87,9 +83,9 @@ async fn what_sql_a_page_and_the_api_change_at_once_is_kept() {
         let path = format!("/api/queues/q{queue}");
         let change = json!({"Fair": true});
         tokio::join!(
-            execute(&stage, format!("SELECT longhaul.set_queue('q{queue}', max_running => 3)")),
-            execute(&stage, format!("SELECT longhaul.set_queue('q{queue}', max_waiting => 9)")),
-            execute(&stage, format!("SELECT longhaul.set_queue('q{queue}', rate_count => NULL, rate_seconds => NULL)")),
+            stage.execute(format!("SELECT longhaul.set_queue('q{queue}', max_running => 3)")),
+            stage.execute(format!("SELECT longhaul.set_queue('q{queue}', max_waiting => 9)")),
+            stage.execute(format!("SELECT longhaul.set_queue('q{queue}', rate_count => NULL, rate_seconds => NULL)")),
             async { assert_eq!(operator.ask("PATCH", &path, Some(&change)).await.0, 200) },
             async {
                 let path = format!("/queues/q{queue}");
@@ -112,7 +108,7 @@ async fn wrong_settings_are_refused_in_the_same_words_at_every_door() {
     let stage = stage().await;
     let operator = stage.someone("operator", &["*"]).await;
     let browser = Browser::of(&stage, "browser", &["*"]).await;
-    execute(&stage, "SELECT longhaul.set_queue('q', max_running => 5)").await;
+    stage.execute("SELECT longhaul.set_queue('q', max_running => 5)").await;
     for (argument, field, member, value, label) in [
         ("max_running => -1", "max_running=-1", "MaxRunning", json!(-1), "Max concurrent"),
         ("max_per_key => -1", "max_per_key=-1", "MaxPerKey", json!(-1), "Max concurrent per key"),
@@ -176,17 +172,17 @@ async fn what_can_not_be_written_down_is_not_done() {
         assert_eq!(operator.ask("POST", "/api/schedules", Some(&schedule(name))).await.0, 201);
     }
     assert_eq!(operator.ask("POST", "/api/schedules/b/pause", None).await.0, 200);
-    execute(&stage, format!("INSERT INTO records.project (id, name) VALUES ('{PROJECT}', 'a project')")).await;
+    stage.execute(format!("INSERT INTO records.project (id, name) VALUES ('{PROJECT}', 'a project')")).await;
     let run = json!({"ProjectId": PROJECT, "Name": "one", "Steps": []});
     let (status, made) = operator.ask("POST", "/api/agileruns", Some(&run)).await;
     assert_eq!(status, 201, "{made}");
     let run_path = format!("/api/agilerun/{}", made["Id"].as_str().expect("an id"));
-    execute(
-        &stage,
-        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no paper'; END $$;
+    stage
+        .execute(
+            "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no paper'; END $$;
          CREATE TRIGGER refuse BEFORE INSERT ON longhaul.audit FOR EACH ROW EXECUTE FUNCTION public.refuse()",
-    )
-    .await;
+        )
+        .await;
     let before: Value = stage.value(STATE).await;
     for (method, path, body) in [
         ("PATCH", "/api/queues/default", Some(json!({"MaxRunning": 3}))),
@@ -234,7 +230,7 @@ async fn pages_write_down_what_the_api_writes_down() {
     let browser = Browser::of(&stage, "browser", &["*"]).await;
     let schedule = json!({"Name": "a", "Cron": "0 0 * * *", "Type": "Reindex"});
     assert_eq!(operator.ask("POST", "/api/schedules", Some(&schedule)).await.0, 201);
-    execute(&stage, "SELECT longhaul.set_queue('q', max_running => 5)").await;
+    stage.execute("SELECT longhaul.set_queue('q', max_running => 5)").await;
     let first: i64 = stage.value("SELECT max(number) FROM longhaul.audit").await;
     let queue = "/api/queues/q";
     for (method, path, body) in [
@@ -247,7 +243,7 @@ async fn pages_write_down_what_the_api_writes_down() {
     ] {
         assert_eq!(operator.ask(method, path, body.as_ref()).await.0, 200, "{method} {path}");
     }
-    execute(&stage, "SELECT longhaul.set_queue('q', false, 5, NULL, false, NULL, NULL)").await;
+    stage.execute("SELECT longhaul.set_queue('q', false, 5, NULL, false, NULL, NULL)").await;
     for (path, body) in [
         ("/queues/q", "deed=pause"),
         ("/queues/q", "deed=resume"),
@@ -280,7 +276,7 @@ async fn pages_write_down_what_the_api_writes_down() {
 #[tokio::test]
 async fn pages_call_limits_as_the_command_line_does() {
     let stage = stage().await;
-    execute(&stage, "SELECT longhaul.set_queue('q', max_running => 5, rate_count => 5, rate_seconds => 2.5)").await;
+    stage.execute("SELECT longhaul.set_queue('q', max_running => 5, rate_count => 5, rate_seconds => 2.5)").await;
     let labels = [
         "Max concurrent",
         "Max concurrent per key",

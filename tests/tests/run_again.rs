@@ -38,13 +38,6 @@ async fn stage() -> Stage {
     Stage::with_registry(Registry::new().with::<Echo>()).await
 }
 
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
 async fn one_task(stage: &Stage) -> Uuid {
     let clock = stage.clock().await;
     let registry = Registry::new().with::<Echo>();
@@ -66,8 +59,8 @@ async fn chain(stage: &Stage, length: i64) -> Uuid {
          INSERT INTO longhaul.ready (queue, priority, id) SELECT 'default', 5, id FROM link WHERE n = 1;
          DROP TABLE link"
     );
-    execute(stage, &sql).await;
-    execute(stage, "ANALYZE longhaul.task; ANALYZE longhaul.dependency").await;
+    stage.execute(&sql).await;
+    stage.execute("ANALYZE longhaul.task; ANALYZE longhaul.dependency").await;
     stage.value("SELECT id FROM longhaul.task WHERE parameters ->> 'number' = '1'").await
 }
 
@@ -84,12 +77,12 @@ async fn the_head_of_a_cancelled_chain_of_ten_thousand_runs_again_with_all_of_it
     let head = chain(&stage, LENGTH).await;
     cancel(&stage.pool, head).await.expect("an answer");
     // As following the chain link by link would leave it.
-    execute(
-        &stage,
-        "UPDATE longhaul.task SET state = 'Cancelled', finished_at = now() WHERE state <> 'Cancelled';
+    stage
+        .execute(
+            "UPDATE longhaul.task SET state = 'Cancelled', finished_at = now() WHERE state <> 'Cancelled';
          UPDATE longhaul.dependency SET outcome = 'Broken'; DELETE FROM longhaul.blocked; DELETE FROM longhaul.ended",
-    )
-    .await;
+        )
+        .await;
     let began = Instant::now();
     assert_eq!(retry(&stage.pool, head).await.expect("an answer"), Some(Retried::Queued));
     let took = began.elapsed();
@@ -165,7 +158,7 @@ async fn a_deep_family_is_run_again_as_a_whole() {
         DEEP * 2 - 1,
         DEEP * 2 - 1
     );
-    execute(&stage, &sql).await;
+    stage.execute(&sql).await;
     let head: Uuid = stage.value("SELECT id FROM longhaul.task WHERE parent_id IS NULL").await;
     assert_eq!(retry(&stage.pool, head).await.expect("an answer"), Some(Retried::Queued));
     assert_eq!((count(&stage, "Queued").await, count(&stage, "Running").await), (256, 85));
@@ -180,7 +173,7 @@ async fn a_task_at_the_last_attempt_that_can_be_counted_is_not_run_again() {
     let id = one_task(&stage).await;
     cancel(&stage.pool, id).await.expect("an answer");
     let with = async |attempt: i32| {
-        execute(&stage, &format!("UPDATE longhaul.task SET attempt = {attempt}, max_attempts = {attempt}")).await;
+        stage.execute(format!("UPDATE longhaul.task SET attempt = {attempt}, max_attempts = {attempt}")).await;
     };
     with(32_767).await;
     assert_eq!(retry(&stage.pool, id).await.expect("an answer"), Some(Retried::Exhausted));
@@ -210,7 +203,7 @@ async fn a_unique_key_with_a_period_outlives_its_task() {
     let worker = stage.worker(quick_worker()).await;
     until("both to succeed", async || (count(&stage, "Succeeded").await == 2).then_some(())).await;
     worker.stop().await;
-    execute(&stage, "UPDATE longhaul.task SET finished_at = now() - interval '8 days'").await;
+    stage.execute("UPDATE longhaul.task SET finished_at = now() - interval '8 days'").await;
     let now_ms = stage.clock().await.now_ms() + 9 * 24 * 3_600_000;
     let mut walk = Walk::default();
     while walk.step(&stage.pool, &Retention::default(), now_ms, 100).await.expect("a step").more {}
@@ -218,7 +211,7 @@ async fn a_unique_key_with_a_period_outlives_its_task() {
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task").await, 0);
     assert_eq!(store("interval '30 days'").await, long, "its key is not free yet");
     assert_ne!(store("NULL").await, short, "this one was free when its task ended");
-    execute(&stage, "UPDATE longhaul.task_key SET expires_at = now() WHERE expires_at IS NOT NULL").await;
+    stage.execute("UPDATE longhaul.task_key SET expires_at = now() WHERE expires_at IS NOT NULL").await;
     assert_ne!(store("interval '30 days'").await, long, "its time is over");
 }
 

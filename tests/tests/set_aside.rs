@@ -44,13 +44,6 @@ async fn stage() -> Stage {
     Stage::with_registry(Registry::new().with::<Echo>()).await
 }
 
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
 /// The database refuses to change rows of this table for which this holds.
 async fn plant(stage: &Stage, table: &str, event: &str, holds: &str) {
     let sql = format!(
@@ -62,15 +55,15 @@ async fn plant(stage: &Stage, table: &str, event: &str, holds: &str) {
          CREATE TRIGGER refuse_{event} BEFORE {event} ON longhaul.{table}
              FOR EACH ROW EXECUTE FUNCTION refuse_{event}_{table}()"
     );
-    execute(stage, &sql).await;
+    stage.execute(&sql).await;
 }
 
 async fn mend(stage: &Stage, table: &str, event: &str) {
-    execute(
-        stage,
-        &format!("DROP TRIGGER refuse_{event} ON longhaul.{table}; UPDATE longhaul.set_aside SET next_at = now()"),
-    )
-    .await;
+    stage
+        .execute(format!(
+            "DROP TRIGGER refuse_{event} ON longhaul.{table}; UPDATE longhaul.set_aside SET next_at = now()"
+        ))
+        .await;
 }
 
 /// What is set aside, once there is something.
@@ -196,14 +189,20 @@ async fn the_rescuer_puts_back_the_neighbours_of_a_row_that_it_cant_put_back() {
 async fn the_follower_follows_all_ends_but_the_one_that_it_cant() {
     let stage = stage().await;
     let head: String = stage.value("SELECT longhaul.enqueue('Echo', '{}', run_at => now() + interval '1 h')").await;
-    execute(
-        &stage,
-        &format!("SELECT longhaul.enqueue_after(ARRAY['{head}'], 'Echo', jsonb_build_object('number', n)) FROM generate_series(1, 50) n"),
-    )
-    .await;
+    stage
+        .execute(format!(
+            "SELECT longhaul.enqueue_after(ARRAY['{head}'], 'Echo',
+             jsonb_build_object('number', n)) FROM generate_series(1, 50) n"
+        ))
+        .await;
     let dependent: Uuid = stage.value("SELECT id FROM longhaul.task WHERE parameters ->> 'number' = '17'").await;
     plant(&stage, "ready", "insert", &format!("NEW.id = '{dependent}'")).await;
-    execute(&stage, "UPDATE longhaul.scheduled SET run_at = now(); UPDATE longhaul.task SET run_at = now() WHERE run_at IS NOT NULL").await;
+    stage
+        .execute(
+            "UPDATE longhaul.scheduled SET run_at = now();
+             UPDATE longhaul.task SET run_at = now() WHERE run_at IS NOT NULL",
+        )
+        .await;
     let worker = stage.worker(quick_worker()).await;
     assert_eq!(aside_in(&stage, "follower/dependents").await, dependent.to_string());
     others_end(&stage, &dependent.to_string()).await;
@@ -228,7 +227,7 @@ async fn the_follower_follows_all_ends_but_the_one_that_it_cant() {
         let body = json!({"Self": format!("{}/api/backgroundtask/{good}", stage.base_url)});
         assert_eq!(stage.ended(&body).await["State"], "Succeeded", "{service}");
         mend(&stage, "family", "update").await;
-        execute(&stage, "DROP FUNCTION refuse_update_family").await;
+        stage.execute("DROP FUNCTION refuse_update_family").await;
         all_end(&stage).await;
         none_aside(&stage).await;
     }
@@ -237,7 +236,7 @@ async fn the_follower_follows_all_ends_but_the_one_that_it_cant() {
 
 /// Lets no task begin for as long.
 async fn worker_pauses(stage: &Stage, paused: bool) {
-    execute(stage, &format!("SELECT longhaul.set_queue('echoes', paused => {paused})")).await;
+    stage.execute(format!("SELECT longhaul.set_queue('echoes', paused => {paused})")).await;
 }
 
 #[tokio::test]
@@ -263,16 +262,14 @@ async fn the_progress_of_other_parents_is_shown_beside_one_that_cant_be() {
 async fn the_gatekeeper_admits_in_all_queues_but_one() {
     let stage = stage().await;
     let worker = stage.worker(Settings { queues: vec!["a".to_owned(), "b".to_owned()], ..quick_worker() }).await;
-    execute(
-        &stage,
-        "SELECT longhaul.set_queue(q, rate_count => 1, rate_seconds => 0.05) FROM unnest(ARRAY['a', 'b']) q",
-    )
-    .await;
-    execute(
-        &stage,
-        "SELECT longhaul.enqueue('Echo', '{}', queue => q) FROM unnest(ARRAY['a', 'b']) q, generate_series(1, 2)",
-    )
-    .await;
+    stage
+        .execute("SELECT longhaul.set_queue(q, rate_count => 1, rate_seconds => 0.05) FROM unnest(ARRAY['a', 'b']) q")
+        .await;
+    stage
+        .execute(
+            "SELECT longhaul.enqueue('Echo', '{}', queue => q) FROM unnest(ARRAY['a', 'b']) q, generate_series(1, 2)",
+        )
+        .await;
     until("the first to end", async || {
         (stage.value::<i64>("SELECT count(*) FROM longhaul.task WHERE finished_at IS NOT NULL").await >= 2)
             .then_some(())
@@ -280,8 +277,8 @@ async fn the_gatekeeper_admits_in_all_queues_but_one() {
     .await;
     all_end(&stage).await;
     worker.stop().await;
-    execute(&stage, "UPDATE longhaul.queue SET tokens = 0, refilled_at = now() + interval '1 s'").await;
-    execute(&stage, "SELECT longhaul.enqueue('Echo', '{}', queue => q) FROM unnest(ARRAY['a', 'b']) q").await;
+    stage.execute("UPDATE longhaul.queue SET tokens = 0, refilled_at = now() + interval '1 s'").await;
+    stage.execute("SELECT longhaul.enqueue('Echo', '{}', queue => q) FROM unnest(ARRAY['a', 'b']) q").await;
     plant(&stage, "gate", "update", "NEW.queue = 'a'").await;
     let worker = stage.worker(Settings { queues: vec!["a".to_owned(), "b".to_owned()], ..quick_worker() }).await;
     assert_eq!(aside_in(&stage, "gatekeeper").await, "a");
@@ -302,7 +299,7 @@ async fn the_gatekeeper_admits_all_tasks_of_a_queue_but_one() {
     for settings in ["max_running => 4", "max_running => 4, fair => true"] {
         let stage = stage().await;
         let ids = stored(&stage, 200, &json!({})).await;
-        execute(&stage, &format!("SELECT longhaul.set_queue('echoes', {settings})")).await;
+        stage.execute(format!("SELECT longhaul.set_queue('echoes', {settings})")).await;
         let planted = ids[77];
         plant(&stage, "admitted", "insert", &format!("NEW.id = '{planted}'")).await;
         let worker = stage.worker(quick_worker()).await;
@@ -320,12 +317,12 @@ async fn the_scheduler_fires_all_schedules_but_one() {
     let stage = stage().await;
     let worker = stage.worker(quick_worker()).await;
     plant(&stage, "firing", "insert", "NEW.schedule = 's7'").await;
-    execute(
-        &stage,
-        "INSERT INTO longhaul.schedule (name, cron, time_zone, type, missed, next_at)
+    stage
+        .execute(
+            "INSERT INTO longhaul.schedule (name, cron, time_zone, type, missed, next_at)
          SELECT 's' || n, '0 0 1 1 *', 'UTC', 'Echo', 'Once', now() FROM generate_series(1, 20) n",
-    )
-    .await;
+        )
+        .await;
     assert_eq!(aside_in(&stage, "scheduler").await, "s7");
     until("the others to fire", async || {
         (stage.value::<i64>("SELECT count(*) FROM longhaul.firing").await == 19).then_some(())
@@ -349,9 +346,7 @@ async fn retention_removes_all_tasks_but_one() {
     worker.stop().await;
     plant(&stage, "task", "delete", &format!("OLD.id = '{}'", ids[77])).await;
     plant(&stage, "leader", "delete", "OLD.name = 'old'").await;
-    execute(
-        &stage,
-        "UPDATE longhaul.task SET finished_at = now() - interval '1 h';
+    stage.execute("UPDATE longhaul.task SET finished_at = now() - interval '1 h';
          INSERT INTO longhaul.leader (name, worker_id, until) SELECT n, 1, now() - interval '1 year' FROM unnest(ARRAY['old', 'older']) n",
     )
     .await;
@@ -400,9 +395,8 @@ async fn the_canceller_stops_all_tasks_but_one() {
         (stage.value::<i64>(running).await == 8).then_some(())
     })
     .await;
-    execute(
-        &stage,
-        &format!(
+    stage
+        .execute(format!(
             "CREATE FUNCTION readable(id uuid) RETURNS boolean LANGUAGE plpgsql AS $$
              BEGIN
                  IF id = '{}' THEN RAISE EXCEPTION 'a planted row'; END IF;
@@ -413,16 +407,16 @@ async fn the_canceller_stops_all_tasks_but_one() {
              CREATE POLICY readable ON longhaul.cancel_request USING (readable(task_id));
              INSERT INTO longhaul.cancel_request (task_id) SELECT id FROM longhaul.task",
             ids[5]
-        ),
-    )
-    .await;
+        ))
+        .await;
     assert_eq!(aside_in(&stage, "canceller").await, ids[5].to_string());
     others_end(&stage, &ids[5].to_string()).await;
-    execute(
-        &stage,
-        "ALTER TABLE longhaul.cancel_request DISABLE ROW LEVEL SECURITY; UPDATE longhaul.set_aside SET next_at = now()",
-    )
-    .await;
+    stage
+        .execute(
+            "ALTER TABLE longhaul.cancel_request DISABLE ROW LEVEL SECURITY;
+             UPDATE longhaul.set_aside SET next_at = now()",
+        )
+        .await;
     all_end(&stage).await;
     none_aside(&stage).await;
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task WHERE state = 'Cancelled'").await, 8);
@@ -437,7 +431,7 @@ async fn a_missing_right_is_no_rows_fault() {
     let tasks: Vec<NewTask> =
         echoes(&clock, 30, &json!({})).into_iter().map(|task| NewTask { run_at, ..task }).collect();
     enqueue(&stage.pool, &tasks).await.expect("stored");
-    execute(&stage, "ALTER TABLE longhaul.scheduled RENAME TO hidden").await;
+    stage.execute("ALTER TABLE longhaul.scheduled RENAME TO hidden").await;
     let worker = stage.worker(quick_worker()).await;
     until("some runs to fail", async || {
         let text = longhaul_tests::get(format!("{}/metrics", stage.base_url))
@@ -451,7 +445,7 @@ async fn a_missing_right_is_no_rows_fault() {
     })
     .await;
     assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.set_aside").await, 0);
-    execute(&stage, "ALTER TABLE longhaul.hidden RENAME TO scheduled").await;
+    stage.execute("ALTER TABLE longhaul.hidden RENAME TO scheduled").await;
     all_end(&stage).await;
     worker.stop().await;
 }

@@ -17,7 +17,7 @@ use longhaul_tests::{Stage, quick_worker, until};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use longhaul_model::problem::ATTEMPT_FAILED;
@@ -40,13 +40,6 @@ impl TaskType for Job {
 
 async fn stage() -> Stage {
     Stage::with_registry(Registry::new().with::<Job>()).await
-}
-
-async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 async fn jobs(stage: &Stage, number: usize) {
@@ -142,22 +135,22 @@ async fn successes_are_counted_exactly_whoever_ends_them() {
     assert_exactly(&stage, 0).await;
     // Plain ones, with a unique key, with others that wait for them, and in a batch, whose parent
     // the follower ends; some fail.
-    execute(
-        &stage,
-        "SELECT longhaul.enqueue('Job') FROM generate_series(1, 60);
+    stage
+        .execute(
+            "SELECT longhaul.enqueue('Job') FROM generate_series(1, 60);
          SELECT longhaul.enqueue('Job', unique_key => 'k' || n) FROM generate_series(1, 5) n;
          SELECT longhaul.enqueue_after(ARRAY[longhaul.enqueue('Job')], 'Job') FROM generate_series(1, 5);
          SELECT longhaul.enqueue_batch('Job', ARRAY['{}', '{}', '{}']::jsonb[]) FROM generate_series(1, 5);
          SELECT longhaul.enqueue('Job', '{\"fails\": true}') FROM generate_series(1, 4);
          SELECT longhaul.cancel(right(longhaul.enqueue('Job'), 36)::uuid)",
-    )
-    .await;
+        )
+        .await;
     let worker = stage.worker(quick_worker()).await;
     all_end(&stage).await;
     assert_exactly(&stage, 60 + 5 + 10 + 20).await;
     // A failure that succeeds after all.
     let failed: Uuid = stage.value("SELECT id FROM longhaul.task WHERE state = 'Failed' ORDER BY id LIMIT 1").await;
-    execute(&stage, &format!("UPDATE longhaul.task SET parameters = '{{}}' WHERE id = '{failed}'")).await;
+    stage.execute(format!("UPDATE longhaul.task SET parameters = '{{}}' WHERE id = '{failed}'")).await;
     retry(&stage.pool, failed).await.expect("an answer");
     all_end(&stage).await;
     worker.stop().await;
@@ -193,7 +186,7 @@ async fn successes_are_counted_exactly_whoever_ends_them() {
 async fn the_number_is_exact_at_every_moment_while_five_workers_end_tasks() {
     let stage = stage().await;
     jobs(&stage, 1_500).await;
-    execute(&stage, "SELECT longhaul.enqueue('Job', unique_key => 'k' || n) FROM generate_series(1, 100) n").await;
+    stage.execute("SELECT longhaul.enqueue('Job', unique_key => 'k' || n) FROM generate_series(1, 100) n").await;
     let mut workers = Vec::new();
     for _ in 0..5 {
         workers.push(stage.worker(quick_worker()).await);
@@ -203,7 +196,7 @@ async fn the_number_is_exact_at_every_moment_while_five_workers_end_tasks() {
     while stage.value::<bool>("SELECT EXISTS (SELECT FROM longhaul.task WHERE finished_at IS NULL)").await {
         let (written, there, exact) = both(&stage.pool).await;
         assert!(exact && written == there, "{written} are written, {there} are there");
-        execute(&stage, MANY_ROWS).await;
+        stage.execute(MANY_ROWS).await;
         folded += fold(&stage.pool, 10_000).await.expect("they are added up");
         match recount(&stage.pool).await {
             Ok(done) => counted += i64::from(done),
@@ -256,7 +249,7 @@ async fn a_count_whose_rows_were_added_up_meanwhile_changes_nothing_and_is_made_
     let (worker_id, tasks) = claimed(&stage, 3).await;
     let mut connection = stage.pool.acquire().await.expect("a connection");
     succeed(&mut connection, worker_id, &tasks, false).await;
-    execute(&stage, MANY_ROWS).await;
+    stage.execute(MANY_ROWS).await;
     let mut adding = stage.pool.begin().await.expect("a transaction");
     assert!(fold(&mut *adding, 10_000).await.expect("they are added up") > 200);
     let counting = tokio::spawn({
@@ -279,7 +272,7 @@ async fn rows_that_two_add_up_at_once_count_once() {
     let (worker_id, tasks) = claimed(&stage, 2).await;
     let mut connection = stage.pool.acquire().await.expect("a connection");
     succeed(&mut connection, worker_id, &tasks, false).await;
-    execute(&stage, MANY_ROWS).await;
+    stage.execute(MANY_ROWS).await;
     let mut first = stage.pool.begin().await.expect("a transaction");
     let folded = fold(&mut *first, 10_000).await.expect("they are added up");
     let second = tokio::spawn({
@@ -297,14 +290,14 @@ async fn rows_that_two_add_up_at_once_count_once() {
 #[tokio::test]
 async fn a_worker_counts_anew_after_a_day_and_keeps_the_rows_few() {
     let stage = stage().await;
-    execute(&stage, MANY_ROWS).await;
+    stage.execute(MANY_ROWS).await;
     // A defect of yesterday.
-    execute(
-        &stage,
-        "UPDATE longhaul.successes SET counted_at = counted_at - interval '25 hours' WHERE counted_at IS NOT NULL;
+    stage
+        .execute(
+            "UPDATE longhaul.successes SET counted_at = counted_at - interval '25 hours' WHERE counted_at IS NOT NULL;
          INSERT INTO longhaul.successes (tasks) VALUES (7)",
-    )
-    .await;
+        )
+        .await;
     assert_eq!(both(&stage.pool).await, (7, 0, true));
     let worker = stage.worker(quick_worker()).await;
     until("the number to be mended", async || (both(&stage.pool).await == (0, 0, true)).then_some(())).await;
@@ -338,16 +331,14 @@ async fn beside_workers_of_an_earlier_release_the_number_is_an_estimate() {
         .await;
     assert_eq!(shown().await, (json!(false), Value::Null), "from the moment that it is there");
     jobs(&stage, 1).await;
-    execute(
-        &stage,
-        "DELETE FROM longhaul.ready;
+    stage.execute("DELETE FROM longhaul.ready;
          UPDATE longhaul.task SET state = 'Succeeded', attempt = 1, fraction = 1, finished_at = now() WHERE finished_at IS NULL",
     )
     .await;
     let due = async || recount_is_due(&stage.pool).await.expect("an answer");
     let count = async || recount(&stage.pool).await.expect("an answer");
     let hindered = async |change: &str| {
-        execute(&stage, change).await;
+        stage.execute(change).await;
         assert!(!due().await && !count().await, "{change}");
         assert_eq!(shown().await, (json!(false), Value::Null), "{change}");
     };
@@ -361,7 +352,7 @@ async fn beside_workers_of_an_earlier_release_the_number_is_an_estimate() {
          INSERT INTO longhaul.lease (worker_id, number, task_ids) SELECT id, 1, ARRAY[longhaul.new_id()] FROM longhaul.worker WHERE NOT counts_successes",
     )
     .await;
-    execute(&stage, &format!("DELETE FROM longhaul.lease WHERE worker_id = {old}")).await;
+    stage.execute(format!("DELETE FROM longhaul.lease WHERE worker_id = {old}")).await;
     assert!(due().await);
     assert_eq!(shown().await, (json!(false), Value::Null), "until it was counted");
     // Whichever worker keeps the books.
@@ -375,7 +366,7 @@ async fn beside_workers_of_an_earlier_release_the_number_is_an_estimate() {
 #[tokio::test]
 async fn a_wrong_number_is_a_contradiction_of_no_one_task() {
     let stage = stage().await;
-    execute(&stage, "INSERT INTO longhaul.successes (tasks) VALUES (2)").await;
+    stage.execute("INSERT INTO longhaul.successes (tasks) VALUES (2)").await;
     let told = longhaul_model::store::repair::contradictions(&stage.pool, 5).await.expect("a look");
     assert!(
         matches!(&told[..], [one] if one.id.is_nil() && one.problem == "0 tasks succeeded, and 2 are counted"),
@@ -393,27 +384,27 @@ async fn the_number_of_all_tasks_is_exact_as_long_as_few_are_open() {
     all_end(&stage).await;
     worker.stop().await;
     // Open in each way that there is.
-    execute(
-        &stage,
-        "SELECT longhaul.enqueue('Job', run_at => now() + interval '1 hour');
+    stage
+        .execute(
+            "SELECT longhaul.enqueue('Job', run_at => now() + interval '1 hour');
          SELECT longhaul.enqueue_after(ARRAY[longhaul.enqueue('Job')], 'Job');
          SELECT longhaul.enqueue_batch('Job', ARRAY['{}', '{}']::jsonb[])",
-    )
-    .await;
+        )
+        .await;
     let all = async || {
         let (_, list) = stage.get("/api/tasks?limit=5").await;
         (list["Total"].clone(), list["TotalIsExact"].clone())
     };
     assert_eq!(all().await, (json!(76), json!(true)));
     stage.strands_tasks();
-    execute(
-        &stage,
-        "WITH stored AS (
+    stage
+        .execute(
+            "WITH stored AS (
              INSERT INTO longhaul.task (id, type, queue, priority, max_attempts, state)
              SELECT longhaul.new_id(), 'Job', 'jobs', 5, 3, 'Queued' FROM generate_series(1, 20500) RETURNING id)
          INSERT INTO longhaul.ready (queue, priority, id) SELECT 'jobs', 5, id FROM stored",
-    )
-    .await;
+        )
+        .await;
     assert_eq!(all().await.1, json!(false));
     let clock = stage.clock().await;
     enqueue(&stage.pool, &[NewTask::of(clock.new_id(), &Job::default()).expect("JSON")]).await.expect("stored");

@@ -10,7 +10,6 @@ use longhaul_webhooks::{WebhookSettings, Webhooks};
 use longhaul_worker::Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::AssertSqlSafe;
 
 /// Ends at once.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -49,13 +48,6 @@ pub(super) async fn stage() -> Stage {
     let resources = Resources::new().with(keyring).with(Webhooks::new(settings).expect("a client"));
     let registry: Registry = shipped::registry().with::<Echo>().with::<Fails>();
     Stage::builder(registry).resources(resources).start().await
-}
-
-pub(super) async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{error}: {}", &sql[..sql.len().min(200)]));
 }
 
 /// Gates, failures and whatever services leave; the receiver of the webhooks' messages refuses them.
@@ -109,7 +101,7 @@ pub(super) const NO_GUIDS: &str = "
                         'scheduler', 'pulse', 'canceller']) AS service";
 
 pub(super) async fn prepare(stage: &Stage) {
-    execute(stage, BEFORE).await;
+    stage.execute(BEFORE).await;
     let worker = stage.worker(busy_worker()).await;
     until("rows of every service", async || {
         let done =
@@ -120,13 +112,13 @@ pub(super) async fn prepare(stage: &Stage) {
     })
     .await;
     worker.stop().await;
-    execute(stage, BESIDE).await;
-    execute(
-        stage,
-        "INSERT INTO records.webhook_attempt (delivery_id, status, latency_ms)
+    stage.execute(BESIDE).await;
+    stage
+        .execute(
+            "INSERT INTO records.webhook_attempt (delivery_id, status, latency_ms)
          SELECT id, 500, 1 FROM records.webhook_delivery ORDER BY id LIMIT 12",
-    )
-    .await;
+        )
+        .await;
 }
 
 /// Open tasks of which nothing says why they are open.
@@ -205,7 +197,7 @@ pub(super) async fn all_goes_on(stage: &Stage) {
     for view in
         ["tasks", "progress", "queues", "workers", "schedules", "failures", "batches", "set_aside_tasks", "api_keys"]
     {
-        execute(stage, &format!("SELECT * FROM longhaul.{view}")).await;
+        stage.execute(format!("SELECT * FROM longhaul.{view}")).await;
     }
 }
 

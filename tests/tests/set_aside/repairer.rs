@@ -27,9 +27,7 @@ async fn the_repairer_puts_back_all_stranded_tasks_but_one_and_mends_all_records
     // In no place, and ended by a worker of an earlier release.
     let (stranded, failed) = ([stuck.clone(), at(8), at(1_150)], [unrecorded.clone(), at(10), at(1_160)]);
     let (stranded, failed) = (stranded.join(","), failed.join(","));
-    execute(
-        &stage,
-        &format!(
+    stage.execute(format!(
             "DELETE FROM longhaul.ready WHERE id = ANY ('{{{stranded},{failed}}}'::uuid[]);
              UPDATE longhaul.task SET state = 'Failed', attempt = 1, finished_at = now(), error = '{{\"code\": \"old\"}}'
               WHERE id = ANY ('{{{failed}}}'::uuid[])"
@@ -63,16 +61,16 @@ async fn the_repairer_puts_back_all_stranded_tasks_but_one_and_mends_all_records
 async fn a_right_that_the_repairer_lacks_is_told_and_the_walk_goes_on() {
     let stage = stage().await;
     let tasks = stored(&stage, 2, &json!({})).await;
-    execute(
-        &stage,
-        "DELETE FROM longhaul.ready;
+    stage
+        .execute(
+            "DELETE FROM longhaul.ready;
          UPDATE longhaul.task SET state = 'Failed', attempt = 1, finished_at = now(), error = '{\"code\": \"old\"}'
           WHERE id = (SELECT id FROM longhaul.task ORDER BY id LIMIT 1);
          CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN RAISE EXCEPTION 'denied' USING ERRCODE = 'insufficient_privilege'; END $$;
          CREATE TRIGGER refuse BEFORE INSERT ON longhaul.unsuccessful EXECUTE FUNCTION refuse()",
-    )
-    .await;
+        )
+        .await;
     let now: i64 = stage.value("SELECT (extract(epoch FROM now()) * 1000)::bigint + 1000").await;
     let mut inspection = Inspection::default();
     let step = inspection.step(&stage.pool, now, 1).await.expect("a step");

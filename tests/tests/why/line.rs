@@ -14,7 +14,7 @@ use longhaul_worker::Settings;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::scene::{HOUR, Job, details, execute, limit, says, stage, waits};
+use super::scene::{HOUR, Job, details, limit, says, stage, waits};
 
 /// A guid of so many seconds ago.
 fn old_id(clock: &DatabaseClock, seconds: i64, number: u64) -> Uuid {
@@ -87,7 +87,7 @@ async fn a_place_beyond_ten_thousand_is_not_counted_out() {
     let ids = stage.enqueue(TaskTypeInfo::of::<Job>(), vec![json!({}); 10_011]).await;
     waits(&stage, ids[0], &["no-worker"]).await;
     // It lives, and takes none.
-    execute(&stage, "UPDATE longhaul.worker SET queues = '{jobs}'").await;
+    stage.execute("UPDATE longhaul.worker SET queues = '{jobs}'").await;
     let last = waits(&stage, ids[10_010], &["line"]).await;
     let known = json!({"Queue": "jobs", "Before": 10_000, "More": true, "Workers": 1, "Slots": 8});
     assert_eq!(*details(&last, "line"), known);

@@ -16,8 +16,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use self::scene::{
-    Does, HOUR, by_sql, details, execute, hanging, in_state, job, limit, of_jobs, public, says, stage, takes_turns,
-    waits,
+    Does, HOUR, by_sql, details, hanging, in_state, job, limit, of_jobs, public, says, stage, takes_turns, waits,
 };
 
 #[tokio::test]
@@ -231,7 +230,7 @@ async fn time_retries_and_what_is_due_are_told() {
     let snoozing = job(&stage, Does::Snooze, None).await;
     waits(&stage, snoozing, &["time"]).await;
     // As after an error of the database's own.
-    execute(&stage, &format!("UPDATE longhaul.task SET interruptions = 1 WHERE id = '{snoozing}'")).await;
+    stage.execute(format!("UPDATE longhaul.task SET interruptions = 1 WHERE id = '{snoozing}'")).await;
     let reasons = waits(&stage, snoozing, &["retry"]).await;
     assert!(says(&reasons, "retry").starts_with("The database interrupted its attempt"), "{reasons:?}");
 }
@@ -240,35 +239,36 @@ async fn time_retries_and_what_is_due_are_told() {
 async fn what_was_set_aside_says_by_whom_and_not_why() {
     let stage = stage().await;
     // So that the function of the trigger may be made once for both.
-    execute(
-        &stage,
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'a planted row'; END $$",
-    )
-    .await;
+    stage
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN RAISE EXCEPTION 'a planted row'; END $$",
+        )
+        .await;
     let due: String = stage.value("SELECT longhaul.enqueue('Job', run_at => now() + interval '0.1 s')").await;
     let (_, due) = split_public_id(&due).expect("an id");
     let refuse = format!(
         "CREATE TRIGGER refuse BEFORE INSERT ON longhaul.ready FOR EACH ROW WHEN (NEW.id = '{due}') EXECUTE FUNCTION refuse()"
     );
-    execute(&stage, &refuse).await;
+    stage.execute(&refuse).await;
     let worker = stage.worker(of_jobs(quick_worker())).await;
     let reasons = waits(&stage, due, &["set-aside", "time"]).await;
     assert_eq!(details(&reasons, "set-aside")["Service"], "promoter");
     assert!(!reasons.iter().any(|reason| reason.to_string().contains("planted")), "nothing internal: {reasons:?}");
-    execute(&stage, "DROP TRIGGER refuse ON longhaul.ready; UPDATE longhaul.set_aside SET next_at = now()").await;
+    stage.execute("DROP TRIGGER refuse ON longhaul.ready; UPDATE longhaul.set_aside SET next_at = now()").await;
     in_state(&stage, due, "Succeeded").await;
 
-    execute(&stage, "CREATE TRIGGER refuse BEFORE INSERT ON longhaul.admitted FOR EACH ROW EXECUTE FUNCTION refuse()")
+    stage
+        .execute("CREATE TRIGGER refuse BEFORE INSERT ON longhaul.admitted FOR EACH ROW EXECUTE FUNCTION refuse()")
         .await;
     limit(&stage, QueueSettings { max_running: Some(9), ..QueueSettings::default() }).await;
     let id = job(&stage, Does::End, None).await;
     let reasons = waits(&stage, id, &["set-aside"]).await;
     assert_eq!(details(&reasons, "set-aside")["Service"], "gatekeeper/tasks");
-    execute(&stage, "DROP TRIGGER refuse ON longhaul.admitted; UPDATE longhaul.set_aside SET next_at = now()").await;
+    stage.execute("DROP TRIGGER refuse ON longhaul.admitted; UPDATE longhaul.set_aside SET next_at = now()").await;
     in_state(&stage, id, "Succeeded").await;
 
-    execute(&stage, "CREATE TRIGGER refuse BEFORE UPDATE ON longhaul.gate FOR EACH ROW EXECUTE FUNCTION refuse()")
-        .await;
+    stage.execute("CREATE TRIGGER refuse BEFORE UPDATE ON longhaul.gate FOR EACH ROW EXECUTE FUNCTION refuse()").await;
     limit(&stage, QueueSettings { max_running: Some(8), ..QueueSettings::default() }).await;
     let id = job(&stage, Does::End, None).await;
     let reasons = waits(&stage, id, &["set-aside", "line"]).await;
@@ -277,7 +277,7 @@ async fn what_was_set_aside_says_by_whom_and_not_why() {
         says(&reasons, "set-aside").starts_with("The limits of the queue jobs can't be looked after ("),
         "{reasons:?}"
     );
-    execute(&stage, "DROP TRIGGER refuse ON longhaul.gate; UPDATE longhaul.set_aside SET next_at = now()").await;
+    stage.execute("DROP TRIGGER refuse ON longhaul.gate; UPDATE longhaul.set_aside SET next_at = now()").await;
     in_state(&stage, id, "Succeeded").await;
     worker.stop().await;
 }
@@ -306,7 +306,7 @@ async fn a_task_in_no_place_says_so() {
     let stage = stage().await;
     stage.strands_tasks();
     let id = job(&stage, Does::End, None).await;
-    execute(&stage, "DELETE FROM longhaul.ready").await;
+    stage.execute("DELETE FROM longhaul.ready").await;
     let reasons = waits(&stage, id, &["stranded", "no-worker"]).await;
     assert!(says(&reasons, "stranded").contains("a fault of Longhaul"), "{reasons:?}");
 }

@@ -11,7 +11,6 @@ use longhaul_worker::Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
@@ -118,13 +117,6 @@ pub(crate) async fn in_state(stage: &Stage, id: Uuid, state: &str) {
         (now == state).then_some(())
     })
     .await;
-}
-
-pub(crate) async fn execute(stage: &Stage, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(&stage.pool)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 pub(crate) async fn limit(stage: &Stage, settings: QueueSettings) {
