@@ -8,7 +8,10 @@ use anyhow::Context;
 use clap::Args;
 use longhaul::connect;
 use longhaul::stop_signal;
-use longhaul_api::{App, AppSettings};
+use longhaul_api::access::Keys;
+use longhaul_api::access::secret::{Hasher, Secret};
+use longhaul_api::{App, AppSettings, Authenticators};
+use longhaul_model::store::api_key::{self, NewApiKey};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -20,6 +23,9 @@ use crate::registry::registry;
 pub(crate) struct Api {
     #[arg(long, env = "LONGHAUL_BENCH_DATABASE", hide_env_values = true)]
     database_url: String,
+    /// Callers need an API key.
+    #[arg(long)]
+    authenticate: bool,
 }
 
 impl Api {
@@ -28,7 +34,15 @@ impl Api {
         let pool = connect(&self.database_url, 10, "longhaul-bench-load").await?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let app = App::builder(pool, registry(), AppSettings::new(format!("http://{address}"))).start().await?;
+        let authenticators = if self.authenticate {
+            Authenticators::default().with(Keys::new(pool.clone(), None))
+        } else {
+            Authenticators::default()
+        };
+        let app = App::builder(pool, registry(), AppSettings::new(format!("http://{address}")))
+            .with_authenticators(authenticators)
+            .start()
+            .await?;
         println!("{address}");
         longhaul_api::bind(app, listener)?.run(stop).await.context("the HTTP server broke down")
     }
@@ -43,8 +57,31 @@ pub(crate) struct ApiProcess {
 
 impl ApiProcess {
     pub(crate) async fn start(ground: &Ground) -> anyhow::Result<Self> {
+        Self::start_with(ground, &[]).await
+    }
+
+    /// Returns a key that may do everything, too.
+    pub(crate) async fn start_closed(ground: &Ground) -> anyhow::Result<(Self, String)> {
+        let (secret, hasher) = (Secret::generate()?, Hasher::new(None));
+        let key = NewApiKey {
+            prefix: secret.prefix(),
+            name: "bench",
+            hash: &hasher.hash(&secret),
+            hashed_with: hasher.id(),
+            permissions: &["*".to_owned()],
+            projects: None,
+            expires_at: None,
+            created_by: None,
+            again: true,
+        };
+        api_key::create(&ground.pool, &key).await?;
+        Ok((Self::start_with(ground, &["--authenticate"]).await?, secret.expose().to_owned()))
+    }
+
+    async fn start_with(ground: &Ground, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("api")
+            .args(arguments)
             .env("LONGHAUL_BENCH_DATABASE", &ground.url)
             .env("LONGHAUL_LOG", "warn")
             .stdout(Stdio::piped())

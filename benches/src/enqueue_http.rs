@@ -17,7 +17,8 @@ use crate::report::Run;
 use crate::workload::Measure;
 
 /// Clients that POST one task after the other to an API process, each waiting
-/// for its 202: first as fast as they can, then at half that rate.
+/// for its 202: first as fast as they can, then at half that rate, then as fast as they can with
+/// an API key.
 #[derive(Debug, Args)]
 pub(crate) struct EnqueueHttp {
     #[command(flatten)]
@@ -51,18 +52,18 @@ impl Measure for EnqueueHttp {
         let each = (self.tasks / self.connections.max(1)).max(1);
         let count = each * self.connections;
         // Warm: every worker thread of the server has its connections.
-        self.clients(&api.address, 10.min(each), None).await?;
+        self.clients(&api.address, None, 10.min(each), None).await?;
         let warm = 10.min(each) * self.connections;
 
         let (meter, cpu) = (Meter::start(ground).await?, cpu_seconds(api.id, false));
-        let mut waits = self.clients(&api.address, each, None).await?;
+        let mut waits = self.clients(&api.address, None, each, None).await?;
         let stretch = meter.stop(ground).await?;
         let cpu = cpu_seconds(api.id, false).zip(cpu).map(|(now, before)| now - before);
         let rate = count as f64 / stretch.seconds;
         run.set("tasks_per_second", rate);
         run.set_latencies("latency", &mut waits);
         let pause = Duration::from_secs_f64(self.connections as f64 / (rate / 2.0));
-        let mut waits = self.clients(&api.address, each, Some(pause)).await?;
+        let mut waits = self.clients(&api.address, None, each, Some(pause)).await?;
         run.set_latencies("half_load_latency", &mut waits);
         if let Some(seconds) = cpu {
             run.set("api_cpu_us_per_task", seconds * 1e6 / count as f64);
@@ -78,18 +79,38 @@ impl Measure for EnqueueHttp {
         let (tasks, ready) = stored(&ground.pool).await?;
         let expected = i64::try_from(warm + 2 * count)?;
         ensure!(tasks == expected && ready == expected, "{tasks} stored, {ready} ready instead of {expected}");
+        run.set("authenticated_to_open", self.authenticated(ground, each).await? / rate);
         Ok(run)
     }
 }
 
 impl EnqueueHttp {
+    /// Tasks a second by a caller with an API key.
+    async fn authenticated(&self, ground: &Ground, each: usize) -> anyhow::Result<f64> {
+        ground.clear().await?;
+        ground.settle().await?;
+        let (api, key) = ApiProcess::start_closed(ground).await?;
+        self.clients(&api.address, Some(&key), 10.min(each), None).await?;
+        let began = Instant::now();
+        let answers = self.clients(&api.address, Some(&key), each, None).await?.len();
+        let took = began.elapsed();
+        api.stop().await?;
+        Ok(answers as f64 / took.as_secs_f64())
+    }
+
     /// Every connection sends `each` requests; with a pause, at a steady pace
     /// whatever the answers take. Returns how long each answer took, counted from
     /// when its request was due.
-    async fn clients(&self, address: &str, each: usize, pause: Option<Duration>) -> anyhow::Result<Vec<f64>> {
+    async fn clients(
+        &self,
+        address: &str,
+        key: Option<&str>,
+        each: usize,
+        pause: Option<Duration>,
+    ) -> anyhow::Result<Vec<f64>> {
         let mut connections = Vec::new();
         for _ in 0..self.connections {
-            connections.push(Connection::connect(address, BODY).await?);
+            connections.push(Connection::connect(address, BODY, key).await?);
         }
         let began = Instant::now();
         let clients: Vec<_> = connections

@@ -123,6 +123,20 @@ impl Ground {
         Ok(old)
     }
 
+    /// Cuts every connection to the database, ours too. Returns how many.
+    pub(crate) async fn cut_all(&self) -> anyhow::Result<u64> {
+        let mut connection = PgConnection::connect(&self.admin_url).await?;
+        let cut: i64 = sqlx::query_scalar(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+              WHERE datname = $1 AND pid <> pg_backend_pid()",
+        )
+        .bind(&self.name)
+        .fetch_one(&mut connection)
+        .await?;
+        connection.close().await?;
+        Ok(u64::try_from(cut)?)
+    }
+
     /// As every run should find it: empty.
     pub(crate) async fn clear(&self) -> anyhow::Result<()> {
         queue_tables::clear(&self.pool).await?;

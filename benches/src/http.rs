@@ -19,13 +19,14 @@ pub(crate) struct Answer {
 }
 
 impl Connection {
-    /// Connects to `address`, to POST this body to the tasks' endpoint.
-    pub(crate) async fn connect(address: &str, body: &str) -> anyhow::Result<Self> {
+    /// Connects to `address`, to POST this body to the tasks' endpoint, with an API key or none.
+    pub(crate) async fn connect(address: &str, body: &str, key: Option<&str>) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("could not connect to {address}"))?;
         stream.set_nodelay(true)?;
+        let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
         let request = format!(
             "POST /api/backgroundtasks HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-             Accept: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+             Accept: application/json\r\n{key}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         Ok(Self { stream, request: request.into_bytes(), received: Vec::with_capacity(4_096) })

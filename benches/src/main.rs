@@ -8,6 +8,7 @@ mod args;
 mod backlog;
 mod chatter;
 mod crew;
+mod cuts;
 mod drain;
 mod enqueue_bulk;
 mod enqueue_http;
@@ -16,8 +17,10 @@ mod gates;
 mod ground;
 mod growth;
 mod http;
+mod idle_workers;
 mod latency;
 mod limit;
+mod linked;
 mod load;
 mod meter;
 mod mix;
@@ -72,6 +75,12 @@ enum Workload {
     Mix(mix::Mix),
     /// Drain with a history of millions of ended tasks, and with none.
     Growth(growth::Growth),
+    /// A batch of children, and a chain of tasks that wait for each other.
+    Linked(linked::Linked),
+    /// A steady load while every connection is cut once a second.
+    Cuts(cuts::Cuts),
+    /// What workers with nothing to do cost the server.
+    IdleWorkers(idle_workers::IdleWorkers),
     /// Clients that stream changing tasks: how late they see the end.
     Streams(streams::Streams),
     /// The limit: a bare table, batched INSERT, batched DELETE … SKIP LOCKED.
@@ -99,6 +108,9 @@ async fn main() -> anyhow::Result<()> {
         Workload::Gates(workload) => measure(workload).await,
         Workload::Mix(workload) => measure(workload).await,
         Workload::Growth(workload) => measure(workload).await,
+        Workload::Linked(workload) => measure(workload).await,
+        Workload::Cuts(workload) => measure(workload).await,
+        Workload::IdleWorkers(workload) => measure(workload).await,
         Workload::Streams(workload) => measure(workload).await,
         Workload::Limit(workload) => measure(workload).await,
         Workload::Api(api) => api.run().await,

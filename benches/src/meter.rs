@@ -89,6 +89,7 @@ impl Stretch {
         run.set(format!("{prefix}wal_bytes_per_task"), self.wal_bytes / count);
         run.set(format!("{prefix}commits_per_task"), (now.commits - before.commits) as f64 / count);
         run.set(format!("{prefix}buffers_per_task"), (now.buffers - before.buffers) as f64 / count);
+        run.set(format!("{prefix}dead_rows_per_task"), (now.dead_rows - before.dead_rows) as f64 / count);
         if now.updates > before.updates {
             let share = (now.hot_updates - before.hot_updates) as f64 / (now.updates - before.updates) as f64;
             run.set(format!("{prefix}hot_update_share"), share);

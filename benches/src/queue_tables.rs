@@ -2,6 +2,7 @@
 //! count what it cost. Only for a database that belongs to a benchmark.
 
 use sqlx::{PgExecutor, PgPool};
+use uuid::Uuid;
 
 /// Empties the queue, including its history.
 pub(crate) async fn clear(pool: &PgPool) -> sqlx::Result<()> {
@@ -33,6 +34,29 @@ pub(crate) async fn is_drained(executor: impl PgExecutor<'_>) -> sqlx::Result<bo
 /// How many tasks have succeeded.
 pub(crate) async fn succeeded(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar("SELECT count(*) FROM longhaul.task WHERE state = 'Succeeded'").fetch_one(executor).await
+}
+
+/// Whether this task has succeeded.
+pub(crate) async fn has_succeeded(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM longhaul.task WHERE id = $1 AND state = 'Succeeded')")
+        .bind(id)
+        .fetch_one(executor)
+        .await
+}
+
+/// How many workers are registered.
+pub(crate) async fn workers(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM longhaul.worker").fetch_one(executor).await
+}
+
+/// How many connections workloads have.
+pub(crate) async fn connections(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity
+          WHERE datname = current_database() AND application_name = 'longhaul-bench-load'",
+    )
+    .fetch_one(executor)
+    .await
 }
 
 /// How many tasks there are, and how many of them are ready.
@@ -83,6 +107,8 @@ pub(crate) struct Counters {
     pub(crate) updates: i64,
     /// … and how many of these updates wrote no index.
     pub(crate) hot_updates: i64,
+    /// Versions of rows that updates and deletions left behind, in all tables of the queue.
+    pub(crate) dead_rows: i64,
     /// Bytes of `task`, without its index.
     pub(crate) task_bytes: i64,
     /// Bytes of `ready` and its index.
@@ -96,6 +122,8 @@ pub(crate) async fn counters(executor: impl PgExecutor<'_>) -> sqlx::Result<Coun
         "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::float8 AS wal_bytes,
                 d.xact_commit AS commits, d.blks_hit + d.blks_read AS buffers,
                 t.n_tup_upd AS updates, t.n_tup_hot_upd AS hot_updates,
+                (SELECT sum(a.n_tup_upd + a.n_tup_del)::bigint FROM pg_stat_user_tables a
+                  WHERE a.schemaname = 'longhaul') AS dead_rows,
                 pg_table_size('longhaul.task') AS task_bytes, pg_total_relation_size('longhaul.ready') AS ready_bytes
            FROM pg_stat_database d
            JOIN pg_stat_user_tables t ON t.relid = 'longhaul.task'::regclass

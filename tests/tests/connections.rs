@@ -3,9 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use longhaul_api::Enqueuer;
 use longhaul_model::connect::pool_options;
 use longhaul_model::store::enqueue::NewTask;
+use longhaul_model::store::within;
 use longhaul_model::{Registry, TaskTypeInfo};
 use longhaul_tests::{Proxy, Stage, quick_worker, until};
 use longhaul_worker::Settings;
@@ -207,6 +209,38 @@ async fn a_transaction_that_was_given_up_as_it_began_is_nobodys() {
         sqlx::query("INSERT INTO public.kept VALUES ($1)").bind(number).execute(&pool).await.expect("stored");
         assert_eq!(stage.value::<Option<i32>>("SELECT max(number) FROM public.kept").await, Some(number));
     }
+}
+
+/// A restart or an administrator ends all connections of a pool at once. The first statement finds
+/// out; were the others not asked then, each would fail one more statement.
+#[tokio::test]
+async fn connections_that_were_cut_together_fail_one_statement() {
+    const CONNECTIONS: u32 = 5;
+    let stage = stage().await;
+    let server: PgConnectOptions = stage.database_url().parse().expect("an address");
+    let server = server.application_name("cut together");
+    let pool = pool_options(CONNECTIONS, &server).connect_with(server).await.expect("a pool");
+    let opened = join_all((0..CONNECTIONS).map(|_| pool.acquire())).await;
+    assert!(opened.iter().all(Result::is_ok));
+    drop(opened);
+    until("all to rest in the pool", async || (pool.num_idle() == CONNECTIONS as usize).then_some(())).await;
+    let cut: i64 = stage
+        .value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'cut together'")
+        .await;
+    assert_eq!(cut, i64::from(CONNECTIONS));
+    until("the server to have ended them", async || {
+        let left: i64 =
+            stage.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cut together'").await;
+        (left == 0).then_some(())
+    })
+    .await;
+    let mut failed = 0;
+    for _ in 0..2 * CONNECTIONS {
+        let statement = sqlx::query("SELECT 1").execute(&pool);
+        failed += usize::from(within(Duration::from_secs(5), statement).await.is_err());
+    }
+    // None, if this took so long that each was asked anyway.
+    assert!(failed <= 1, "{failed} statements failed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgConnectOptions, PgListener};
 
 /// Has nothing to do.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -252,4 +252,35 @@ async fn no_task_is_slept_through_however_tasks_and_naps_meet() {
     for worker in workers {
         worker.stop().await;
     }
+}
+
+/// A restart of the server, or an administrator, cuts all connections of a worker, those that hold
+/// its idle locks, too: nobody notifies it then, so it must not rest before it holds them again.
+#[tokio::test]
+async fn a_worker_whose_connections_were_cut_does_not_rest_without_its_locks() {
+    let stage = stage().await;
+    let login: PgConnectOptions = stage.logins().worker.parse().expect("an address");
+    let worker = sleeping_worker(&stage, quick_worker()).await;
+    for _ in 0..3 {
+        falls_asleep(&stage).await;
+        let cut: i64 = sqlx::query_scalar(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+              WHERE usename = $1 AND datname = current_database()",
+        )
+        .bind(login.get_username())
+        .fetch_one(&stage.pool)
+        .await
+        .expect("cut");
+        assert!(cut >= 2, "a connection that listens, and one for the locks");
+        until("the locks to be gone", async || (!somebody_sleeps(&stage).await).then_some(())).await;
+        // The lanes, which lost their connections, too, look once more.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        enqueue(&stage.pool, &[task(&stage).await]).await.expect("stored");
+        all_end(&stage).await;
+    }
+    // It asks every five seconds whether it still has its locks.
+    let slowest: f64 =
+        stage.value("SELECT max(extract(epoch FROM finished_at - accepted_at))::float8 FROM longhaul.task").await;
+    assert!(slowest < 3.0, "{slowest} s");
+    worker.stop().await;
 }

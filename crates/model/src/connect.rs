@@ -13,15 +13,15 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::hosts::is_outdated;
-use crate::store::failure::suspects_read_only_sessions;
+use crate::store::failure::{may_be_lost, suspects_read_only_sessions};
 use crate::store::migrate::read_only;
 use crate::store::{DEADLINE, within};
 
 /// How long a caller waits for a free connection of a pool, unless it says otherwise.
 pub const ACQUIRE: Duration = Duration::from_secs(5);
-/// A connection that was used this lately is taken as it is; one that rested longer
-/// is asked first whether it is still there. Asking every time, sqlx's default, is a
-/// round trip before each statement (docs/adr/0008-performance-history.md).
+/// A connection that was used this lately is taken as it is, unless another one was lost since; one
+/// that rested longer is asked first whether it is still there. Asking every time, sqlx's default, is
+/// a round trip before each statement (docs/adr/0008-performance-history.md).
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a connection may take to say that it is still there.
 const PING: Duration = Duration::from_secs(2);
@@ -53,7 +53,7 @@ pub fn pool_options(connections: u32, server: &PgConnectOptions) -> PgPoolOption
                 if suspects_read_only_sessions() {
                     return within(PING, async { Ok(read_only(&mut *connection).await?.is_none()) }).await;
                 }
-                if rested.idle_for > FRESH {
+                if rested.idle_for > FRESH || may_be_lost(rested.idle_for) {
                     ping(connection).await?;
                 }
                 Ok(true)

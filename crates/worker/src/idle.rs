@@ -43,6 +43,8 @@ struct State {
     full: u32,
     /// Another worker gave its idle lock back since this one last tried to get it.
     lock_released: bool,
+    /// Notifications reach this worker. Otherwise it never becomes idle.
+    listens: bool,
     /// When it last became idle.
     idle_since: Instant,
     /// It becomes idle if it finds nothing for so long.
@@ -78,6 +80,7 @@ impl Default for Idle {
             notifications: 0,
             full: 0,
             lock_released: false,
+            listens: false,
             idle_since: now,
             patience: PATIENCE,
         };
@@ -157,10 +160,10 @@ impl Idle {
     }
 
     /// All idle locks are held, by this worker or by other idle ones. Returns whether it is idle
-    /// from now on: nothing has changed while they were acquired.
+    /// from now on: nothing has changed while they were acquired, and it is listening.
     pub(crate) fn become_idle(&self) -> bool {
         let mut state = self.state();
-        let falls = state.mode == Mode::Acquiring && !state.lock_released;
+        let falls = state.mode == Mode::Acquiring && !state.lock_released && state.listens;
         if falls {
             state.mode = Mode::Idle;
             state.idle_since = Instant::now();
@@ -173,6 +176,13 @@ impl Idle {
         let mut state = self.state();
         state.mode = if connected { Mode::Polling } else { Mode::Disconnected };
         state.found_at = Instant::now();
+    }
+
+    /// Notifications reach this worker from now on, or do not any more: what was told before is lost.
+    /// Returns whether it was idle until now.
+    pub(crate) fn listens(&self, listens: bool) -> bool {
+        self.state().listens = listens;
+        self.lock_released()
     }
 
     /// Nobody may hold an idle lock that this worker relies on. Returns whether it was idle until now:
@@ -205,6 +215,7 @@ mod tests {
     fn acquiring() -> Idle {
         let idle = Idle::default();
         idle.connected(true);
+        assert!(!idle.listens(true), "it was not idle");
         std::thread::sleep(PATIENCE);
         idle.claimed(0, false);
         assert_eq!(idle.mode(), Mode::Acquiring);
@@ -216,6 +227,7 @@ mod tests {
         let idle = Idle::default();
         assert_eq!((idle.mode(), idle.poll_after()), (Mode::Disconnected, Some(SLOW_POLL)));
         let idle = acquiring();
+        idle.begin_acquiring();
         assert!(!idle.lock_released());
         assert!(!idle.become_idle(), "the lock that it relied on is gone");
         idle.begin_acquiring();
@@ -223,11 +235,22 @@ mod tests {
         assert_eq!(idle.poll_after(), None);
         assert!(idle.lock_released(), "all lanes have to look");
         assert_eq!(idle.mode(), Mode::Acquiring);
+
+        idle.begin_acquiring();
+        assert!(idle.become_idle());
+        assert!(idle.listens(false), "no notification wakes the lanes from here on");
+        assert_eq!(idle.poll_after(), Some(SLOW_POLL));
+        idle.begin_acquiring();
+        assert!(!idle.become_idle(), "nothing would tell it of a task");
+        idle.listens(true);
+        idle.begin_acquiring();
+        assert!(idle.become_idle());
     }
 
     #[test]
     fn a_worker_that_is_notified_often_or_filled_keeps_polling() {
         let idle = acquiring();
+        idle.begin_acquiring();
         assert!(idle.become_idle());
         for number in 1..=NOTIFICATIONS {
             assert_eq!(idle.mode(), Mode::Idle);

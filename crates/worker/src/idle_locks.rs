@@ -97,6 +97,10 @@ async fn keep(
         let wanted: Vec<String> = queues.iter().filter(|queue| wants_locks && !held.contains(queue)).cloned().collect();
         let before = held.len();
         shared.idle.begin_acquiring();
+        if mode == Mode::Acquiring && wanted.is_empty() {
+            // Whatever cut the listener's connection may have cut this one, and its locks are gone.
+            check(&mut *connection).await?;
+        }
         if !wanted.is_empty() {
             match within(DEADLINE, acquire(&mut *connection, &wanted)).await {
                 Ok(answers) => {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
+use super::failure::note;
 use crate::hosts::server_changed;
 
 /// How long a statement of the engine may take before its connection is given up. The
@@ -25,7 +26,7 @@ pub const SERVICE_DEADLINE: Duration = Duration::from_secs(60);
 /// `ConnectionAborted` if the server was replaced. The statement may then still be carried out.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     let given_up = |kind, text: String| Err(sqlx::Error::Io(Error::new(kind, text)));
-    tokio::select! {
+    let result = tokio::select! {
         biased;
         done = tokio::time::timeout(limit, work) => done.unwrap_or_else(|_elapsed| {
             given_up(ErrorKind::TimedOut, format!("the database did not answer within {limit:?}"))
@@ -33,5 +34,6 @@ pub async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<
         () = server_changed() => {
             given_up(ErrorKind::ConnectionAborted, "another server takes writes now".to_owned())
         }
-    }
+    };
+    result.inspect_err(note)
 }

@@ -37,17 +37,17 @@ const DATA: [&str; 6] = ["21", "22", "23", "44", "54", "P0"];
 /// SQLSTATE read_only_sql_transaction.
 const READ_ONLY: &str = "25006";
 
+/// SQLSTATE classes and codes after which the connection is gone: 08 connection exception, 57P01
+/// to 57P05 ended by an administrator, a crash, a restart, a dropped database, an idle timeout.
+const LOST: [&str; 2] = ["08", "57P"];
+
 impl Failure {
     /// The kind of this error.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
+        note(error);
         match error {
-            sqlx::Error::Database(error) => error.code().map_or(Self::Defect, |code| {
-                if code == READ_ONLY {
-                    READ_ONLY_SESSIONS.note();
-                }
-                Self::of_sqlstate(&code)
-            }),
+            sqlx::Error::Database(error) => error.code().map_or(Self::Defect, |code| Self::of_sqlstate(&code)),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
@@ -70,10 +70,13 @@ impl Failure {
     }
 }
 
-/// When this process last met a session that may not write.
+/// When this process last met something.
 struct LastMet(Mutex<Option<Instant>>);
 
+/// A session that may not write.
 static READ_ONLY_SESSIONS: LastMet = LastMet(Mutex::new(None));
+/// A statement whose connection was lost.
+static LOST_CONNECTIONS: LastMet = LastMet(Mutex::new(None));
 
 /// Every session of the time when the database was read-only has been looked at by then, or
 /// has been closed for resting too long.
@@ -82,6 +85,22 @@ const SUSPECT_FOR: Duration = Duration::from_secs(15 * 60);
 impl LastMet {
     fn note(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn within(&self, time: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|met| met.elapsed() <= time)
+    }
+}
+
+/// Remembers what an error says about the other connections of this process.
+pub(super) fn note(error: &sqlx::Error) {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => LOST_CONNECTIONS.note(),
+        _ => match sqlstate(error) {
+            Some(code) if code == READ_ONLY => READ_ONLY_SESSIONS.note(),
+            Some(code) if LOST.iter().any(|class| code.starts_with(class)) => LOST_CONNECTIONS.note(),
+            _ => {}
+        },
     }
 }
 
@@ -95,8 +114,15 @@ pub(super) fn suspect_sessions() {
 /// close it.
 #[must_use]
 pub fn suspects_read_only_sessions() -> bool {
-    let met = *READ_ONLY_SESSIONS.0.lock().unwrap_or_else(PoisonError::into_inner);
-    met.is_some_and(|met| met.elapsed() < SUSPECT_FOR)
+    READ_ONLY_SESSIONS.within(SUSPECT_FOR)
+}
+
+/// Whether this process has lost a connection while this one rested. What ended that one, a restart
+/// or an administrator, has most likely ended this one, too: it is asked before it is used. Else
+/// every connection of a pool would fail a statement, one after the other.
+#[must_use]
+pub fn may_be_lost(idle_for: Duration) -> bool {
+    LOST_CONNECTIONS.within(idle_for)
 }
 
 /// The text for clients if an error is transient.

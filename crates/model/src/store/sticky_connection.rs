@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, PgPool, Postgres};
 
+use super::failure::may_be_lost;
 use crate::connect::ping;
 use crate::hosts::is_outdated;
 
@@ -20,7 +21,8 @@ pub struct StickyConnection {
     planned: Instant,
 }
 
-/// One that rested longer is asked first whether it is still there, as pools do.
+/// One that rested longer, or while another one was lost, is asked first whether it is still there,
+/// as pools do.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long plans are kept. One that was made while the tables were small may join with all
 /// of a table, and would be used until the next ANALYZE (docs/adr/0008-performance-history.md). Planning
@@ -41,7 +43,7 @@ impl StickyConnection {
     pub async fn take(&mut self) -> sqlx::Result<PoolConnection<Postgres>> {
         if let Some((mut kept, since)) = self.kept.take()
             && !is_outdated(since.elapsed())
-            && (since.elapsed() < FRESH || ping(&mut kept).await.is_ok())
+            && ((since.elapsed() < FRESH && !may_be_lost(since.elapsed())) || ping(&mut kept).await.is_ok())
         {
             if self.planned.elapsed() > PLANS_LAST {
                 kept.execute("DISCARD PLANS").await?;
