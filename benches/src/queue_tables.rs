@@ -8,7 +8,9 @@ use uuid::Uuid;
 pub(crate) async fn clear(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::raw_sql(
         "TRUNCATE longhaul.successes, longhaul.task, longhaul.ready, longhaul.scheduled, longhaul.held, longhaul.admitted, longhaul.lease,
-                  longhaul.cancel_request, longhaul.task_key, longhaul.watched, longhaul.unsuccessful CASCADE",
+                  longhaul.cancel_request, longhaul.task_key, longhaul.watched, longhaul.unsuccessful CASCADE;
+         -- As in a new database: else a worker counts all tasks as it starts.
+         INSERT INTO longhaul.successes (tasks, counted_at) VALUES (0, now())",
     )
     .execute(pool)
     .await?;

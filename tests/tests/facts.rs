@@ -259,10 +259,7 @@ async fn every_end_without_success_is_noted_until_its_task_runs_again_or_is_gone
                  INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms, stopped_at)
                  VALUES ('dead', '0', '{{jobs}}', 1, 1000, now()) RETURNING id), lease AS (
                  INSERT INTO longhaul.lease (worker_id, number, task_ids) SELECT id, 1, ARRAY['{dies}'::uuid] FROM worker)
-             UPDATE longhaul.task SET state = 'Running', attempt = max_attempts WHERE id = '{dies}'"
-        ),
-    )
-    .await;
+             UPDATE longhaul.task SET state = 'Running', attempt = max_attempts WHERE id = '{dies}'")).await;
     rescue(&stage.pool).await.expect("a rescue");
     let all = recorded_failures(&stage).await;
     assert!(
@@ -304,11 +301,8 @@ async fn what_an_earlier_release_did_not_note_is_noted_by_the_repairer() {
               WHERE id = '{failed}';
              UPDATE longhaul.task SET state = 'Succeeded', attempt = 1, fraction = 1 WHERE id = '{retried}';
              DELETE FROM longhaul.task WHERE id = '{gone}';
-             DELETE FROM longhaul.successes"
-        ),
-    )
-    .await;
-    let now: i64 = stage.value("SELECT (extract(epoch FROM now()) * 1000)::bigint + 1000").await;
+             DELETE FROM longhaul.successes")).await;
+    let now: i64 = stage.value("SELECT (extract(epoch FROM now()) * 1000)::bigint + 6000").await;
     let mut inspection = Inspection::default();
     while !inspection.step(&stage.pool, now, 1).await.expect("a step").done {}
     assert_eq!(recorded_failures(&stage).await, [row("Failed", Some("old"), 1)]);

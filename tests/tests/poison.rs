@@ -226,10 +226,7 @@ async fn an_end_at_infinity_costs_no_page() {
         stage.execute(format!(
                 "DELETE FROM longhaul.ready WHERE id = '{id}';
                  UPDATE longhaul.task SET state = 'Running', attempt = 1, ends_at = {at}, ends_from = {from}, ends_until = {until}
-                  WHERE id = '{id}'"
-            ),
-        )
-        .await;
+                  WHERE id = '{id}'")).await;
     }
     for (number, task) in tasks.iter().enumerate() {
         let (status, body) = stage.get(&format!("/api/backgroundtask/echo-{}", task.id)).await;

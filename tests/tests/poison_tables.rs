@@ -74,10 +74,7 @@ async fn schedules_with_extreme_values_cost_no_others_firing_and_no_page() {
                     ('queue', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', {long}, NULL, NULL, 0),
                     ('key', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', NULL, {long}, NULL, 0),
                     ('unique', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', NULL, NULL, {long}, 0),
-                    ('fired', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', NULL, NULL, NULL, 9223372036854775807)"
-        ),
-    )
-    .await;
+                    ('fired', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', NULL, NULL, NULL, 9223372036854775807)")).await;
     let worker = stage.worker(quick_worker()).await;
     until("the sound ones, and those that can, to fire", async || {
         (count(&stage, "SELECT count(DISTINCT schedule) FROM longhaul.firing").await == 33).then_some(())

@@ -30,10 +30,7 @@ async fn the_repairer_puts_back_all_stranded_tasks_but_one_and_mends_all_records
     stage.execute(format!(
             "DELETE FROM longhaul.ready WHERE id = ANY ('{{{stranded},{failed}}}'::uuid[]);
              UPDATE longhaul.task SET state = 'Failed', attempt = 1, finished_at = now(), error = '{{\"code\": \"old\"}}'
-              WHERE id = ANY ('{{{failed}}}'::uuid[])"
-        ),
-    )
-    .await;
+              WHERE id = ANY ('{{{failed}}}'::uuid[])")).await;
     let worker = stage.worker(quick_worker()).await;
     assert_eq!(last_of(&stage, "repairer").await, stuck);
     assert_eq!(last_of(&stage, "repairer/unsuccessful").await, unrecorded);
@@ -71,7 +68,7 @@ async fn a_right_that_the_repairer_lacks_is_told_and_the_walk_goes_on() {
          CREATE TRIGGER refuse BEFORE INSERT ON longhaul.unsuccessful EXECUTE FUNCTION refuse()",
         )
         .await;
-    let now: i64 = stage.value("SELECT (extract(epoch FROM now()) * 1000)::bigint + 1000").await;
+    let now: i64 = stage.value("SELECT (extract(epoch FROM now()) * 1000)::bigint + 6000").await;
     let mut inspection = Inspection::default();
     let step = inspection.step(&stage.pool, now, 1).await.expect("a step");
     assert!(step.failed.expect("what failed").to_string().contains("denied"));

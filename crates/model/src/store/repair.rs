@@ -38,8 +38,11 @@ pub struct Inspected {
 pub const SERVICE: &str = "repairer";
 
 const RECENT: Duration = Duration::from_secs(3600);
+/// Tasks that were accepted so lately are left to a later round. Most end before that, so that in a
+/// busy queue of short tasks there is next to nothing to look at.
+const FRESH: Duration = Duration::from_secs(5);
 
-/// The next tasks of a walk; a task that was accepted a moment ago is left to the next round.
+/// The next tasks of a walk.
 const NEXT: &str = "
     WITH part AS MATERIALIZED (
         SELECT id, state FROM longhaul.task WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
@@ -56,16 +59,17 @@ impl Inspection {
     /// Looks at the next `limit` tasks (1 or more) of both walks, puts back those that are
     /// open and in no place, and mends what is written of those that failed or were cancelled. Tasks
     /// that the database refuses to change are set aside ([`super::aside`]), and the walks go on.
-    /// `now_ms` is the database's time in milliseconds since 1970.
+    /// Tasks that were accepted in the last five seconds are left out. `now_ms` is the database's time
+    /// in milliseconds since 1970.
     ///
     /// # Errors
     /// If the database does not answer; the walks stay where they are then.
     pub async fn step(&mut self, pool: &PgPool, now_ms: i64, limit: i64) -> sqlx::Result<Inspected> {
-        let hour_ago = id_floor(now_ms - i64::try_from(RECENT.as_millis()).unwrap_or(0));
-        let now = id_floor(now_ms);
+        let ago = |time: Duration| id_floor(now_ms - i64::try_from(time.as_millis()).unwrap_or(0));
+        let (hour_ago, before) = (ago(RECENT), ago(FRESH));
         let mut inspected = Inspected::default();
-        let (recent, recent_ended) = walk(pool, self.recent.max(hour_ago), now, limit, &mut inspected).await?;
-        let (all, all_ended) = walk(pool, self.all, now, limit, &mut inspected).await?;
+        let (recent, recent_ended) = walk(pool, self.recent.max(hour_ago), before, limit, &mut inspected).await?;
+        let (all, all_ended) = walk(pool, self.all, before, limit, &mut inspected).await?;
         self.recent = if recent_ended { Uuid::nil() } else { recent };
         self.all = if all_ended { Uuid::nil() } else { all };
         Ok(Inspected { done: recent_ended && all_ended, ..inspected })

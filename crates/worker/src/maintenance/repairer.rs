@@ -18,16 +18,18 @@ pub(crate) struct Repairer;
 const BATCH: i64 = 1_000;
 const SHARE: u32 = 100;
 const SHORTEST_REST: Duration = Duration::from_millis(500);
-/// The rest after a whole round, and of workers that do not lead.
-const ROUND: Duration = Duration::from_secs(30);
+/// The rest after a whole round.
+const ROUND: Duration = Duration::from_secs(10);
+/// Of workers that do not lead.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Service for Repairer {
     const NAME: &'static str = "repairer";
 
     async fn run_once(&self, shared: &Shared) -> sqlx::Result<Duration> {
         let worker_id = shared.identity.worker_id();
-        let Some(lead) = lead(&shared.pool, Self::NAME, worker_id, ROUND * 3).await? else {
-            return Ok(ROUND);
+        let Some(lead) = lead(&shared.pool, Self::NAME, worker_id, PATIENCE * 3).await? else {
+            return Ok(PATIENCE);
         };
         let mut inspection: Inspection =
             lead.memo.and_then(|memo| serde_json::from_value(memo).ok()).unwrap_or_default();
