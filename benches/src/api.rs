@@ -18,6 +18,9 @@ use tokio::process::{Child, Command};
 use crate::ground::Ground;
 use crate::registry::registry;
 
+/// For ten thousand streams.
+const CONNECTIONS: usize = 12_000;
+
 /// Serves until SIGTERM or Ctrl-C; its address goes to standard output.
 #[derive(Debug, Args)]
 pub(crate) struct Api {
@@ -39,10 +42,9 @@ impl Api {
         } else {
             Authenticators::default()
         };
-        let app = App::builder(pool, registry(), AppSettings::new(format!("http://{address}")))
-            .with_authenticators(authenticators)
-            .start()
-            .await?;
+        let mut settings = AppSettings::new(format!("http://{address}"));
+        settings.limits.connections = CONNECTIONS;
+        let app = App::builder(pool, registry(), settings).with_authenticators(authenticators).start().await?;
         println!("{address}");
         longhaul_api::bind(app, listener)?.run(stop).await.context("the HTTP server broke down")
     }

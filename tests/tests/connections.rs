@@ -211,6 +211,15 @@ async fn a_transaction_that_was_given_up_as_it_began_is_nobodys() {
     }
 }
 
+/// The views are read for thousands of streamed tasks at once: compiling that takes longer than it.
+#[tokio::test]
+async fn sessions_of_the_api_compile_nothing() {
+    let stage = stage().await;
+    let pool = longhaul::connect(stage.database_url(), 1, "compiles nothing").await.expect("a pool");
+    let jit: String = sqlx::query_scalar("SHOW jit").fetch_one(&pool).await.expect("a setting");
+    assert_eq!(jit, "off");
+}
+
 /// A restart or an administrator ends all connections of a pool at once. The first statement finds
 /// out; were the others not asked then, each would fail one more statement.
 #[tokio::test]
