@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use longhaul_model::json_bytes;
-use longhaul_model::store::audit::{AuditEntry, record};
-use longhaul_model::store::enqueue::{NewTask, enqueue};
+use longhaul_model::store::audit::AuditEntry;
+use longhaul_model::store::enqueue::{NewTask, enqueue_recorded};
 use longhaul_model::store::failure::{MAY_BE_DONE, NOT_DONE, what_became_of_it};
 use longhaul_model::store::{DEADLINE, StickyConnection, is_passing, is_refusal, within};
 use longhaul_telemetry::Metrics;
-use sqlx::{Acquire, PgPool};
+use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Stores the tasks of many requests in one commit. Tasks that arrive during a commit are stored by
@@ -155,15 +155,7 @@ async fn store(
     let mut connection = sticky.take().await?;
     metrics.waited_for_connection("api", asked.elapsed());
     let began = Instant::now();
-    let accepted_at = if deeds.is_empty() {
-        enqueue(&mut *connection, tasks).await?
-    } else {
-        let mut transaction = connection.begin().await?;
-        let accepted_at = enqueue(&mut *transaction, tasks).await?;
-        record(&mut *transaction, &deeds).await?;
-        transaction.commit().await?;
-        accepted_at
-    };
+    let accepted_at = enqueue_recorded(&mut *connection, tasks, &deeds).await?;
     sticky.keep(connection);
     metrics.api().stored(tasks.len(), began.elapsed());
     metrics.api().accepted(tasks.iter().map(|task| task.info.name));

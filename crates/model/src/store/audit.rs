@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{FromRow, PgExecutor};
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryScalar;
+use sqlx::{FromRow, PgExecutor, Postgres};
 
 use super::stored::{ShownOption, StoredTime};
 use super::whole_micros;
@@ -73,19 +75,51 @@ pub async fn record(executor: impl PgExecutor<'_>, deeds: &[AuditEntry]) -> sqlx
     if deeds.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "INSERT INTO longhaul.audit (who, address, deed, target, details)
-         SELECT d.who, d.address::inet, d.deed, d.target, d.details
-           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[]) AS d(who, address, deed, target, details)",
-    )
-    .bind(deeds.iter().map(|deed| bounded_text(deed.who.clone(), INDEXED_BYTES)).collect::<Vec<_>>())
-    .bind(deeds.iter().map(|deed| deed.address.map(|address| address.to_string())).collect::<Vec<_>>())
-    .bind(deeds.iter().map(|deed| deed.deed.as_str()).collect::<Vec<_>>())
-    .bind(deeds.iter().map(|deed| deed.target.clone().map(|text| bounded_text(text, INDEXED_BYTES))).collect::<Vec<_>>())
-    .bind(deeds.iter().map(|deed| deed.details.as_ref()).collect::<Vec<_>>())
-    .execute(executor)
-    .await?;
+    let _recorded: i64 = bind_entries(sqlx::query_scalar(RECORD), deeds).fetch_one(executor).await?;
     Ok(())
+}
+
+/// Records the entries that stand in these parameters ([`bind_entries`]).
+macro_rules! insert_entries {
+    ($who:literal, $address:literal, $deed:literal, $target:literal, $details:literal) => {
+        concat!(
+            "INSERT INTO longhaul.audit (who, address, deed, target, details)
+             SELECT d.who, d.address::inet, d.deed, d.target, d.details
+               FROM unnest(",
+            $who,
+            "::text[], ",
+            $address,
+            "::text[], ",
+            $deed,
+            "::text[], ",
+            $target,
+            "::text[], ",
+            $details,
+            "::jsonb[]) AS d(who, address, deed, target, details)"
+        )
+    };
+}
+
+pub(super) use insert_entries;
+
+const RECORD: &str = concat!(
+    "WITH recorded AS (",
+    insert_entries!("$1", "$2", "$3", "$4", "$5"),
+    " RETURNING 1) SELECT count(*) FROM recorded"
+);
+
+/// Binds entries to the next five parameters.
+pub(super) fn bind_entries<'q, O>(
+    query: QueryScalar<'q, Postgres, O, PgArguments>,
+    deeds: &'q [AuditEntry],
+) -> QueryScalar<'q, Postgres, O, PgArguments> {
+    let target = |deed: &AuditEntry| deed.target.clone().map(|text| bounded_text(text, INDEXED_BYTES));
+    query
+        .bind(deeds.iter().map(|deed| bounded_text(deed.who.clone(), INDEXED_BYTES)).collect::<Vec<_>>())
+        .bind(deeds.iter().map(|deed| deed.address.map(|address| address.to_string())).collect::<Vec<_>>())
+        .bind(deeds.iter().map(|deed| deed.deed.as_str()).collect::<Vec<_>>())
+        .bind(deeds.iter().map(target).collect::<Vec<_>>())
+        .bind(deeds.iter().map(|deed| deed.details.as_ref()).collect::<Vec<_>>())
 }
 
 /// How many callers did something in the last week, if they are three or more and all came

@@ -10,6 +10,7 @@ use sqlx::query::QueryScalar;
 use sqlx::{PgExecutor, Postgres};
 use uuid::Uuid;
 
+use super::audit::{AuditEntry, bind_entries, insert_entries};
 use super::idle::wake;
 use super::unless_missing;
 use crate::limits::{
@@ -196,25 +197,41 @@ macro_rules! insert_input {
 
 /// Plain tasks, which may run at once, fused: an INSERT into a table costs 15 µs even if no row
 /// comes, and so does a call of `longhaul.make_ready` (docs/adr/0008-performance-history.md).
-const ENQUEUE: &str = concat!(
-    "WITH input AS MATERIALIZED (
+macro_rules! enqueue_plain {
+    ($recorded:expr) => {
+        concat!(
+            "WITH input AS MATERIALIZED (
         SELECT ",
-    rows!(),
-    "
+            rows!(),
+            "
     ), stored AS (
         ",
-    insert_input!("state", "'Queued'"),
-    "
+            insert_input!("state", "'Queued'"),
+            "
     ), ready AS (
         INSERT INTO longhaul.ready (queue, priority, id)
         SELECT queue, priority, id FROM input
     ), woken AS (
         SELECT ",
-    wake!("queue"),
-    " AS told FROM (SELECT DISTINCT queue FROM input) AS waiting
-    )
+            wake!("queue"),
+            " AS told FROM (SELECT DISTINCT queue FROM input) AS waiting
+    )",
+            $recorded,
+            "
     SELECT now() FROM (SELECT count(told) FROM woken) AS notified"
-);
+        )
+    };
+}
+
+/// What records audit entries in the same statement.
+macro_rules! recorded {
+    ($($parameter:literal),+) => {
+        concat!(", recorded AS (", insert_entries!($($parameter),+), ")")
+    };
+}
+
+const ENQUEUE: &str = enqueue_plain!("");
+const ENQUEUE_RECORDED: &str = enqueue_plain!(recorded!("$15", "$16", "$17", "$18", "$19"));
 
 /// The same of one plain task, as most are stored: a row of its own values takes a twelfth of a
 /// millisecond less than the same as one row of arrays (docs/adr/0008-performance-history.md). These two and
@@ -243,7 +260,7 @@ macro_rules! tagged {
 }
 
 macro_rules! enqueue_special {
-    ($tagged:expr) => {
+    ($more:expr) => {
         concat!(
             "WITH input AS MATERIALIZED (
         SELECT i.*, i.run_at > now() IS TRUE AS later
@@ -266,7 +283,7 @@ macro_rules! enqueue_special {
         INSERT INTO longhaul.scheduled (run_at, id)
         SELECT run_at, id FROM input WHERE later
     )",
-            $tagged,
+            $more,
             "
     SELECT now() FROM (SELECT count(*) FROM ready) AS called"
         )
@@ -278,6 +295,9 @@ macro_rules! enqueue_special {
 /// (docs/adr/0008-performance-history.md). A test compares the two.
 const ENQUEUE_SPECIAL: &str = enqueue_special!("");
 const ENQUEUE_TAGGED: &str = enqueue_special!(tagged!());
+const ENQUEUE_SPECIAL_RECORDED: &str = enqueue_special!(recorded!("$18", "$19", "$20", "$21", "$22"));
+const ENQUEUE_TAGGED_RECORDED: &str =
+    enqueue_special!(concat!(tagged!(), recorded!("$18", "$19", "$20", "$21", "$22")));
 
 /// Stores tasks in one statement. With a transaction as executor they exist once it commits, and
 /// never if it is rolled back. Returns the time of their acceptance. The commit wakes workers. For
@@ -312,6 +332,29 @@ pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::
             bind_options(query, tasks).fetch_one(executor).await
         }
     }
+}
+
+/// The same; records these audit entries in the same statement. So a batch of tasks and entries takes
+/// one round trip to the database instead of those of a transaction.
+///
+/// # Errors
+/// See [`enqueue`].
+pub async fn enqueue_recorded(
+    executor: impl PgExecutor<'_>,
+    tasks: &[NewTask],
+    entries: &[AuditEntry],
+) -> sqlx::Result<DateTime<Utc>> {
+    if entries.is_empty() {
+        return enqueue(executor, tasks).await;
+    }
+    check_all(tasks)?;
+    if tasks.iter().all(NewTask::is_plain) {
+        let query = bind_tasks(sqlx::query_scalar(ENQUEUE_RECORDED), tasks);
+        return bind_entries(query, entries).fetch_one(executor).await;
+    }
+    let statement = if any_tagged(tasks) { ENQUEUE_TAGGED_RECORDED } else { ENQUEUE_SPECIAL_RECORDED };
+    let query = bind_options(bind_run_at(bind_tasks(sqlx::query_scalar(statement), tasks), tasks), tasks);
+    bind_entries(query, entries).fetch_one(executor).await
 }
 
 /// Whether any of them has tags.
