@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use longhaul_model::store::audit::prune;
-use longhaul_model::{Keyring, Resources, SecretKey};
+use chrono::DateTime;
+use longhaul_model::store::audit::{AuditEntry, prune};
+use longhaul_model::store::enqueue::{NewTask, enqueue_recorded};
+use longhaul_model::{Keyring, Resources, SecretKey, TaskOptions};
 use longhaul_tests::{Stage, keys_only, shipped};
 use longhaul_webhooks::{WebhookSettings, Webhooks};
 use serde_json::{Value, json};
@@ -154,4 +156,48 @@ async fn where_nobody_says_who_it_is_nothing_is_written_down() {
     assert_eq!(response.expect("an answer").status(), 200);
     let noted: i64 = stage.value("SELECT count(*) FROM longhaul.audit").await;
     assert_eq!(noted, 0);
+}
+
+/// One statement stores tasks and their entries, of whatever kind the tasks are: both or neither.
+#[tokio::test]
+async fn tasks_are_stored_together_with_their_entries() {
+    let stage = stage().await;
+    let clock = stage.clock().await;
+    let task = || NewTask::new(clock.new_id(), *shipped::registry().get("Reindex").expect("a type").info(), json!({}));
+    let later = NewTask { run_at: DateTime::from_timestamp_millis(clock.now_ms() + 3_600_000), ..task() };
+    let options = TaskOptions { tags: vec!["red".to_owned()], ..TaskOptions::default() };
+    let batches = [vec![task()], vec![task(), task()], vec![later, task()], vec![NewTask { options, ..task() }]];
+    let entry = |task: &NewTask| AuditEntry {
+        who: "key:someone".to_owned(),
+        address: Some([192, 0, 2, 7].into()),
+        deed: "createBackgroundTask".to_owned(),
+        target: Some(task.id.to_string()),
+        details: Some(json!({"Type": task.info.name})),
+    };
+    for batch in &batches {
+        let entries: Vec<AuditEntry> = batch.iter().map(entry).collect();
+        enqueue_recorded(&stage.pool, batch, &entries).await.expect("stored");
+    }
+    let together = "SELECT count(*) FROM longhaul.task t JOIN longhaul.audit a ON a.target = t.id::text
+                     WHERE a.who = 'key:someone' AND a.address = '192.0.2.7' AND a.details = '{\"Type\": \"Reindex\"}'";
+    assert_eq!(stage.value::<i64>(together).await, 6);
+    let places: (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM longhaul.ready), (SELECT count(*) FROM longhaul.scheduled),
+                (SELECT count(*) FROM longhaul.task_tag WHERE tag = 'red')",
+    )
+    .fetch_one(&stage.pool)
+    .await
+    .expect("counts");
+    assert_eq!(places, (5, 1, 1));
+
+    stage
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON longhaul.audit FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    let refused = task();
+    let error = enqueue_recorded(&stage.pool, std::slice::from_ref(&refused), &[entry(&refused)]).await;
+    assert!(error.expect_err("no entry").to_string().contains("refused"));
+    assert_eq!(stage.value::<i64>("SELECT count(*) FROM longhaul.task").await, 6, "no task without its entry");
 }
