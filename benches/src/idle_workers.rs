@@ -16,14 +16,14 @@ use crate::tally::Tally;
 use crate::workload::Measure;
 
 /// What workers that have nothing to do cost the server, with settings as they are by default.
-/// The private server allows for some 40 of them. More need a server with a larger
-/// `max_connections`: `--database-url`.
+/// Each has some twelve connections: the private server allows for fifteen workers, more need a
+/// server with a larger `max_connections` (`--database-url`).
 #[derive(Debug, Args)]
 pub(crate) struct IdleWorkers {
     #[command(flatten)]
     bench: BenchArgs,
     /// How many workers.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 12)]
     workers: usize,
     /// For how many seconds they are watched.
     #[arg(long, default_value_t = 60.0)]

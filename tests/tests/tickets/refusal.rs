@@ -50,12 +50,13 @@ async fn a_wrong_project_of_the_tracker_is_told_and_not_the_key() {
     let problem = assert_refused(stage, &create, 500, "ticket-not-found").await;
     let detail = problem["detail"].as_str().expect("a detail");
     assert!(detail.contains("check RemoteProject") && detail.contains("'TSTT'"), "{detail}");
+    assert!(!detail.contains("check Key"), "{detail}");
     create_assignment(stage, project, Uuid::from_u128(3)).await;
     let mut request = link_request("TST-123");
     request["Parameters"]["StepResultId"] = json!(Uuid::from_u128(3));
     let problem = assert_refused(stage, &request, 500, "ticket-not-found").await;
     let detail = problem["detail"].as_str().expect("a detail");
-    assert!(detail.contains("check RemoteProject"), "{detail}");
+    assert!(detail.contains("check RemoteProject") && !detail.contains("check Key"), "{detail}");
     // Where nothing is known of the ticket both may be wrong.
     request["Parameters"]["Key"] = json!("TST-124");
     let problem = assert_refused(stage, &request, 500, "ticket-not-found").await;
