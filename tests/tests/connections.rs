@@ -211,7 +211,8 @@ async fn a_transaction_that_was_given_up_as_it_began_is_nobodys() {
     }
 }
 
-/// The views are read for thousands of streamed tasks at once: compiling that takes longer than it.
+/// The API reads thousands of streamed tasks with one statement. PostgreSQL would compile it for much
+/// longer than it takes to run.
 #[tokio::test]
 async fn sessions_of_the_api_compile_nothing() {
     let stage = stage().await;

@@ -30,10 +30,14 @@ async fn stage() -> Stage {
     })
     .await;
     worker.stop().await;
-    stage.execute("SELECT longhaul.cancel(right(longhaul.enqueue('Nothing'), 36)::uuid);
+    stage
+        .execute(
+            "SELECT longhaul.cancel(right(longhaul.enqueue('Nothing'), 36)::uuid);
          SELECT longhaul.enqueue_after(ARRAY[longhaul.enqueue('Nothing', run_at => now() + interval '1 hour')], 'Nothing');
          SELECT longhaul.enqueue_batch('Nothing', ARRAY['{}', '{}', '{}']::jsonb[]);
-         UPDATE longhaul.child SET number = number").await;
+         UPDATE longhaul.child SET number = number",
+        )
+        .await;
     stage
 }
 

@@ -254,12 +254,15 @@ async fn every_end_without_success_is_noted_until_its_task_runs_again_or_is_gone
     let [waits, dies] = jobs(&stage, vec![Job::default(), Job::default()]).await[..] else { panic!("two") };
     cancel(&stage.pool, waits).await.expect("an answer");
     // Its worker died at its last attempt.
-    stage.execute(format!(
+    stage
+        .execute(format!(
             "WITH gone AS (DELETE FROM longhaul.ready WHERE id = '{dies}'), worker AS (
                  INSERT INTO longhaul.worker (name, version, queues, slots, heartbeat_ms, stopped_at)
                  VALUES ('dead', '0', '{{jobs}}', 1, 1000, now()) RETURNING id), lease AS (
                  INSERT INTO longhaul.lease (worker_id, number, task_ids) SELECT id, 1, ARRAY['{dies}'::uuid] FROM worker)
-             UPDATE longhaul.task SET state = 'Running', attempt = max_attempts WHERE id = '{dies}'")).await;
+             UPDATE longhaul.task SET state = 'Running', attempt = max_attempts WHERE id = '{dies}'"
+        ))
+        .await;
     rescue(&stage.pool).await.expect("a rescue");
     let all = recorded_failures(&stage).await;
     assert!(
@@ -295,13 +298,16 @@ async fn what_an_earlier_release_did_not_note_is_noted_by_the_repairer() {
     for id in [retried, gone] {
         cancel(&stage.pool, id).await.expect("an answer");
     }
-    stage.execute(format!(
+    stage
+        .execute(format!(
             "DELETE FROM longhaul.ready;
              UPDATE longhaul.task SET state = 'Failed', attempt = 1, finished_at = now(), error = '{{\"type\": \"urn:x\", \"title\": \"Old\", \"status\": 500, \"detail\": \"Old\", \"code\": \"old\"}}'
               WHERE id = '{failed}';
              UPDATE longhaul.task SET state = 'Succeeded', attempt = 1, fraction = 1 WHERE id = '{retried}';
              DELETE FROM longhaul.task WHERE id = '{gone}';
-             DELETE FROM longhaul.successes")).await;
+             DELETE FROM longhaul.successes"
+        ))
+        .await;
     let now: i64 = stage.value("SELECT (extract(epoch FROM now()) * 1000)::bigint + 6000").await;
     let mut inspection = Inspection::default();
     while !inspection.step(&stage.pool, now, 1).await.expect("a step").done {}

@@ -223,10 +223,13 @@ async fn an_end_at_infinity_costs_no_page() {
     let ends = [("now() + '1 h'", "now()"), ("'infinity'", "now()"), ("now() + '1 h'", "'-infinity'")];
     for (task, (until, from)) in tasks.iter().zip(ends) {
         let (id, at) = (task.id, if from == "now()" { until } else { from });
-        stage.execute(format!(
+        stage
+            .execute(format!(
                 "DELETE FROM longhaul.ready WHERE id = '{id}';
                  UPDATE longhaul.task SET state = 'Running', attempt = 1, ends_at = {at}, ends_from = {from}, ends_until = {until}
-                  WHERE id = '{id}'")).await;
+                  WHERE id = '{id}'"
+            ))
+            .await;
     }
     for (number, task) in tasks.iter().enumerate() {
         let (status, body) = stage.get(&format!("/api/backgroundtask/echo-{}", task.id)).await;
@@ -486,7 +489,9 @@ async fn totals_beyond_any_count_are_shown_as_two_to_the_53rd_and_stop_no_family
     let id = batch(1).await;
     worker.stop().await;
     let parent = id.trim_start_matches("batch_").to_owned();
-    stage.execute(format!("DELETE FROM longhaul.ended; DELETE FROM longhaul.successes;
+    stage
+        .execute(format!(
+            "DELETE FROM longhaul.ended; DELETE FROM longhaul.successes;
              UPDATE longhaul.family SET waiting = true, succeeded = 0, elements = 0
              WHERE parent_id = '{parent}';
         UPDATE longhaul.task SET state = 'Running', finished_at = NULL WHERE id = '{parent}';
@@ -494,7 +499,9 @@ async fn totals_beyond_any_count_are_shown_as_two_to_the_53rd_and_stop_no_family
         UPDATE longhaul.task SET state = 'Succeeded', finished_at = now(), total_elements = 9223372036854775807 WHERE parent_id = '{parent}';
         SELECT longhaul.sum_children(); SELECT longhaul.note_missed_ends();
         INSERT INTO longhaul.ended (id) SELECT id FROM longhaul.child WHERE parent_id = '{parent}' ON CONFLICT DO NOTHING;
-        UPDATE longhaul.family SET succeeded = 0, elements = 0 WHERE parent_id = '{parent}'; SELECT longhaul.follow()")).await;
+        UPDATE longhaul.family SET succeeded = 0, elements = 0 WHERE parent_id = '{parent}'; SELECT longhaul.follow()"
+        ))
+        .await;
     let shown: (String, i64) =
         sqlx::query_as("SELECT state::text, total_elements FROM longhaul.task WHERE id = $1::uuid")
             .bind(&parent)

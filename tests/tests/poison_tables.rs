@@ -64,7 +64,8 @@ async fn schedules_with_extreme_values_cost_no_others_firing_and_no_page() {
     let stage = stage().await;
     // No digest of it is shorter, so no index entry holds it.
     let long = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 125) n)";
-    stage.execute(format!(
+    stage
+        .execute(format!(
             "INSERT INTO longhaul.schedule (name, cron, time_zone, type, missed, next_at, parameters)
              SELECT 'sound' || n, '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}' FROM generate_series(1, 30) n;
              INSERT INTO longhaul.schedule (name, cron, time_zone, type, missed, next_at, parameters, queue, key, unique_key, fired)
@@ -74,7 +75,9 @@ async fn schedules_with_extreme_values_cost_no_others_firing_and_no_page() {
                     ('queue', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', {long}, NULL, NULL, 0),
                     ('key', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', NULL, {long}, NULL, 0),
                     ('unique', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', NULL, NULL, {long}, 0),
-                    ('fired', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', NULL, NULL, NULL, 9223372036854775807)")).await;
+                    ('fired', '0 0 1 1 *', 'UTC', 'Echo', 'Once', now(), '{{}}', NULL, NULL, NULL, 9223372036854775807)"
+        ))
+        .await;
     let worker = stage.worker(quick_worker()).await;
     until("the sound ones, and those that can, to fire", async || {
         (count(&stage, "SELECT count(DISTINCT schedule) FROM longhaul.firing").await == 33).then_some(())

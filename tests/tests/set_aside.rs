@@ -346,8 +346,12 @@ async fn retention_removes_all_tasks_but_one() {
     worker.stop().await;
     plant(&stage, "task", "delete", &format!("OLD.id = '{}'", ids[77])).await;
     plant(&stage, "leader", "delete", "OLD.name = 'old'").await;
-    stage.execute("UPDATE longhaul.task SET finished_at = now() - interval '1 h';
-         INSERT INTO longhaul.leader (name, worker_id, until) SELECT n, 1, now() - interval '1 year' FROM unnest(ARRAY['old', 'older']) n").await;
+    stage
+        .execute(
+            "UPDATE longhaul.task SET finished_at = now() - interval '1 h';
+         INSERT INTO longhaul.leader (name, worker_id, until) SELECT n, 1, now() - interval '1 year' FROM unnest(ARRAY['old', 'older']) n",
+        )
+        .await;
     let retention = longhaul_model::store::retention::Retention {
         succeeded: Duration::from_secs(1),
         ..longhaul_model::store::retention::Retention::default()

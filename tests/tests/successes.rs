@@ -331,8 +331,12 @@ async fn beside_workers_of_an_earlier_release_the_number_is_an_estimate() {
         .await;
     assert_eq!(shown().await, (json!(false), Value::Null), "from the moment that it is there");
     jobs(&stage, 1).await;
-    stage.execute("DELETE FROM longhaul.ready;
-         UPDATE longhaul.task SET state = 'Succeeded', attempt = 1, fraction = 1, finished_at = now() WHERE finished_at IS NULL").await;
+    stage
+        .execute(
+            "DELETE FROM longhaul.ready;
+         UPDATE longhaul.task SET state = 'Succeeded', attempt = 1, fraction = 1, finished_at = now() WHERE finished_at IS NULL",
+        )
+        .await;
     let due = async || recount_is_due(&stage.pool).await.expect("an answer");
     let count = async || recount(&stage.pool).await.expect("an answer");
     let hindered = async |change: &str| {

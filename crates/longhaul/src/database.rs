@@ -12,9 +12,9 @@ use sqlx::{Connection, PgConnection, PgPool};
 /// How long a handler waits for a shared connection.
 const HANDLERS_ACQUIRE: Duration = Duration::from_secs(60);
 /// What the statements are written for, whatever the role's defaults are: this isolation, and no
-/// just-in-time compilation, which takes up to two seconds where the views are read for thousands of
-/// tasks, in 30 ms without it.
-const STATEMENTS: [(&str, &str); 2] = [("default_transaction_isolation", "read committed"), ("jit", "off")];
+/// just-in-time compilation. It took up to two seconds for a statement that reads thousands of tasks in
+/// 30 ms.
+const SESSION: [(&str, &str); 2] = [("default_transaction_isolation", "read committed"), ("jit", "off")];
 
 /// Opens a pool of at most `connections`, which `pg_stat_activity` shows under `name`. Fails at
 /// once if the database is unreachable, so that a wrong address is noticed at start-up.
@@ -22,7 +22,7 @@ const STATEMENTS: [(&str, &str); 2] = [("default_transaction_isolation", "read c
 /// # Errors
 /// If the address is invalid, or the database does not answer.
 pub async fn connect(url: &str, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    pool(session(url)?.map(|options| options.options(STATEMENTS)), connections, name, ACQUIRE).await
+    pool(session(url)?.map(|options| options.options(SESSION)), connections, name, ACQUIRE).await
 }
 
 /// The same for handlers, which wait for each other's connections rather than fail, and whose

@@ -27,10 +27,13 @@ async fn the_repairer_puts_back_all_stranded_tasks_but_one_and_mends_all_records
     // In no place, and ended by a worker of an earlier release.
     let (stranded, failed) = ([stuck.clone(), at(8), at(1_150)], [unrecorded.clone(), at(10), at(1_160)]);
     let (stranded, failed) = (stranded.join(","), failed.join(","));
-    stage.execute(format!(
+    stage
+        .execute(format!(
             "DELETE FROM longhaul.ready WHERE id = ANY ('{{{stranded},{failed}}}'::uuid[]);
              UPDATE longhaul.task SET state = 'Failed', attempt = 1, finished_at = now(), error = '{{\"code\": \"old\"}}'
-              WHERE id = ANY ('{{{failed}}}'::uuid[])")).await;
+              WHERE id = ANY ('{{{failed}}}'::uuid[])"
+        ))
+        .await;
     let worker = stage.worker(quick_worker()).await;
     assert_eq!(last_of(&stage, "repairer").await, stuck);
     assert_eq!(last_of(&stage, "repairer/unsuccessful").await, unrecorded);

@@ -234,8 +234,8 @@ const ENQUEUE: &str = enqueue_plain!("");
 const ENQUEUE_RECORDED: &str = enqueue_plain!(recorded!("$15", "$16", "$17", "$18", "$19"));
 
 /// The same of one plain task, as most are stored: a row of its own values takes a twelfth of a
-/// millisecond less than the same as one row of arrays (docs/adr/0008-performance-history.md). These two and
-/// `longhaul.store_task`, their form in SQL, are the only ones that store ready tasks without
+/// millisecond less than the same as one row of arrays (docs/adr/0008-performance-history.md). Statements of these two
+/// forms and of `longhaul.store_task`, theirs in SQL, are the only ones that store ready tasks without
 /// `longhaul.make_ready`; a test compares what they do to every table with `longhaul.store_tasks`.
 const ENQUEUE_ONE: &str = concat!(
     "WITH stored AS (
@@ -320,18 +320,7 @@ const ENQUEUE_TAGGED_RECORDED: &str =
 /// If the database does not answer, an id is in use, or a task can't be stored
 /// ([`NewTask::check`]).
 pub async fn enqueue(executor: impl PgExecutor<'_>, tasks: &[NewTask]) -> sqlx::Result<DateTime<Utc>> {
-    check_all(tasks)?;
-    match tasks {
-        [task] if task.is_plain() => bind_one(sqlx::query_scalar(ENQUEUE_ONE), task).fetch_one(executor).await,
-        tasks if tasks.iter().all(NewTask::is_plain) => {
-            bind_tasks(sqlx::query_scalar(ENQUEUE), tasks).fetch_one(executor).await
-        }
-        tasks => {
-            let statement = if any_tagged(tasks) { ENQUEUE_TAGGED } else { ENQUEUE_SPECIAL };
-            let query = bind_run_at(bind_tasks(sqlx::query_scalar(statement), tasks), tasks);
-            bind_options(query, tasks).fetch_one(executor).await
-        }
-    }
+    enqueue_recorded(executor, tasks, &[]).await
 }
 
 /// The same; records these audit entries in the same statement. So a batch of tasks and entries takes
@@ -344,17 +333,31 @@ pub async fn enqueue_recorded(
     tasks: &[NewTask],
     entries: &[AuditEntry],
 ) -> sqlx::Result<DateTime<Utc>> {
-    if entries.is_empty() {
-        return enqueue(executor, tasks).await;
-    }
     check_all(tasks)?;
-    if tasks.iter().all(NewTask::is_plain) {
-        let query = bind_tasks(sqlx::query_scalar(ENQUEUE_RECORDED), tasks);
-        return bind_entries(query, entries).fetch_one(executor).await;
+    let recorded = !entries.is_empty();
+    if let [task] = tasks
+        && task.is_plain()
+        && !recorded
+    {
+        return bind_one(sqlx::query_scalar(ENQUEUE_ONE), task).fetch_one(executor).await;
     }
-    let statement = if any_tagged(tasks) { ENQUEUE_TAGGED_RECORDED } else { ENQUEUE_SPECIAL_RECORDED };
-    let query = bind_options(bind_run_at(bind_tasks(sqlx::query_scalar(statement), tasks), tasks), tasks);
-    bind_entries(query, entries).fetch_one(executor).await
+    let plain = tasks.iter().all(NewTask::is_plain);
+    let statement = match (plain, !plain && any_tagged(tasks), recorded) {
+        (true, _, false) => ENQUEUE,
+        (true, _, true) => ENQUEUE_RECORDED,
+        (false, false, false) => ENQUEUE_SPECIAL,
+        (false, false, true) => ENQUEUE_SPECIAL_RECORDED,
+        (false, true, false) => ENQUEUE_TAGGED,
+        (false, true, true) => ENQUEUE_TAGGED_RECORDED,
+    };
+    let mut query = bind_tasks(sqlx::query_scalar(statement), tasks);
+    if !plain {
+        query = bind_options(bind_run_at(query, tasks), tasks);
+    }
+    if recorded {
+        query = bind_entries(query, entries);
+    }
+    query.fetch_one(executor).await
 }
 
 /// Whether any of them has tags.
